@@ -1,0 +1,184 @@
+//! The policy bundle and the key statements in it.
+
+use super::super::transform::TransformSpec;
+use super::dsse::DsseEnvelope;
+use crate::names::{DeviceId, PolicyVersion, RecipientId, RequestId, SignalPath, VerifyingKey, WallTime};
+use serde::{Deserialize, Serialize};
+
+/// Payload type of a bundle.
+pub const POLICY_TYPE: &str = "application/vnd.glovebox.policy+json";
+/// Payload type of a statement that a key belongs to somebody.
+pub const KEY_TYPE: &str = "application/vnd.glovebox.key+json";
+
+/// The pushed file: catalogue, recipients, requests, directives. It can narrow and never widen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// 1.
+    pub schema_version: u32,
+    /// Only rises, counted per root.
+    pub version: PolicyVersion,
+    /// When it was made.
+    pub issued: WallTime,
+    /// After this nothing leaves under it.
+    pub expires: WallTime,
+    /// Which cars it is for.
+    pub target: Target,
+    /// What each signal is.
+    pub catalogue: Vec<CatalogueEntry>,
+    /// Companies.
+    pub recipients: Vec<Recipient>,
+    /// Each a DSSE document of its own, signed by its recipient.
+    pub requests: Vec<DsseEnvelope>,
+    /// What the authority suspends, drops or tightens.
+    #[serde(default)]
+    pub directives: Vec<Directive>,
+}
+
+/// Which cars a bundle is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Target {
+    /// One car.
+    Vehicle(DeviceId),
+    /// Cars that are configured into this group.
+    Group(DeviceId),
+}
+
+/// The twelve categories and what is not listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the design's table and of the owner page")]
+pub enum Category {
+    Identity,
+    Details,
+    Location,
+    Trips,
+    Driving,
+    People,
+    Energy,
+    Condition,
+    Access,
+    Comfort,
+    Media,
+    Surroundings,
+    Unknown,
+}
+
+/// What one signal is and how coarse it is at least made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogueEntry {
+    /// Leaf.
+    pub signal: SignalPath,
+    /// `unknown` denies.
+    pub category: Category,
+    /// Words for the owner, by language.
+    #[serde(default)]
+    pub labels: Vec<Text>,
+    /// Applies unless the owner gave a separate yes to more (`floor_waived`).
+    #[serde(default)]
+    pub floor: Vec<TransformSpec>,
+}
+
+/// Words in one language.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// BCP 47 tag.
+    pub language: String,
+    /// The words.
+    pub text: String,
+}
+
+/// A company.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipient {
+    /// Part of topics.
+    pub id: RecipientId,
+    /// Name as the owner reads it.
+    pub name: String,
+    /// Where to reach it.
+    pub contact: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+    /// Signs its requests and HPKE keys; a grant pins it.
+    pub request_key: VerifyingKey,
+    /// Each a DSSE statement ([`HpkeStatement`]) signed by `request_key`; the first valid one is used.
+    pub hpke_keys: Vec<DsseEnvelope>,
+    /// Suspended: nothing leaves for it.
+    pub status: RecipientStatus,
+}
+
+/// Whether a recipient gets anything at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum RecipientStatus {
+    Active,
+    Suspended,
+}
+
+/// A verb of the authority. None of them widens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Directive {
+    /// Nothing leaves for this recipient, or for this one request of it.
+    Suspend {
+        /// The recipient.
+        recipient: RecipientId,
+        /// Only this request of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
+    },
+    /// This signal leaves for nobody.
+    Drop {
+        /// Leaf.
+        signal: SignalPath,
+    },
+    /// This signal is made at least so coarse for everybody.
+    Tighten {
+        /// Leaf.
+        signal: SignalPath,
+        /// Met with what applies.
+        transforms: Vec<TransformSpec>,
+    },
+    /// An older agent sends nothing.
+    RequireMinVersion {
+        /// Semantic version.
+        version: String,
+    },
+}
+
+/// The statement by which the offline root names the bundle-signing key. Signed by the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SigningKeyStatement {
+    /// 1.
+    pub schema_version: u32,
+    /// The key.
+    pub key: VerifyingKey,
+    /// Only rises: an older key is refused once a newer was seen.
+    pub serial: u64,
+    /// From when it may sign.
+    pub not_before: WallTime,
+    /// Until when.
+    pub not_after: WallTime,
+}
+
+/// The statement by which a recipient names its HPKE key. Signed by its request key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HpkeStatement {
+    /// 1.
+    pub schema_version: u32,
+    /// Who: must be the recipient that brings it.
+    pub recipient: RecipientId,
+    /// X25519 public key.
+    pub hpke_key: crate::names::HpkeKey,
+    /// From when it may be used.
+    pub not_before: WallTime,
+    /// Until when.
+    pub not_after: WallTime,
+}

@@ -1,0 +1,103 @@
+//! What a recipient asks for, signed by it.
+
+use super::super::transform::TransformSpec;
+use super::bundle::Text;
+use crate::names::{PurposeId, RecipientId, RequestId, SignalPath, WallTime};
+use serde::{Deserialize, Serialize};
+
+/// Payload type of a request.
+pub const REQUEST_TYPE: &str = "application/vnd.glovebox.request+json";
+
+/// Exact data, exact purpose, and what GDPR Art. 13 wants said; empty words are refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// 1.
+    pub schema_version: u32,
+    /// Unique within the recipient.
+    pub id: RequestId,
+    /// Only rises within the id.
+    pub version: u64,
+    /// Who asks.
+    pub recipient: RecipientId,
+    /// What for.
+    pub purpose: Purpose,
+    /// GDPR Art. 6, as a DPV IRI or term: `dpv:Consent`.
+    pub lawful_basis: String,
+    /// Leaves, never categories.
+    pub signals: Vec<RequestedSignal>,
+    /// ISO 8601 duration: `P30D`.
+    pub retention_period: String,
+    /// ISO 3166-1 alpha-2.
+    pub storage_locations: Vec<String>,
+    /// To whom it is passed on; empty: nobody.
+    #[serde(default)]
+    pub onward_disclosure: Vec<String>,
+    /// GDPR Art. 22.
+    pub profiling: bool,
+    /// GDPR Art. 22.
+    pub automated_decision: bool,
+    /// What the owner gets for it; empty: nothing.
+    #[serde(default)]
+    pub incentive: String,
+    /// The words shown to the owner.
+    pub privacy_notice: PrivacyNotice,
+    /// ISO 3166-1 alpha-2 of the laws that apply.
+    pub jurisdiction: Vec<String>,
+    /// A batch is closed when its first sample is so old. Seconds.
+    pub batch_age_s: u32,
+    /// Microsecond stamps instead of milliseconds.
+    #[serde(default)]
+    pub microseconds: bool,
+    /// After this nothing leaves under it.
+    pub expires: WallTime,
+    /// A code that the owner handed over out of band, to pair an alias with a car.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_reference: Option<String>,
+}
+
+/// What for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Purpose {
+    /// Part of a flow's name.
+    pub id: PurposeId,
+    /// DPV IRI: `https://w3id.org/dpv#ServiceProvision`.
+    pub code: String,
+    /// In words, by language; at least one.
+    pub text: Vec<Text>,
+}
+
+/// One signal that is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestedSignal {
+    /// Leaf.
+    pub signal: SignalPath,
+    /// Whether the purpose works without it.
+    pub necessity: Necessity,
+    /// How coarse it may be made, as asked.
+    #[serde(default)]
+    pub transforms: Vec<TransformSpec>,
+}
+
+/// Whether the purpose works without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Necessity {
+    Required,
+    Optional,
+}
+
+/// Where the words are and what they hash to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyNotice {
+    /// Where it can be read.
+    pub uri: String,
+    /// SHA-256 of its text.
+    pub digest: crate::names::Digest,
+    /// BCP 47 tag.
+    pub language: String,
+}

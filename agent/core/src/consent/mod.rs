@@ -1,0 +1,12 @@
+//! What the owner has agreed to, and the gate that lets only that through.
+//!
+//! ```text
+//! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
+//! ```
+
+pub mod document;
+pub mod effective;
+pub mod gate;
+pub mod transform;
+
+pub use gate::{Consented, Gate};

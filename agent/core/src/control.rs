@@ -1,0 +1,1 @@
+//! Routes documents and commands; the ratchet; a refusal has its reason.

@@ -1,0 +1,1 @@
+//! DBC text to a database.

@@ -1,0 +1,1 @@
+//! Kuksa mapping files: VSS names of DBC signals.

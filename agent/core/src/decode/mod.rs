@@ -1,0 +1,57 @@
+//! DBC text to a plan; frames to readings; VSS names.
+//!
+//! ```text
+//! DBC text ─ dbc ─▶ Database ┐
+//! Kuksa JSON ─ map ─▶ Mapping ┴─ leaves ─▶ Leaves ─ plan (only what is needed) ─▶ Plan ─ Frame ─▶ Reading
+//! ```
+
+pub mod dbc;
+pub mod leaves;
+pub mod map;
+pub mod plan;
+
+pub use leaves::{Leaf, Leaves};
+pub use plan::Plan;
+
+/// Number of a leaf in [`Leaves`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeafIndex(pub u32);
+
+/// What kind of reading it is; only `Value` carries one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// An ordinary value.
+    Value,
+    /// The sender says that it has none.
+    NotAvailable,
+    /// The sender says that its source is broken.
+    Error,
+    /// Outside the range that the database gives.
+    OutOfRange,
+}
+
+/// How the 64 bits of a raw value are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// `u64`.
+    Unsigned,
+    /// `i64`, sign-extended.
+    Signed,
+    /// `f32` in the low 32 bits (IEEE 754).
+    Float32,
+    /// `f64` (IEEE 754).
+    Float64,
+    /// 0 or 1.
+    Boolean,
+}
+
+/// One decoded signal of one frame. The moment is the frame's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Which signal.
+    pub leaf: LeafIndex,
+    /// Whether `bits` is a value.
+    pub state: State,
+    /// The raw value before scale and offset, as [`ValueType`] says; 0 unless `state` is `Value`.
+    pub bits: u64,
+}

@@ -1,0 +1,51 @@
+//! A CAN frame as the bus stage hands it over.
+
+use crate::names::Moment;
+
+/// Number of a bus in the configuration's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BusIndex(pub u8);
+
+/// A CAN identifier with its width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CanId {
+    /// 11 bits.
+    Standard(u16),
+    /// 29 bits.
+    Extended(u32),
+}
+
+/// A data frame: classic (≤ 8 bytes) or FD (≤ 64 bytes).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// The bus it came from.
+    pub bus: BusIndex,
+    /// Its identifier.
+    pub id: CanId,
+    /// When it was received.
+    pub moment: Moment,
+    length: u8,
+    bytes: [u8; 64],
+}
+
+impl Frame {
+    /// `None` if `data` is longer than 64 bytes.
+    #[must_use]
+    pub fn new(bus: BusIndex, id: CanId, moment: Moment, data: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 64];
+        bytes.get_mut(..data.len())?.copy_from_slice(data);
+        Some(Self { bus, id, moment, length: u8::try_from(data.len()).ok()?, bytes })
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// All 64 bytes, zero behind the payload: lets extraction read whole words.
+    #[must_use]
+    pub fn padded(&self) -> &[u8; 64] {
+        &self.bytes
+    }
+}

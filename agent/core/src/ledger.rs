@@ -1,0 +1,1 @@
+//! Entries, hash chain, checkpoint.

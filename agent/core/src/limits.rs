@@ -1,0 +1,43 @@
+//! Every bound of the agent: name, unit last, and why (invariant 9).
+
+/// A DBC file: 17 MB take 14 s to parse, the largest real ones are under 2 MB.
+pub const DBC_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A Kuksa mapping file is a whole VSS tree: 0.6 MB in VSS 6.
+pub const MAPPING_FILE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Leaves in all databases together: about 10,000 in the largest cars.
+pub const LEAVES_MAX: usize = 32_768;
+/// A signed document: a bundle with 50 requests of 200 signals is under 1 MiB.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Nesting of a document's JSON; the deepest legal one has 8.
+pub const DOCUMENT_DEPTH_MAX: usize = 16;
+/// Recipients in a bundle.
+pub const RECIPIENTS_MAX: usize = 256;
+/// Requests in a bundle.
+pub const REQUESTS_MAX: usize = 256;
+/// Signals in a request or a consent record.
+pub const SIGNALS_PER_REQUEST_MAX: usize = 2_048;
+/// Live flows: one per recipient and purpose.
+pub const FLOWS_MAX: usize = 256;
+/// Raw column bytes of an open batch, so that the sealed one stays below the default of 128 KiB even if nothing compresses.
+pub const BATCH_COLUMN_BYTES_MAX: usize = 112 * 1024;
+/// A sealed envelope; also the MQTT packet limit less the topic.
+pub const ENVELOPE_BYTES_MAX: usize = 256 * 1024;
+/// Samples of an open batch: bounds the decoder's memory.
+pub const BATCH_SAMPLES_MAX: u32 = 1_000_000;
+/// A batch waits no longer than this before it is closed, whatever the request says.
+pub const BATCH_AGE_US_MAX: i64 = 3_600_000_000;
+/// Loss records carried by one batch; more are merged.
+pub const LOSSES_PER_BATCH_MAX: usize = 64;
+/// The descriptor travels again after this many batches of a flow.
+pub const DESCRIPTOR_EVERY_BATCHES: u32 = 100;
+/// A segment file is closed at this size and deleted whole.
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
+/// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).
+pub const UPLINK_WINDOW_MESSAGES: usize = 32;
+/// First wait after a failed connection.
+pub const BACKOFF_MIN_MS: u64 = 500;
+/// Longest wait after failed connections.
+pub const BACKOFF_MAX_MS: u64 = 300_000;
+
+const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
+const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);

@@ -1,0 +1,1 @@
+//! Order, quota, what to drop, what to purge.

@@ -1,0 +1,1 @@
+//! Joins decode, consent and batch: frames in, closed batches out.

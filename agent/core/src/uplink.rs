@@ -1,0 +1,1 @@
+//! Connection states, back-off, in-flight window, acknowledgement to sequence.

@@ -1,0 +1,1 @@
+//! Column coding, both ways.

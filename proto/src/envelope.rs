@@ -1,0 +1,1 @@
+//! Topics, labels, ids and signed bytes.
