@@ -1,2 +1,5 @@
-//! Skeleton.
-fn main() {}
+//! Reads the arguments and runs the command.
+
+fn main() -> std::process::ExitCode {
+    glovebox::cli::main()
+}

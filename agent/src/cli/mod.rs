@@ -1,0 +1,9 @@
+//! The command line: one file a subcommand.
+
+use std::process::ExitCode;
+
+/// Parses the arguments and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}

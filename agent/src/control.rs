@@ -1,0 +1,1 @@
+//! The control socket: what the commands say to a running daemon.

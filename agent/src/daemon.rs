@@ -1,0 +1,1 @@
+//! Tasks, bounded channels, order of start and stop: the one file that joins stages.

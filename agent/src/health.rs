@@ -1,0 +1,1 @@
+//! What the service manager and a person are told.

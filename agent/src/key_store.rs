@@ -1,0 +1,1 @@
+//! Keys on disk: the alias secret, the record key, the enrolled owners, the pinned root.

@@ -1,0 +1,1 @@
+//! HPKE, alias keys, signatures: the cryptography that the core is given.

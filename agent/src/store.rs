@@ -1,0 +1,1 @@
+//! sled with the guards that make it durable: the only file that knows sled.
