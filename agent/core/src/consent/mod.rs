@@ -8,7 +8,9 @@ pub mod decimal;
 pub mod document;
 pub mod effective;
 pub mod gate;
+pub mod grants;
 mod quantise;
 pub mod transform;
 
 pub use gate::{Consented, Gate};
+pub use grants::{Grant, Grants};
