@@ -30,6 +30,8 @@ pub const BATCH_AGE_US_MAX: i64 = 3_600_000_000;
 pub const LOSSES_PER_BATCH_MAX: usize = 64;
 /// The descriptor travels again after this many batches of a flow.
 pub const DESCRIPTOR_EVERY_BATCHES: u32 = 100;
+/// Last emissions that the gate remembers across swaps: 64 flows × 256 signals.
+pub const GATE_MEMORY_MAX: usize = 16_384;
 /// A segment file is closed at this size and deleted whole.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).
