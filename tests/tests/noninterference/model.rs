@@ -113,6 +113,8 @@ struct Live {
 struct Chance {
     value: i128,
     rules: Vec<Reduce>,
+    /// Which of the spans between two acts: a swap may have dropped what was emitted before it.
+    span: u64,
     used: bool,
 }
 
@@ -122,7 +124,8 @@ pub struct Checker {
     now: Option<i64>,
     /// By flow, signal and millisecond.
     chances: HashMap<(Flow, usize, i64), Vec<Chance>>,
-    last: HashMap<(Flow, usize), (i64, Option<i128>, Vec<Reduce>)>,
+    last: HashMap<(Flow, usize), (i64, Option<i128>, Vec<Reduce>, u64)>,
+    span: u64,
     samples: u64,
     honest: bool,
 }
@@ -136,6 +139,7 @@ impl Checker {
             now: Some(super::world::START),
             chances: HashMap::new(),
             last: HashMap::new(),
+            span: 0,
             samples: 0,
             honest,
         }
@@ -146,6 +150,7 @@ impl Checker {
     }
 
     pub fn note(&mut self, act: &Act) {
+        self.span += u64::from(!matches!(act, Act::Frame { .. }));
         match act {
             Act::Bundle(policy) => self.policy = Some(policy.clone()),
             Act::FalseBundle(_) | Act::FalseGive { .. } => {}
@@ -175,7 +180,7 @@ impl Checker {
         for flow in flows {
             for (signal, raw) in raw {
                 let Some(rules) = self.rules(flow, *signal) else { continue };
-                let chance = Chance { value: physical(*signal, *raw), rules, used: false };
+                let chance = Chance { value: physical(*signal, *raw), rules, span: self.span, used: false };
                 self.chances.entry((flow, *signal, ms)).or_default().push(chance);
             }
         }
@@ -226,25 +231,25 @@ impl Checker {
             let chance = chances.and_then(|list| list.iter_mut().find(fits));
             let chance = chance.ok_or_else(|| format!("no such reading was let through: {sample:?}"))?;
             chance.used = true;
-            let (value, rules) = (chance.value, chance.rules.clone());
+            let (value, rules, span) = (chance.value, chance.rules.clone(), chance.span);
             if !keeps(sample, value, &now) {
                 return Err(format!("finer than what applies now: {sample:?} under {now:?}"));
             }
-            self.in_time(flow, sample, rules)?;
+            self.in_time(flow, sample, rules, span)?;
         }
         Ok(())
     }
 
     /// Gaps are never shorter than agreed, and what did not change is not repeated.
-    fn in_time(&mut self, flow: Flow, sample: &Sample, rules: Vec<Reduce>) -> Result<(), String> {
-        let before = self.last.insert((flow, sample.signal), (sample.ms, sample.value, rules.clone()));
-        let Some((then, value, old_rules)) = before else { return Ok(()) };
+    fn in_time(&mut self, flow: Flow, sample: &Sample, rules: Vec<Reduce>, span: u64) -> Result<(), String> {
+        let before = self.last.insert((flow, sample.signal), (sample.ms, sample.value, rules.clone(), span));
+        let Some((then, value, old_rules, old_span)) = before else { return Ok(()) };
         for rule in &rules {
             match rule {
                 Reduce::Rate { ms } if old_rules.contains(rule) && sample.ms - then < *ms => {
                     return Err(format!("{} ms after the last one: {sample:?}", sample.ms - then));
                 }
-                Reduce::Change { delta, repeat } if old_rules == rules => {
+                Reduce::Change { delta, repeat } if old_span == span => {
                     // With two dead bands the wider one with the longer repeat applies; each alone is weaker.
                     let silent = repeat.is_none_or(|most| sample.ms - then < most);
                     let enough = match (value, sample.value) {

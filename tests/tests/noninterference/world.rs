@@ -379,7 +379,7 @@ impl World {
             record_id: self.fresh(),
             pii_principal_id: Digest([7; 32]),
             subject_vehicle: Fake.alias(&id).unwrap(),
-            supersedes: None,
+            supersedes: self.grants.last_for(&names(recipient, purpose).0, &names(recipient, purpose).1),
             request_digest: Digest::of(&request.payload_bytes().unwrap()),
             privacy_notice: notice(),
             purpose: RecordedPurpose { id: purpose_id, code: "dpv:Purpose".into(), text_digest: Digest([0; 32]) },
