@@ -41,3 +41,16 @@ pub const BACKOFF_MAX_MS: u64 = 300_000;
 
 const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
+
+// Decode and bus.
+
+/// Notices kept of one DBC or mapping file: enough to mend by, not enough to fill a log.
+pub const DBC_NOTICES_MAX: usize = 1_000;
+/// Multiplexors above a signal; real databases have at most three.
+pub const MULTIPLEX_DEPTH_MAX: usize = 8;
+/// Bytes of a classic or FD frame.
+pub const FRAME_BYTES_MAX: u32 = 64;
+/// A line of a candump log: an FD frame takes about 190.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+/// Buses of one car: numbered in a byte.
+pub const BUSES_MAX: usize = 64;
