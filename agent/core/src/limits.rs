@@ -78,3 +78,15 @@ pub const NARROWINGS_PER_FLOW_MAX: usize = 256;
 pub const POLICY_VERSION_STEP_MAX: u64 = 1 << 32;
 /// A bundle may be dated so far ahead of the car's clock: clocks differ a little.
 pub const ISSUED_AHEAD_US_MAX: i64 = 3_600_000_000;
+// Decode and bus.
+
+/// Notices kept of one DBC or mapping file: enough to mend by, not enough to fill a log.
+pub const DBC_NOTICES_MAX: usize = 1_000;
+/// Multiplexors above a signal; real databases have at most three.
+pub const MULTIPLEX_DEPTH_MAX: usize = 8;
+/// Bytes of a classic or FD frame.
+pub const FRAME_BYTES_MAX: u32 = 64;
+/// A line of a candump log: an FD frame takes about 190.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+/// Buses of one car: numbered in a byte.
+pub const BUSES_MAX: usize = 64;
