@@ -41,3 +41,10 @@ pub const BACKOFF_MAX_MS: u64 = 300_000;
 
 const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
+
+// Keys, stores, control socket.
+
+/// A PEM file with one key has 119 bytes; comments of other tools make it a little longer.
+pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
+/// Enrolled owner keys: a few phones and a fleet's signing service.
+pub const OWNER_KEYS_MAX: usize = 32;
