@@ -48,3 +48,13 @@ const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
 pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
 /// Enrolled owner keys: a few phones and a fleet's signing service.
 pub const OWNER_KEYS_MAX: usize = 32;
+/// sled's segments: below 8 MiB a power cut corrupted stores, because pages over a quarter of one are never synced.
+pub const STORE_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+/// sled's cache; its default is 1 GiB.
+pub const STORE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// A value in a store: so that a page of some of them stays well below a quarter of a segment.
+pub const STORE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Damaged stores that are kept to be looked at, per store.
+pub const STORES_SET_ASIDE_MAX: usize = 2;
+/// Openings of a store that may fail to come back (a power cut, a kill) before it counts as damaged.
+pub const STORE_OPENINGS_MAX: u8 = 3;
