@@ -58,3 +58,17 @@ pub const STORE_VALUE_BYTES_MAX: usize = 64 * 1024;
 pub const STORES_SET_ASIDE_MAX: usize = 2;
 /// Openings of a store that may fail to come back (a power cut, a kill) before it counts as damaged.
 pub const STORE_OPENINGS_MAX: u8 = 3;
+/// A clock before this is wrong: the day this release was made (2026-11-01T00:00:00Z). Moved with each release.
+pub const BUILD_DATE_US: i64 = 1_793_491_200_000_000;
+/// One document or reading of the clock moves the persisted mark by no more: a clock set far ahead must not poison it.
+pub const MARK_STEP_US_MAX: i64 = 24 * 3_600 * 1_000_000;
+/// Smaller steps of the mark are not written: flash wears out.
+pub const MARK_STEP_US_MIN: i64 = 600 * 1_000_000;
+/// How far the system clock is trusted to be right when nothing speaks against it.
+pub const CLOCK_ERROR_US: i64 = 1_000_000;
+/// Consent records that are kept: a record a day for ten years.
+pub const RECORDS_MAX: u64 = 4_096;
+/// Tombstones that are read: a flow ends once, and a car does not have so many.
+pub const TOMBSTONES_MAX: usize = 65_536;
+/// A signed document as it stands in a file: base64 takes a third more than its payload, and a statement comes along.
+pub const ENVELOPE_JSON_BYTES_MAX: usize = 2 * 1024 * 1024;
