@@ -18,8 +18,8 @@ use crate::store::files::{self, FileError};
 use crate::store::{Batch, Opened, Store, StoreError, Tree};
 use counters::{Beside, CountersError};
 use glovebox_core::limits::{
-    BUILD_DATE_US, ENVELOPE_JSON_BYTES_MAX, MARK_STEP_US_MAX, MARK_STEP_US_MIN, RECORDS_MAX,
-    STORE_VALUE_BYTES_MAX, TOMBSTONES_MAX,
+    BUILD_DATE_US, DOCUMENT_BYTES_MAX, MARK_STEP_US_MAX, MARK_STEP_US_MIN, STORE_VALUE_BYTES_MAX,
+    STORED_RECORDS_MAX, TOMBSTONES_MAX,
 };
 use glovebox_core::names::{Digest, FlowId, WallTime};
 use std::collections::BTreeSet;
@@ -46,13 +46,13 @@ pub enum PolicyStoreError {
         old: u64,
     },
     /// A document larger than any that passed its verification.
-    #[error("a document of {bytes} bytes is too large: at most {ENVELOPE_JSON_BYTES_MAX}")]
+    #[error("a document of {bytes} bytes is too large: at most {DOCUMENT_BYTES_MAX}")]
     Large {
         /// Its size.
         bytes: usize,
     },
     /// More records than a car ever has.
-    #[error("{RECORDS_MAX} consent records are stored: no more are taken")]
+    #[error("{STORED_RECORDS_MAX} consent records are stored: no more are taken")]
     ManyRecords,
 }
 
@@ -194,7 +194,7 @@ impl PolicyStore {
     pub fn put_record(&mut self, record: &[u8]) -> Result<(), PolicyStoreError> {
         let chain = &self.beside.records;
         let number = chain.from + chain.count;
-        if chain.count >= RECORDS_MAX {
+        if !usize::try_from(chain.count).is_ok_and(|count| count < STORED_RECORDS_MAX) {
             return Err(PolicyStoreError::ManyRecords);
         }
         let mut batch = Batch::default();
@@ -348,7 +348,7 @@ fn piece_key(prefix: &[u8], piece: u16) -> Vec<u8> {
 
 /// Puts `document` into the batch in pieces; returns how many.
 fn cut(batch: &mut Batch, prefix: &[u8], document: &[u8]) -> Result<u16, PolicyStoreError> {
-    if document.len() > ENVELOPE_JSON_BYTES_MAX {
+    if document.len() > DOCUMENT_BYTES_MAX {
         return Err(PolicyStoreError::Large { bytes: document.len() });
     }
     let mut pieces = 0;
@@ -359,7 +359,7 @@ fn cut(batch: &mut Batch, prefix: &[u8], document: &[u8]) -> Result<u16, PolicyS
     Ok(pieces)
 }
 
-const _: () = assert!(ENVELOPE_JSON_BYTES_MAX / STORE_VALUE_BYTES_MAX < 65_535);
+const _: () = assert!(DOCUMENT_BYTES_MAX / STORE_VALUE_BYTES_MAX < 65_535);
 
 /// The hash over all records so far, in their order.
 fn link(chain: Digest, record: &[u8]) -> Digest {

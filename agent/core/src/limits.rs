@@ -42,6 +42,41 @@ pub const BACKOFF_MAX_MS: u64 = 300_000;
 const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
 
+// Signed documents.
+
+/// Signatures on one envelope: more would be a way to make the car compute.
+pub const SIGNATURES_MAX: usize = 4;
+/// A text in a document that a person reads.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// A language tag (RFC 5646, section 4.4.1 recommends 35).
+pub const LANGUAGE_BYTES_MAX: usize = 35;
+/// Languages of one text.
+pub const LANGUAGES_MAX: usize = 64;
+/// Entries of a catalogue: every leaf once.
+pub const CATALOGUE_ENTRIES_MAX: usize = LEAVES_MAX;
+/// Directives in a bundle.
+pub const DIRECTIVES_MAX: usize = 4_096;
+/// HPKE keys of a recipient: the one in use and those that follow it.
+pub const HPKE_KEYS_PER_RECIPIENT_MAX: usize = 8;
+/// Transforms of one signal: the design's table has fewer ops.
+pub const TRANSFORMS_PER_SIGNAL_MAX: usize = 32;
+/// Parameters of one transform.
+pub const TRANSFORM_PARAMETERS_MAX: usize = 16;
+/// Items of a list that is a parameter.
+pub const LIST_PARAMETER_ITEMS_MAX: usize = 256;
+/// Companies to whom data is passed on.
+pub const DISCLOSURES_MAX: usize = 64;
+/// Events of one consent record: it begins with one and tools add few.
+pub const EVENTS_PER_RECORD_MAX: usize = 64;
+/// Consent records kept before widening, refusing and deferring stop; what narrows or ends a live flow is kept beyond.
+pub const RECORDS_MAX: usize = 8_192;
+/// Narrowed records met in one flow between two grants; then a withdrawal or a renewal is due.
+pub const NARROWINGS_PER_FLOW_MAX: usize = 256;
+/// A policy version rises by no more at once, so that one poisoned number cannot lock out all later bundles.
+pub const POLICY_VERSION_STEP_MAX: u64 = 1 << 32;
+/// A bundle may be dated so far ahead of the car's clock: clocks differ a little.
+pub const ISSUED_AHEAD_US_MAX: i64 = 3_600_000_000;
+
 // Keys, stores, control socket.
 
 /// A PEM file with one key has 119 bytes; comments of other tools make it a little longer.
@@ -66,9 +101,7 @@ pub const MARK_STEP_US_MAX: i64 = 24 * 3_600 * 1_000_000;
 pub const MARK_STEP_US_MIN: i64 = 600 * 1_000_000;
 /// How far the system clock is trusted to be right when nothing speaks against it.
 pub const CLOCK_ERROR_US: i64 = 1_000_000;
-/// Consent records that are kept: a record a day for ten years.
-pub const RECORDS_MAX: u64 = 4_096;
 /// Tombstones that are read: a flow ends once, and a car does not have so many.
 pub const TOMBSTONES_MAX: usize = 65_536;
-/// A signed document as it stands in a file: base64 takes a third more than its payload, and a statement comes along.
-pub const ENVELOPE_JSON_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Consent records in the store: those that are taken, and beyond them all that may narrow or end a live flow.
+pub const STORED_RECORDS_MAX: usize = RECORDS_MAX + FLOWS_MAX * (NARROWINGS_PER_FLOW_MAX + 1);

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use super::{Counters, Fault, PolicyStore, PolicyStoreError, Stored};
-use glovebox_core::limits::{BUILD_DATE_US, ENVELOPE_JSON_BYTES_MAX, MARK_STEP_US_MAX, MARK_STEP_US_MIN};
+use glovebox_core::limits::{BUILD_DATE_US, DOCUMENT_BYTES_MAX, MARK_STEP_US_MAX, MARK_STEP_US_MIN};
 use glovebox_core::names::{FlowId, WallTime};
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn documents_of_all_sizes_come_back_in_order() {
     let records = [large(1, 10), large(2, 300_000), large(3, 65_536), large(4, 65_537)];
     let mut store = PolicyStore::open(state.path()).unwrap();
     store.put_policy(&large(9, 700_000), counters(1, 1)).unwrap();
-    store.put_policy(&large(8, 1_400_000), counters(2, 1)).unwrap();
+    store.put_policy(&large(8, 1_000_000), counters(2, 1)).unwrap();
     store.put_policy(&large(7, 70_000), counters(3, 2)).unwrap();
     for record in &records {
         store.put_record(record).unwrap();
@@ -48,7 +48,7 @@ fn documents_of_all_sizes_come_back_in_order() {
     assert_eq!(after.counters, counters(3, 2));
     assert_eq!(after.records, records);
     assert_eq!(after.tombstones, [FlowId(7), FlowId(0xAB)].into());
-    let too_large = vec![0; ENVELOPE_JSON_BYTES_MAX + 1];
+    let too_large = vec![0; DOCUMENT_BYTES_MAX + 1];
     let mut store = PolicyStore::open(state.path()).unwrap();
     assert!(matches!(store.put_record(&too_large), Err(PolicyStoreError::Large { .. })));
 }
