@@ -105,3 +105,13 @@ pub const CLOCK_ERROR_US: i64 = 1_000_000;
 pub const TOMBSTONES_MAX: usize = 65_536;
 /// Consent records in the store: those that are taken, and beyond them all that may narrow or end a live flow.
 pub const STORED_RECORDS_MAX: usize = RECORDS_MAX + FLOWS_MAX * (NARROWINGS_PER_FLOW_MAX + 1);
+/// A line on the control socket: the largest document in base64, and its frame.
+pub const CONTROL_LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Commands that speak to the daemon at once; more are turned away.
+pub const CONTROL_CLIENTS_MAX: usize = 8;
+/// A client on the control socket that says nothing so long is let go.
+pub const CONTROL_IDLE_MS_MAX: u64 = 10_000;
+/// A command waits so long for the daemon: a withdrawal syncs several files on slow flash.
+pub const CONTROL_ANSWER_MS_MAX: u64 = 30_000;
+
+const _: () = assert!(DOCUMENT_BYTES_MAX / 3 * 4 + 64 * 1024 < CONTROL_LINE_BYTES_MAX);
