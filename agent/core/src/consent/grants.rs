@@ -288,8 +288,6 @@ impl Grants {
     /// [`GrantError`] says why it does not fit; nothing changed then.
     pub fn apply(&mut self, act: ConsentAct) -> Result<Outcome, GrantError> {
         let outcome = self.weigh(&act)?;
-        let record = act.record().payload();
-        let (id, chain) = (record.record_id, chain(record));
         match (&act, outcome.flow) {
             (ConsentAct::Widening(given), Some(flow)) => {
                 let grant = Grant { flow, given: given.clone(), narrowed: Vec::new() };
@@ -306,10 +304,38 @@ impl Grants {
             }
             (_, None) => {}
         }
+        self.keep(act, outcome.flow);
+        Ok(outcome)
+    }
+
+    /// Takes in a record that was accepted in an earlier life. What belongs to a flow that is over by now stays in the
+    /// history, so that the chain holds, and has no effect.
+    ///
+    /// # Errors
+    /// [`GrantError`] says why it does not fit; nothing changed then.
+    pub fn replay(&mut self, act: ConsentAct) -> Result<Outcome, GrantError> {
+        let record = act.record().payload();
+        let over = if record.state() == Some(EventState::ConsentGiven) {
+            Some(FlowId::from_record(record.record_id)).filter(|flow| self.tombstones.contains(flow))
+        } else {
+            let named =
+                record.supersedes.and_then(|id| self.by_id.get(&id)).map(|index| &self.entries[*index]);
+            let named = named.filter(|entry| entry.chain == chain(record)).and_then(|entry| entry.flow);
+            named.filter(|flow| self.find(*flow).is_none())
+        };
+        if over.is_none() || self.by_id.contains_key(&record.record_id) {
+            return self.apply(act);
+        }
+        self.keep(act, over);
+        Ok(Outcome { effect: Effect::Nothing, flow: over })
+    }
+
+    fn keep(&mut self, act: ConsentAct, flow: Option<FlowId>) {
+        let record = act.record().payload();
+        let (id, chain) = (record.record_id, chain(record));
         self.by_id.insert(id, self.entries.len());
         self.last.insert(chain.clone(), id);
-        self.entries.push(Entry { act, chain, flow: outcome.flow });
-        Ok(outcome)
+        self.entries.push(Entry { act, chain, flow });
     }
 
     /// Ends a flow for good, without a record: always works.
