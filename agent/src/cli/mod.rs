@@ -1,5 +1,10 @@
 //! The command line: one file a subcommand.
 
+pub mod consent;
+pub mod keys;
+pub mod policy;
+pub mod provision;
+
 use std::process::ExitCode;
 
 /// Parses the arguments and runs the command.
