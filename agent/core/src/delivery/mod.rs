@@ -3,18 +3,35 @@
 //! ```text
 //! stored ─▶ waiting ─offer▶ offered ─recorded▶ published ─acked▶ gone
 //!              ▲      (ledger entry is being written)  │
-//!              └──── disconnected, deferred, refused ──┘        withdraw: whatever the state, never again
+//!              └──── disconnected, returned, refused ──┘        withdraw: whatever the state, never again
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ledger::{BatchRef, DropReason};
 use crate::limits::UPLINK_WINDOW_MESSAGES;
 use crate::names::{FlowId, TrustedTime, WallTime};
-use crate::outbox::{BatchId, Position};
+use crate::outbox::{BatchId, LossReason, Position};
+use crate::uplink::{NotTaken, Ticket};
 
-/// Stands for one handing-over; never given twice. An acknowledgement of an old one means nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);
+impl From<BatchId> for BatchRef {
+    fn from(batch: BatchId) -> Self {
+        Self { flow: batch.flow, epoch: batch.epoch, sequence: batch.sequence }
+    }
+}
+
+impl From<LossReason> for DropReason {
+    fn from(reason: LossReason) -> Self {
+        match reason {
+            LossReason::Quota => Self::Quota,
+            LossReason::Overload => Self::Overload,
+            LossReason::Narrowed => Self::Narrowed,
+            LossReason::Corrupt => Self::Corrupt,
+            LossReason::Refused => Self::Refused,
+            LossReason::Age => Self::Age,
+        }
+    }
+}
 
 /// A batch that may be sent as soon as the ledger has an entry of it. Not yet for the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +63,6 @@ impl Publish {
     }
 }
 
-/// What the broker said instead of taking it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// Nobody subscribes to it: keep it and try again later.
-    NobodyListens,
-    /// It will never take it: set it aside.
-    Never,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct InFlight {
     batch: BatchId,
@@ -64,9 +72,7 @@ struct InFlight {
 #[derive(Debug, Default)]
 struct Flow {
     stored: BTreeSet<Position>,
-    /// The last one that was offered since the connection began, or since the last going-back.
-    offered: Option<Position>,
-    /// Nobody listens: nothing of it is offered until [`Delivery::retry`].
+    /// The broker does not take it now: nothing of it is offered until [`Delivery::retry`].
     held: bool,
 }
 
@@ -139,10 +145,7 @@ impl Delivery {
 
     fn go_back(&mut self) {
         self.in_flight.clear();
-        for flow in self.flows.values_mut() {
-            flow.offered = None;
-            flow.held = false;
-        }
+        self.retry();
     }
 
     /// Permitted, and the time is known well enough to say so (invariant 3).
@@ -153,13 +156,9 @@ impl Delivery {
 
     fn next_of(&self, flow: FlowId) -> Option<Position> {
         let known = self.flows.get(&flow).filter(|known| !known.held)?;
-        // On its way already, though gone back over: nobody listened to an older one in between.
+        // At most a window's worth is passed over.
         let flying = |position: &Position| self.in_flight.values().any(|it| it.batch == position.of(flow));
-        let after = |last| (std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded);
-        match known.offered {
-            Some(last) => known.stored.range(after(last)).copied().find(|position| !flying(position)),
-            None => known.stored.iter().copied().find(|position| !flying(position)),
-        }
+        known.stored.iter().copied().find(|position| !flying(position))
     }
 
     /// The next batch to send: the oldest of a permitted flow, the flows in turn. `None` without connection,
@@ -177,7 +176,6 @@ impl Delivery {
         let batch = position.of(flow);
         self.next_ticket += 1;
         self.turn = Some(flow);
-        self.flows.entry(flow).or_default().offered = Some(position);
         self.in_flight.insert(ticket, InFlight { batch, published: false });
         Some(Offer { ticket, batch })
     }
@@ -187,7 +185,7 @@ impl Delivery {
     pub fn recorded(&mut self, ticket: Ticket, now: Option<TrustedTime>) -> Option<Publish> {
         let batch = self.in_flight.get(&ticket).filter(|flying| !flying.published)?.batch;
         if !self.live(batch.flow, now) {
-            self.deferred(ticket);
+            self.in_flight.remove(&ticket);
             return None;
         }
         self.in_flight.get_mut(&ticket)?.published = true;
@@ -202,41 +200,35 @@ impl Delivery {
         Some(batch)
     }
 
-    /// The broker did not take it. Answers the batch if it is to be set aside (declared lost); else it stays, and
-    /// its flow waits for [`Self::retry`].
-    pub fn refused(&mut self, ticket: Ticket, refusal: Refusal) -> Option<BatchId> {
-        match refusal {
-            Refusal::Never => {
-                let batch = self.in_flight.remove(&ticket)?.batch;
+    /// The broker did not take it. Answers the batch if no later attempt can succeed: it is to be declared lost
+    /// ([`LossReason::Refused`]). Else it stays, and its flow waits for [`Self::retry`].
+    pub fn refused(&mut self, ticket: Ticket, why: NotTaken) -> Option<BatchId> {
+        let batch = self.in_flight.remove(&ticket)?.batch;
+        match why {
+            NotTaken::TooLarge { .. } | NotTaken::Other(_) => {
                 self.remove(batch);
-                Some(batch)
+                return Some(batch);
             }
-            Refusal::NobodyListens => {
-                if let Some(flow) = self.deferred(ticket) {
+            // An access list may be mended: the cap decides how long it is kept.
+            NotTaken::NoSubscriber | NotTaken::Quota | NotTaken::NotAuthorised => {
+                if let Some(flow) = self.flows.get_mut(&batch.flow) {
                     flow.held = true;
                 }
-                None
             }
+            NotTaken::Crowded => {}
         }
+        None
     }
 
-    /// It was not handed over after all (the client's queue was full): it is offered again.
+    /// It was not handed over after all: it is offered again, next of its flow.
     pub fn returned(&mut self, ticket: Ticket) {
-        self.deferred(ticket);
+        self.in_flight.remove(&ticket);
     }
 
-    fn deferred(&mut self, ticket: Ticket) -> Option<&mut Flow> {
-        let batch = self.in_flight.remove(&ticket)?.batch;
-        let flow = self.flows.get_mut(&batch.flow)?;
-        flow.offered = None;
-        Some(flow)
-    }
-
-    /// The flows to which nobody listened are tried again.
+    /// The flows that the broker did not take are tried again.
     pub fn retry(&mut self) {
-        for flow in self.flows.values_mut().filter(|flow| flow.held) {
+        for flow in self.flows.values_mut() {
             flow.held = false;
-            flow.offered = None;
         }
     }
 
