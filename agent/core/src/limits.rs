@@ -85,3 +85,21 @@ pub const PEM_FILE_BYTES_MAX: u64 = 256 * 1024;
 const _: () = assert!(UPLINK_WINDOW_MESSAGES <= UPLINK_WAITING_MESSAGES);
 const _: () = assert!(UPLINK_WAITING_MESSAGES + UPLINK_WINDOW_MESSAGES <= UPLINK_EVENTS_WAITING);
 const _: () = assert!(ENVELOPE_BYTES_MAX <= UPLINK_WINDOW_BYTES);
+
+// Outbox and ledger.
+
+/// With a small cap a segment is this part of it, so that the cap takes an eighth at a time and not all.
+pub const SEGMENTS_PER_CAP_MIN: u64 = 8;
+/// Envelopes between two syncs are kept in memory too, in case the sync fails.
+pub const OUTBOX_UNSYNCED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Acknowledgements that a power cut may undo, so that these batches are sent again: each saving writes some KiB.
+pub const ACKS_UNSAVED_MAX: usize = 64;
+/// Ledger entries that are kept; three a batch and 10 s batches of ten flows are 26,000 a day.
+pub const LEDGER_ENTRIES_MAX: u64 = 200_000;
+/// When there are too many, this many of the oldest go at once, with one sync.
+pub const LEDGER_ENTRIES_TRUNCATED: u64 = 4_096;
+/// A page of the ledger that is read at once.
+pub const LEDGER_PAGE_ENTRIES_MAX: usize = 1_024;
+
+const _: () = assert!(LEDGER_ENTRIES_TRUNCATED < LEDGER_ENTRIES_MAX);
+const _: () = assert!(ENVELOPE_BYTES_MAX < OUTBOX_UNSYNCED_BYTES_MAX);
