@@ -9,6 +9,8 @@ pub mod document;
 pub mod effective;
 pub mod gate;
 mod quantise;
+pub mod grants;
 pub mod transform;
 
 pub use gate::{Consented, Gate};
+pub use grants::{Grant, Grants};
