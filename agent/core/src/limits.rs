@@ -44,6 +44,67 @@ pub const BACKOFF_MAX_MS: u64 = 300_000;
 const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
 
+// uplink
+
+/// Bytes of publishes without PUBACK (one message may always go): what a withdrawal may find "perhaps sent",
+/// and what a PINGREQ has to queue behind on a slow link.
+pub const UPLINK_WINDOW_BYTES: usize = 512 * 1024;
+/// Publishes that wait for room in the window; the daemon offers no more than this.
+pub const UPLINK_WAITING_MESSAGES: usize = 64;
+/// Events that wait for the daemon before commands are left in their channel.
+pub const UPLINK_EVENTS_WAITING: usize = 256;
+/// An MQTT topic, both ways; ours have under 160 bytes.
+pub const UPLINK_TOPIC_BYTES_MAX: usize = 256;
+/// Documents that the broker may send before the first is acknowledged: bounds memory to 4 MiB.
+pub const UPLINK_DOCUMENTS_IN_FLIGHT: u16 = 4;
+/// The broker keeps our session (subscriptions, documents not yet acknowledged) this long: a month in a garage.
+pub const UPLINK_SESSION_EXPIRY_S: u32 = 31 * 24 * 3600;
+/// The client library refuses less, and every ping costs power.
+pub const UPLINK_KEEP_ALIVE_S_MIN: u16 = 5;
+/// Networks forget idle connections within this.
+pub const UPLINK_KEEP_ALIVE_S_MAX: u16 = 1_200;
+/// Resolving the broker's name.
+pub const UPLINK_RESOLVE_MS_MAX: u64 = 10_000;
+/// Addresses of the broker that are tried.
+pub const UPLINK_ADDRESSES_MAX: usize = 8;
+/// TCP connection to one address.
+pub const UPLINK_TCP_MS_MAX: u64 = 10_000;
+/// TLS handshake.
+pub const UPLINK_TLS_MS_MAX: u64 = 15_000;
+/// CONNECT to CONNACK.
+pub const UPLINK_CONNACK_S_MAX: u64 = 15;
+/// SUBSCRIBE to SUBACK.
+pub const UPLINK_SUBACK_MS_MAX: u64 = 15_000;
+/// No PUBACK at all for this long with messages in flight: 256 KiB at 20 kbit/s take 105 s.
+pub const UPLINK_ACK_MS_MAX: u64 = 120_000;
+/// From DISCONNECT to the broker's own close: a stop has 2 s for everything.
+pub const UPLINK_DISCONNECT_MS_MAX: u64 = 1_000;
+/// A connection that held this long starts the back-off anew.
+pub const UPLINK_HELD_MS: u64 = 60_000;
+/// A PEM file: chains of certificates have under 20 KiB.
+pub const PEM_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+const _: () = assert!(UPLINK_WINDOW_MESSAGES <= UPLINK_WAITING_MESSAGES);
+const _: () = assert!(UPLINK_WAITING_MESSAGES + UPLINK_WINDOW_MESSAGES <= UPLINK_EVENTS_WAITING);
+const _: () = assert!(ENVELOPE_BYTES_MAX <= UPLINK_WINDOW_BYTES);
+
+// Outbox and ledger.
+
+/// With a small cap a segment is this part of it, so that the cap takes an eighth at a time and not all.
+pub const SEGMENTS_PER_CAP_MIN: u64 = 8;
+/// Envelopes between two syncs are kept in memory too, in case the sync fails.
+pub const OUTBOX_UNSYNCED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Acknowledgements that a power cut may undo, so that these batches are sent again: each saving writes some KiB.
+pub const ACKS_UNSAVED_MAX: usize = 64;
+/// Ledger entries that are kept; three a batch and 10 s batches of ten flows are 26,000 a day.
+pub const LEDGER_ENTRIES_MAX: u64 = 200_000;
+/// When there are too many, this many of the oldest go at once, with one sync.
+pub const LEDGER_ENTRIES_TRUNCATED: u64 = 4_096;
+/// A page of the ledger that is read at once.
+pub const LEDGER_PAGE_ENTRIES_MAX: usize = 1_024;
+
+const _: () = assert!(LEDGER_ENTRIES_TRUNCATED < LEDGER_ENTRIES_MAX);
+const _: () = assert!(ENVELOPE_BYTES_MAX < OUTBOX_UNSYNCED_BYTES_MAX);
 // Signed documents.
 
 /// Signatures on one envelope: more would be a way to make the car compute.

@@ -95,8 +95,12 @@ fn value_type(value_type: ValueType) -> v1::ValueType {
 fn transforms(transform: &Transform) -> Vec<v1::Transform> {
     let mut list = Vec::new();
     let mut add = |op: &str, parameters: &[(&str, String)]| {
-        let parameter = |(name, value): &(&str, String)| v1::Parameter { name: (*name).to_owned(), value: value.clone() };
-        list.push(v1::Transform { op: op.to_owned(), parameters: parameters.iter().map(parameter).collect() });
+        let parameter =
+            |(name, value): &(&str, String)| v1::Parameter { name: (*name).to_owned(), value: value.clone() };
+        list.push(v1::Transform {
+            op: op.to_owned(),
+            parameters: parameters.iter().map(parameter).collect(),
+        });
     };
     if let Some(grid) = transform.quantise {
         add("quantise", &[("step", grid.step().to_string()), ("offset", grid.offset().to_string())]);
@@ -198,7 +202,12 @@ pub(crate) struct Parts {
 
 /// The bytes of an envelope.
 #[must_use]
-pub(crate) fn encode_envelope(header: Vec<u8>, encapsulated_key: Vec<u8>, ciphertext: Vec<u8>, signature: &[u8]) -> Vec<u8> {
+pub(crate) fn encode_envelope(
+    header: Vec<u8>,
+    encapsulated_key: Vec<u8>,
+    ciphertext: Vec<u8>,
+    signature: &[u8],
+) -> Vec<u8> {
     v1::Envelope { header, encapsulated_key, ciphertext, signature: signature.to_vec() }.encode_to_vec()
 }
 

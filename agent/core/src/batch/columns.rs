@@ -103,7 +103,9 @@ impl OpenBatch {
         let moment = sample.moment();
         if times.last != moment || times.encoder.count() == column.count {
             times.last = moment;
-            times.encoder.push(in_unit(&self.rules, self.mapping, moment) - in_unit(&self.rules, self.mapping, self.base));
+            times.encoder.push(
+                in_unit(&self.rules, self.mapping, moment) - in_unit(&self.rules, self.mapping, self.base),
+            );
         }
         column.pad(times.encoder.count() - 1);
         column.push(sample);
