@@ -4,6 +4,7 @@ pub mod consent;
 pub mod keys;
 pub mod policy;
 pub mod provision;
+pub mod decode;
 
 use std::process::ExitCode;
 
