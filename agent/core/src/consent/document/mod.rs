@@ -24,7 +24,7 @@ pub mod request;
 pub(crate) mod samples;
 mod strict;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail loudly")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests;
 
 use crate::names::{Digest, VerifyingKey};

@@ -7,7 +7,7 @@ use super::super::samples::{
     public, recipient, record, record_file, request, requests, sign, sign_bytes, statement, time,
 };
 use super::super::{DsseEnvelope, pae, write};
-use super::{bent, put, remove, says, set, verify_bundle};
+use super::{Case, bent, put, remove, says, set, verify_bundle};
 use crate::limits::DOCUMENT_BYTES_MAX;
 use ed25519_dalek::Signer as _;
 use serde_json::{Value, json};
@@ -182,7 +182,7 @@ fn bad_statements_are_refused() {
 fn bad_bundles_are_refused_with_the_place() {
     let with = |bend: &dyn Fn(&mut Value)| bent_bundle_file(&bent(&bundle(1), bend));
     let entry = json!({"signal": "Vehicle.Speed", "category": "driving"});
-    let cases: &[(&str, &dyn Fn(&mut Value), &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("schema", &|v| set(v, "/schema_version", 2), &["`schema_version`", "must be 1"]),
         ("unknown field", &|v| put(v, "", "grants", json!([])), &["unknown field", "directives"]),
         ("missing field", &|v| remove(v, "", "expires"), &["missing field `expires`", "add it"]),

@@ -9,6 +9,9 @@ use super::samples::{Dalek, OWNER, ROOT, bundle, bundle_file, public, sign};
 use super::{DsseEnvelope, Policy, pae, read, write};
 use serde_json::Value;
 
+/// A name, what is bent, and the words that the error must hold.
+pub(super) type Case<'a> = (&'a str, &'a dyn Fn(&mut Value), &'a [&'a str]);
+
 /// The document's JSON, bent.
 pub(super) fn bent<T: Document>(document: &T, bend: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(&write(document).unwrap()).unwrap();

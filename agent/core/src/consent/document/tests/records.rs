@@ -7,7 +7,7 @@ use super::super::samples::{
     ACME, Dalek, OWNER, RECORD, SIGNING, STRANGER, public, record, record_file, requests, sign, sign_bytes,
 };
 use super::super::{describe, write};
-use super::{bent, put, remove, says, set};
+use super::{Case, bent, put, remove, says, set};
 use crate::names::Digest;
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ fn bad_records_are_refused_with_the_place() {
     let with = |bend: &dyn Fn(&mut Value)| {
         sign_bytes(CONSENT_TYPE, &bent(&given(), bend), OWNER).to_bytes().unwrap()
     };
-    let cases: &[(&str, &dyn Fn(&mut Value), &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("schema", &|v| set(v, "/schema_version", 2), &["`schema_version`"]),
         ("unknown field", &|v| put(v, "", "vin", "X"), &["unknown field"]),
         ("no events", &|v| set(v, "/events", json!([])), &["`events`", "0 entries"]),

@@ -2,7 +2,7 @@
 
 use super::super::request::{REQUEST_TYPE, Request};
 use super::super::samples::{ACME, bundle, bundle_file, requests, sign_bytes};
-use super::{bent, put, remove, says, set, verify_bundle};
+use super::{Case, bent, put, remove, says, set, verify_bundle};
 use serde_json::{Value, json};
 
 fn with(bend: &dyn Fn(&mut Value)) -> Vec<u8> {
@@ -15,7 +15,7 @@ fn with(bend: &dyn Fn(&mut Value)) -> Vec<u8> {
 #[test]
 fn bad_requests_refuse_the_bundle_with_the_place() {
     let empty = "GDPR Art. 13";
-    let cases: &[(&str, &dyn Fn(&mut Value), &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("schema", &|v| set(v, "/schema_version", 0), &["schema_version`", "must be 1"]),
         ("unknown field", &|v| put(v, "", "priority", 1), &["unknown field", "lawful_basis"]),
         ("no purpose text", &|v| set(v, "/purpose/text", json!([])), &["purpose.text`", "0 entries"]),
