@@ -309,6 +309,14 @@ pub struct Link {
     pub hash: Digest,
 }
 
+impl Link {
+    /// The head of the chain if it ended here.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { number: self.number, hash: self.hash }
+    }
+}
+
 /// The growing end of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chain {
@@ -427,10 +435,6 @@ mod tests {
         (0..count).map(|seed| chain.append(record(seed))).collect()
     }
 
-    fn checkpoint(link: &Link) -> Checkpoint {
-        Checkpoint { number: link.number, hash: link.hash }
-    }
-
     #[test]
     fn every_event_reads_back() {
         for (event, reason) in (0..=u8::MAX).flat_map(|event| (0..8).map(move |reason| (event, reason))) {
@@ -472,8 +476,8 @@ mod tests {
     #[test]
     fn invariant_11_a_cut_end_is_noticed_by_who_holds_a_checkpoint() {
         let links = chain(20);
-        let held = checkpoint(&links[14]);
-        assert_eq!(verify(Checkpoint::GENESIS, links.clone(), &[held]), Ok(checkpoint(&links[19])));
+        let held = links[14].checkpoint();
+        assert_eq!(verify(Checkpoint::GENESIS, links.clone(), &[held]), Ok(links[19].checkpoint()));
         for kept in 0..15 {
             let number = u64::try_from(kept).unwrap() + 1;
             let cut = links[..kept].to_vec();
@@ -485,21 +489,21 @@ mod tests {
     #[test]
     fn invariant_11_a_rewritten_chain_is_noticed_by_who_holds_a_checkpoint() {
         let links = chain(20);
-        let mut forged = Chain::resume(checkpoint(&links[4]));
+        let mut forged = Chain::resume(links[4].checkpoint());
         let forged: Vec<Link> =
             links[..5].iter().cloned().chain((0..15).map(|_| forged.append(record(9)))).collect();
         assert!(verify(Checkpoint::GENESIS, forged.clone(), &[]).is_ok());
-        let held = checkpoint(&links[14]);
-        let found = verify(Checkpoint::GENESIS, forged, &[checkpoint(&links[2]), held]);
+        let held = links[14].checkpoint();
+        let found = verify(Checkpoint::GENESIS, forged, &[links[2].checkpoint(), held]);
         assert_eq!(found, Err(Broken::Rewritten { number: 15 }));
     }
 
     #[test]
     fn a_truncated_ledger_verifies_from_the_hash_that_was_kept() {
         let links = chain(20);
-        let start = checkpoint(&links[7]);
-        assert_eq!(verify(start, links[8..].to_vec(), &[start]), Ok(checkpoint(&links[19])));
-        let older = checkpoint(&links[2]);
+        let start = links[7].checkpoint();
+        assert_eq!(verify(start, links[8..].to_vec(), &[start]), Ok(links[19].checkpoint()));
+        let older = links[2].checkpoint();
         assert!(verify(start, links[8..].to_vec(), &[older]).is_ok(), "older than what is kept");
         let wrong = Checkpoint { number: 8, hash: Digest([1; 32]) };
         assert_eq!(verify(wrong, links[8..].to_vec(), &[]), Err(Broken::Changed { number: 9 }));

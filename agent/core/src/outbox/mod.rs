@@ -107,8 +107,8 @@ pub struct Removed {
     pub entry: Entry,
     /// It was the oldest, so the watermark moved. If not, a loss must be remembered by itself.
     pub oldest: bool,
-    /// The closed segment in which nothing is wanted any more.
-    pub emptied: Option<SegmentNumber>,
+    /// There are closed segments now in which nothing is wanted: [`Queue::unwanted`].
+    pub emptied: bool,
 }
 
 /// How space is won when the cap is reached.
@@ -147,6 +147,16 @@ impl Flow {
                 Position { epoch: position.epoch, sequence: Sequence(position.sequence.0.saturating_sub(1)) }
             }
         }
+    }
+
+    /// Segments in which nothing is wanted and which lie before all that is: behind the oldest batch none goes,
+    /// else what was acknowledged out of order would look like a gap at the next start.
+    fn idle(&self) -> impl Iterator<Item = (SegmentNumber, &Segment)> {
+        let oldest = self.entries.front().map(|entry| entry.segment);
+        let segments = self.segments.iter().map(|(&number, segment)| (number, segment));
+        segments.filter(move |(number, segment)| {
+            segment.wanted == 0 && oldest.is_none_or(|oldest| *number < oldest)
+        })
     }
 
     fn bytes(&self) -> u64 {
@@ -207,14 +217,11 @@ impl Queue {
         }
     }
 
-    /// A segment is not written to any more. True if nothing in it is wanted: delete it.
-    #[must_use]
-    pub fn close_segment(&mut self, flow: FlowId, segment: SegmentNumber) -> bool {
-        let found = self.flows.get_mut(&flow).and_then(|known| known.segments.get_mut(&segment));
-        found.is_some_and(|segment| {
-            segment.open = false;
-            segment.wanted == 0
-        })
+    /// A segment is not written to any more.
+    pub fn close_segment(&mut self, flow: FlowId, segment: SegmentNumber) {
+        if let Some(found) = self.flows.get_mut(&flow).and_then(|known| known.segments.get_mut(&segment)) {
+            found.open = false;
+        }
     }
 
     /// A segment takes this much space on disk now.
@@ -231,12 +238,10 @@ impl Queue {
         }
     }
 
-    /// The closed segments in which nothing is wanted.
-    pub fn unwanted(&self) -> impl Iterator<Item = (FlowId, SegmentNumber)> {
-        self.flows.iter().flat_map(|(&flow, known)| {
-            let idle = known.segments.iter().filter(|(_, segment)| segment.wanted == 0 && !segment.open);
-            idle.map(move |(&number, _)| (flow, number))
-        })
+    /// The closed segments of `flow` in which nothing is wanted: to be deleted.
+    pub fn unwanted(&self, flow: FlowId) -> impl Iterator<Item = SegmentNumber> {
+        let idle = self.flows.get(&flow).into_iter().flat_map(Flow::idle);
+        idle.filter(|(_, segment)| !segment.open).map(|(number, _)| number)
     }
 
     /// The highest segment number of `flow` that is in use.
@@ -261,6 +266,17 @@ impl Queue {
         Ok(())
     }
 
+    /// A batch lies elsewhere now: it was written again after a failed sync.
+    pub fn moved(&mut self, flow: FlowId, entry: Entry) {
+        let Some(known) = self.flows.get_mut(&flow) else { return };
+        let found = known.find(entry.position).and_then(|index| known.entries.get_mut(index));
+        let Some(old) = found.map(|found| std::mem::replace(found, entry).segment) else { return };
+        known.segments.entry(entry.segment).or_default().wanted += 1;
+        if let Some(old) = known.segments.get_mut(&old) {
+            old.wanted = old.wanted.saturating_sub(1);
+        }
+    }
+
     /// Takes a batch out: it was acknowledged, or is lost.
     pub fn remove(&mut self, batch: BatchId) -> Option<Removed> {
         let known = self.flows.get_mut(&batch.flow)?;
@@ -268,24 +284,8 @@ impl Queue {
         let entry = known.entries.remove(index)?;
         let segment = known.segments.entry(entry.segment).or_default();
         segment.wanted = segment.wanted.saturating_sub(1);
-        let emptied = (segment.wanted == 0 && !segment.open).then_some(entry.segment);
+        let emptied = known.idle().any(|(_, segment)| !segment.open);
         Some(Removed { entry, oldest: index == 0, emptied })
-    }
-
-    /// The newest batch was not written after all: as if it had never been pushed.
-    pub fn retract(&mut self, batch: BatchId, before: Position) {
-        if let Some(known) = self.flows.get_mut(&batch.flow)
-            && known.last == batch.position()
-        {
-            let kept = known.entries.back().is_some_and(|entry| entry.position == batch.position());
-            if kept
-                && let Some(entry) = known.entries.pop_back()
-                && let Some(segment) = known.segments.get_mut(&entry.segment)
-            {
-                segment.wanted = segment.wanted.saturating_sub(1);
-            }
-            known.last = before;
-        }
     }
 
     /// Forgets a flow altogether.
@@ -312,10 +312,10 @@ impl Queue {
         if self.bytes().saturating_add(wanted) <= bytes_max {
             return None;
         }
-        let idle = self.flows.iter().find_map(|(&flow, known)| {
-            let mut segments = known.segments.iter();
-            segments.find(|(_, segment)| segment.wanted == 0).map(|(&number, _)| Relief::Delete(flow, number))
-        });
+        let idle = self
+            .flows
+            .iter()
+            .find_map(|(&flow, known)| known.idle().next().map(|(number, _)| Relief::Delete(flow, number)));
         idle.or_else(|| {
             let held = self.flows.iter().filter(|(_, known)| !known.entries.is_empty());
             let (&flow, known) = held.max_by_key(|(_, known)| known.bytes())?;
@@ -332,6 +332,28 @@ impl Queue {
 pub fn missing(before: Position, found: Position) -> Option<(Sequence, Sequence)> {
     let first = if before.epoch == found.epoch { before.sequence.next() } else { Sequence(1) };
     (first < found.sequence).then(|| (first, Sequence(found.sequence.0 - 1)))
+}
+
+/// `range` without what is in `noted`.
+#[must_use]
+pub fn without(range: (Sequence, Sequence), noted: &[(Sequence, Sequence)]) -> Vec<(Sequence, Sequence)> {
+    let mut left = vec![range];
+    for (first, last) in noted {
+        left = left
+            .into_iter()
+            .flat_map(|(from, to)| {
+                let before = (first.0 > 0).then(|| (from, to.min(Sequence(first.0 - 1))));
+                let after = (last.0 < u64::MAX).then(|| (from.max(last.next()), to));
+                match *last < from || *first > to {
+                    true => [Some((from, to)), None],
+                    false => [before, after],
+                }
+            })
+            .flatten()
+            .filter(|(from, to)| from <= to)
+            .collect();
+    }
+    left
 }
 
 #[cfg(test)]

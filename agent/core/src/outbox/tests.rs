@@ -25,7 +25,7 @@ fn filled(queue: &mut Queue, flow: FlowId, count: u64, per_segment: u64) {
         let segment = SegmentNumber((sequence - 1) / per_segment);
         if (sequence - 1) % per_segment == 0 {
             if segment.0 > 0 {
-                let _ = queue.close_segment(flow, SegmentNumber(segment.0 - 1));
+                queue.close_segment(flow, SegmentNumber(segment.0 - 1));
             }
             queue.add_segment(flow, segment, true);
         }
@@ -71,11 +71,13 @@ fn the_watermark_waits_for_the_oldest() {
 fn a_segment_goes_when_closed_and_unwanted() {
     let mut queue = Queue::default();
     filled(&mut queue, FLOW, 3, 2);
-    assert_eq!(queue.remove(at(1, 1).of(FLOW)).unwrap().emptied, None);
-    assert_eq!(queue.remove(at(1, 2).of(FLOW)).unwrap().emptied, Some(SegmentNumber(0)));
-    assert_eq!(queue.unwanted().collect::<Vec<_>>(), [(FLOW, SegmentNumber(0))]);
-    assert_eq!(queue.remove(at(1, 3).of(FLOW)).unwrap().emptied, None, "still written to");
-    assert!(queue.close_segment(FLOW, SegmentNumber(1)));
+    assert!(!queue.remove(at(1, 1).of(FLOW)).unwrap().emptied);
+    assert!(queue.remove(at(1, 2).of(FLOW)).unwrap().emptied);
+    assert_eq!(queue.unwanted(FLOW).collect::<Vec<_>>(), [SegmentNumber(0)]);
+    queue.remove_segment(FLOW, SegmentNumber(0));
+    assert!(!queue.remove(at(1, 3).of(FLOW)).unwrap().emptied, "still written to");
+    queue.close_segment(FLOW, SegmentNumber(1));
+    assert_eq!(queue.unwanted(FLOW).count(), 1);
 }
 
 #[test]
@@ -201,9 +203,9 @@ proptest! {
                 6..=8 if !held.is_empty() => {
                     let batch = held.remove(index.index(held.len()));
                     let removed = queue.remove(batch).unwrap();
-                    if let Some(emptied) = removed.emptied {
-                        queue.remove_segment(flow, emptied);
-                    }
+                    let unwanted: Vec<_> = queue.unwanted(flow).collect();
+                    prop_assert_eq!(removed.emptied, !unwanted.is_empty());
+                    unwanted.into_iter().for_each(|segment| queue.remove_segment(flow, segment));
                 }
                 9 => {
                     if let Some(Relief::Drop(flow, segment, batches)) = queue.relief(0, queue.bytes().saturating_sub(1)) {
@@ -213,7 +215,9 @@ proptest! {
                         for batch in batches {
                             queue.remove(batch).unwrap();
                         }
-                        queue.remove_segment(flow, segment);
+                        let unwanted: Vec<_> = queue.unwanted(flow).collect();
+                        prop_assert!(unwanted.contains(&segment));
+                        unwanted.into_iter().for_each(|segment| queue.remove_segment(flow, segment));
                     }
                 }
                 _ => {}
@@ -224,18 +228,44 @@ proptest! {
                 prop_assert!(held.iter().all(|batch| batch.position() > watermark));
             }
         }
-        prop_assert!(queue.unwanted().next().is_none());
+        prop_assert!(queue.flows().all(|flow| queue.unwanted(flow).next().is_none()));
     }
 }
 
 #[test]
-fn a_batch_that_could_not_be_written_leaves_no_trace() {
+fn no_segment_goes_while_an_older_one_is_wanted() {
+    let mut queue = Queue::default();
+    filled(&mut queue, FLOW, 6, 2);
+    queue.remove(at(1, 3).of(FLOW)).unwrap();
+    assert!(!queue.remove(at(1, 4).of(FLOW)).unwrap().emptied, "acknowledged out of order");
+    let relief = queue.relief(1000, 1000);
+    assert!(matches!(relief, Some(Relief::Drop(FLOW, SegmentNumber(0), _))), "{relief:?}");
+    queue.remove(at(1, 1).of(FLOW)).unwrap();
+    assert!(queue.remove(at(1, 2).of(FLOW)).unwrap().emptied);
+    assert_eq!(queue.unwanted(FLOW).collect::<Vec<_>>(), [SegmentNumber(0), SegmentNumber(1)]);
+}
+
+#[test]
+fn a_batch_that_is_written_again_leaves_its_old_segment() {
     let mut queue = Queue::default();
     filled(&mut queue, FLOW, 2, 2);
-    queue.push(FLOW, entry(1, 3, 1)).unwrap();
-    queue.retract(at(1, 3).of(FLOW), at(1, 2));
-    assert_eq!(queue.last(FLOW), Some(at(1, 2)));
-    queue.push(FLOW, entry(1, 3, 2)).unwrap();
-    let Some(found) = queue.entry(at(1, 3).of(FLOW)) else { panic!("it was pushed") };
-    assert_eq!(found.segment, SegmentNumber(2));
+    queue.add_segment(FLOW, SegmentNumber(9), true);
+    queue.moved(FLOW, entry(1, 1, 9));
+    queue.moved(FLOW, entry(1, 2, 9));
+    queue.close_segment(FLOW, SegmentNumber(0));
+    let Some(found) = queue.entry(at(1, 2).of(FLOW)) else { panic!("it was moved") };
+    assert_eq!(found.segment, SegmentNumber(9));
+    assert_eq!(queue.unwanted(FLOW).collect::<Vec<_>>(), [SegmentNumber(0)]);
+}
+
+#[test]
+fn noted_losses_are_not_counted_again() {
+    let without = |from, to, noted: &[(u64, u64)]| -> Vec<(u64, u64)> {
+        let noted: Vec<_> = noted.iter().map(|(a, b)| (Sequence(*a), Sequence(*b))).collect();
+        super::without((Sequence(from), Sequence(to)), &noted).into_iter().map(|(a, b)| (a.0, b.0)).collect()
+    };
+    assert_eq!(without(3, 9, &[]), [(3, 9)]);
+    assert_eq!(without(3, 9, &[(1, 2), (10, 12)]), [(3, 9)]);
+    assert_eq!(without(3, 9, &[(1, 4), (6, 6), (9, 20)]), [(5, 5), (7, 8)]);
+    assert_eq!(without(3, 9, &[(0, u64::MAX)]), []);
 }
