@@ -200,7 +200,8 @@ async fn a_cut_throws_away_what_the_broker_had_not_received() {
     let broker = Broker::start(folder.path());
     let subscriber = broker.subscribe("glovebox/v1/insurer/#");
     let mut driver = Driver::start(&broker);
-    driver.until(10, |driver| driver.connection.is_some()).await;
+    driver.left.insert(999, message(999));
+    driver.until(10, |driver| driver.acked.contains(&999)).await;
     broker.signal(Signal::SIGSTOP);
     // 16 KiB each: the window is full of 19 messages, 304 KiB.
     driver.left = (0..64).map(|id| (id, format!("m{id}-{}", "x".repeat(16 * 1024)).into_bytes())).collect();
@@ -220,6 +221,10 @@ async fn a_cut_throws_away_what_the_broker_had_not_received() {
     eprintln!("cut in {took:?}: {} offered, {queued:?} bytes unread in the broker's socket, received {received:?}", offered.len());
     assert!(took < Duration::from_millis(200));
     assert!(received.contains(&1_000));
+    // Whole messages that were in the broker's socket when the reset came: no more of them can be read.
+    let in_its_socket = queued.iter().max().unwrap() / (16 * 1024);
+    assert!(in_its_socket < 19, "the window did not fill beyond the broker's socket: {queued:?}");
+    assert!(received.iter().all(|id| *id < in_its_socket || *id >= 999), "{received:?} of {in_its_socket}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,17 +104,27 @@ impl Broker {
         assert!(command.status().unwrap().success());
     }
 
-    /// A `mosquitto_sub` on `filter`: the lines of what it gets.
+    /// A `mosquitto_sub` on `filter`: the lines of what it gets. It gives up when the broker dies, and is started
+    /// again.
     pub(crate) fn subscribe(&self, filter: &str) -> Subscriber {
         let recipient = self.authority.issue("recipient", "DNS:recipient", VALID);
-        let mut child = self.tool("mosquitto_sub", &recipient)
-            .args(["-q", "0", "-t", filter, "-F", "%p"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let output = child.stdout.take().unwrap();
+        let mut command = self.tool("mosquitto_sub", &recipient);
+        command.args(["-q", "0", "-t", filter, "-F", "%p"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let sink = Arc::clone(&lines);
+        let child = Arc::new(Mutex::new(Some(command.spawn().unwrap())));
+        let (sink, holder) = (Arc::clone(&lines), Arc::clone(&child));
         std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                sink.lock().unwrap().push(line);
+            loop {
+                let output = holder.lock().unwrap().as_mut().map(|child| child.stdout.take().unwrap());
+                let Some(output) = output else { return };
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    sink.lock().unwrap().push(line);
+                }
+                std::thread::sleep(Duration::from_millis(100));
+                if let Some(child) = holder.lock().unwrap().as_mut() {
+                    child.wait().unwrap();
+                    *child = command.spawn().unwrap();
+                }
             }
         });
         let until = Instant::now() + Duration::from_secs(10);
@@ -144,14 +154,16 @@ impl Drop for Broker {
 
 /// A `mosquitto_sub` and what it got.
 pub(crate) struct Subscriber {
-    child: Child,
+    child: Arc<Mutex<Option<Child>>>,
     pub(crate) lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(mut child) = self.child.lock().unwrap().take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
