@@ -71,6 +71,8 @@ pub const UPLINK_ADDRESSES_MAX: usize = 8;
 pub const UPLINK_TCP_MS_MAX: u64 = 10_000;
 /// TLS handshake.
 pub const UPLINK_TLS_MS_MAX: u64 = 15_000;
+/// What waits in the kernel's send buffer at most (the kernel doubles it): a reset throws it away, a PINGREQ waits behind it.
+pub const UPLINK_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// CONNECT to CONNACK.
 pub const UPLINK_CONNACK_S_MAX: u64 = 15;
 /// SUBSCRIBE to SUBACK.
