@@ -41,3 +41,52 @@ pub const BACKOFF_MAX_MS: u64 = 300_000;
 
 const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
+
+// Configuration.
+
+/// A configuration file: a full one is under 4 KiB.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Configuration files that are read together, drop-ins included.
+pub const CONFIG_FILES_MAX: usize = 64;
+/// Buses: a `BusIndex` has 8 bits, the largest cars have about 20 buses.
+pub const BUSES_MAX: usize = 32;
+/// DBC files of one bus.
+pub const DBC_FILES_PER_BUS_MAX: usize = 64;
+/// Groups that a car is configured into.
+pub const GROUPS_MAX: usize = 64;
+/// A path of a Unix socket: `sun_path` has 108 bytes with its closing zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Name of a network interface: `IFNAMSIZ` less its closing zero.
+pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
+/// A host name (RFC 1035, section 2.3.4).
+pub const HOST_NAME_BYTES_MAX: usize = 253;
+/// Shortest age at which a batch closes.
+pub const BATCH_AGE_S_MIN: u64 = 1;
+/// Longest age at which a batch closes, the same as [`BATCH_AGE_US_MAX`].
+pub const BATCH_AGE_S_MAX: u64 = 3_600;
+/// Age at which a batch closes if nothing is said.
+pub const BATCH_AGE_S_DEFAULT: u64 = 10;
+/// Smallest size at which a batch closes: below that headers and seal outweigh the samples.
+pub const BATCH_SIZE_KIB_MIN: u64 = 1;
+/// Largest size at which a batch closes, the same as [`BATCH_COLUMN_BYTES_MAX`]; also the default.
+pub const BATCH_SIZE_KIB_MAX: u64 = 112;
+/// Smallest outbox: room for some segments.
+pub const OUTBOX_SIZE_MIB_MIN: u64 = 4;
+/// Largest outbox: more is a mistake of units.
+pub const OUTBOX_SIZE_MIB_MAX: u64 = 65_536;
+/// Size of the outbox if nothing is said: days of one car's data.
+pub const OUTBOX_SIZE_MIB_DEFAULT: u64 = 64;
+/// Shortest MQTT keep-alive: below that a slow mobile network looks dead.
+pub const KEEP_ALIVE_S_MIN: u64 = 5;
+/// Longest MQTT keep-alive: the limit of several cloud brokers.
+pub const KEEP_ALIVE_S_MAX: u64 = 1_200;
+/// MQTT keep-alive if nothing is said.
+pub const KEEP_ALIVE_S_DEFAULT: u64 = 30;
+/// Slowest replay, as a factor of the recorded pace.
+pub const REPLAY_SPEED_FACTOR_MIN: f64 = 0.01;
+/// Fastest replay with a pace; beyond that say `max`.
+pub const REPLAY_SPEED_FACTOR_MAX: f64 = 1_000.0;
+
+const _: () = assert!(BATCH_AGE_S_MAX * 1_000_000 == BATCH_AGE_US_MAX.unsigned_abs());
+const _: () = assert!(BATCH_SIZE_KIB_MAX * 1024 == BATCH_COLUMN_BYTES_MAX as u64);
+const _: () = assert!(BUSES_MAX <= 256);
