@@ -7,6 +7,8 @@
 pub mod document;
 pub mod effective;
 pub mod gate;
+pub mod grants;
 pub mod transform;
 
 pub use gate::{Consented, Gate};
+pub use grants::{Grant, Grants};
