@@ -163,3 +163,15 @@ pub const CONTROL_IDLE_MS_MAX: u64 = 10_000;
 pub const CONTROL_ANSWER_MS_MAX: u64 = 30_000;
 
 const _: () = assert!(DOCUMENT_BYTES_MAX / 3 * 4 + 64 * 1024 < CONTROL_LINE_BYTES_MAX);
+// Decode and bus.
+
+/// Notices kept of one DBC or mapping file: enough to mend by, not enough to fill a log.
+pub const DBC_NOTICES_MAX: usize = 1_000;
+/// Multiplexors above a signal; real databases have at most three.
+pub const MULTIPLEX_DEPTH_MAX: usize = 8;
+/// Bytes of a classic or FD frame.
+pub const FRAME_BYTES_MAX: u32 = 64;
+/// A line of a candump log: an FD frame takes about 190.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+/// Buses of one car: numbered in a byte.
+pub const BUSES_MAX: usize = 64;
