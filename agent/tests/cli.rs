@@ -5,6 +5,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use glovebox::control::{self, Handler, Request};
+use glovebox::health::{
+    BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status,
+};
+use glovebox::key_store::KeyStore;
+use glovebox_core::names::{BusName, DeviceId, PolicyVersion, PurposeId, RecipientId, VerifyingKey};
 
 fn glovebox(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_glovebox")).args(arguments).env_remove("GLOVEBOX_LOG").output().unwrap()
@@ -18,6 +27,9 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+const DBC: &str = "VERSION \"\"\n\nBS_:\n\nBU_: ECU\n\nBO_ 291 Motion: 8 ECU\n \
+                   SG_ Speed : 0|16@1+ (0.01,0) [0|300] \"km/h\" ECU\n";
+
 /// A folder with a configuration that `check` finds fine.
 fn fine() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -26,11 +38,15 @@ fn fine() -> tempfile::TempDir {
         let rights = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(folder.path().join(name), rights).unwrap();
     };
-    for name in ["drive.log", "car.dbc", "ca.crt", "car.crt", "car.key"] {
+    for name in ["drive.log", "ca.crt", "car.crt", "car.key"] {
         put(name, "");
     }
+    put("car.dbc", DBC);
     std::fs::create_dir(folder.path().join("state")).unwrap();
     mode("state", 0o700);
+    let public = |seed| VerifyingKey(SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes());
+    let keys = KeyStore::open(&folder.path().join("state/keys")).unwrap();
+    keys.provision(&public(1), &public(2)).unwrap();
     mode("car.key", 0o600);
     put(
         "glovebox.toml",
@@ -74,6 +90,134 @@ fn check_distrusts_a_state_folder_that_others_can_write() {
     assert_eq!(rights(0o755), Some(1));
     assert_eq!(rights(0o770), Some(2));
     assert_eq!(rights(0o700), Some(0));
+}
+
+#[test]
+fn check_reads_the_databases_and_names_the_place_of_a_fault() {
+    let folder = fine();
+    let put = |text: &str| std::fs::write(folder.path().join("car.dbc"), text).unwrap();
+    assert!(stdout(&check(folder.path(), &[])).contains("1 signals can be decoded"));
+    put(&DBC.replace("0|16@1+", "60|16@1+"));
+    let output = check(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stdout(&output).contains("car.dbc:8:"), "{}", stdout(&output));
+    put(&DBC.replace("BO_ 291", "BO_ "));
+    let output = check(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert!(stdout(&output).contains("car.dbc:"), "{}", stdout(&output));
+    put("");
+    assert_eq!(check(folder.path(), &[]).status.code(), Some(2));
+}
+
+#[test]
+fn check_says_that_nobody_is_enrolled_and_that_a_key_is_lost() {
+    let folder = fine();
+    std::fs::remove_file(folder.path().join("state/keys/record.key")).unwrap();
+    let output = check(folder.path(), &[]);
+    assert!(output.status.code() > Some(0), "{}", stdout(&output));
+    std::fs::remove_dir_all(folder.path().join("state/keys")).unwrap();
+    let output = check(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("no owner is enrolled"), "{}", stdout(&output));
+}
+
+/// Only root can give a file away, so elsewhere there is nothing to see.
+#[test]
+fn check_finds_what_another_user_left_in_the_state_folder() {
+    let folder = fine();
+    let key = folder.path().join("state/keys/root.pub");
+    if std::os::unix::fs::chown(&key, Some(12_345), None).is_ok() {
+        let output = check(folder.path(), &[]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stdout(&output).contains("root.pub belongs to another user"), "{}", stdout(&output));
+    }
+}
+
+/// A daemon that says one thing.
+struct Says(Status);
+
+impl Handler for Says {
+    fn handle(&self, request: Request) -> Result<serde_json::Value, String> {
+        assert_eq!(request, Request::Status {});
+        serde_json::to_value(&self.0).map_err(|error| error.to_string())
+    }
+}
+
+fn a_status() -> Status {
+    let counters = Counters::default();
+    counters.add(Counter::FramesRead, 123_456);
+    let id = |name| RecipientId::new(name).unwrap();
+    let flow = |recipient, held| FlowStatus {
+        recipient: id(recipient),
+        purpose: PurposeId::new("tyre-care").unwrap(),
+        held,
+        queued_batches: 3,
+        queued_bytes: 2_048,
+    };
+    Status {
+        version: "9.8.7".to_owned(),
+        device: DeviceId::new("car-1").unwrap(),
+        up_s: 3_725,
+        policy: Some(PolicyVersion(7)),
+        held: None,
+        link: LinkStatus {
+            broker: "broker.example:8883".to_owned(),
+            state: LinkState::Waiting,
+            last_error: Some("certificate expired".to_owned()),
+            in_flight: 2,
+        },
+        buses: vec![BusStatus {
+            name: BusName::new("body").unwrap(),
+            interface: "can1".to_owned(),
+            state: "replaying".to_owned(),
+        }],
+        flows: vec![flow("acme", None), flow("other", Some("policy expired".to_owned()))],
+        queue: QueueStatus { batches: 6, bytes: 4_096, cap_bytes: 64 * 1_048_576 },
+        counters: counters.snapshot(),
+    }
+}
+
+#[test]
+fn status_shows_what_the_daemon_says_as_a_table_and_as_json() {
+    let folder = fine();
+    let listener = control::listen(&folder.path().join("control.sock")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let entered = runtime.enter();
+    let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+    runtime.spawn(control::serve(listener, Arc::new(Says(a_status()))));
+    drop(entered);
+    let config = folder.path().join("glovebox.toml");
+    let output = glovebox(&["status", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let shown = stdout(&output);
+    for part in [
+        "glovebox 9.8.7, car-1, up 1 h 2 min",
+        "version 7",
+        "broker.example:8883: waiting for the next attempt, 2 in flight (certificate expired)",
+        "body on can1: replaying",
+        "6 batches, 4.0 KiB of 64.0 MiB",
+        "acme for tyre-care: flows, 3 queued, 2.0 KiB",
+        "other for tyre-care: held: policy expired",
+        "frames read                  123456",
+    ] {
+        assert!(shown.contains(part), "`{part}` is not in\n{shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "no colours into a pipe");
+    let output = glovebox(&["status", "--json", "--config", config.to_str().unwrap()]);
+    let status: Status = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(status, a_status());
+}
+
+#[test]
+fn status_without_a_daemon_says_how_to_start_it() {
+    let folder = fine();
+    let config = folder.path().join("glovebox.toml");
+    let output = glovebox(&["status", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no daemon listens on"), "{}", stderr(&output));
+    let output = glovebox(&["status", "--config", "tests/corpus/config/many.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("many.toml:9:7:"), "{}", stderr(&output));
 }
 
 #[test]

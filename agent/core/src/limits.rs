@@ -48,8 +48,6 @@ const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
 pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Configuration files that are read together, drop-ins included.
 pub const CONFIG_FILES_MAX: usize = 64;
-/// Buses: a `BusIndex` has 8 bits, the largest cars have about 20 buses.
-pub const BUSES_MAX: usize = 32;
 /// DBC files of one bus.
 pub const DBC_FILES_PER_BUS_MAX: usize = 64;
 /// Groups that a car is configured into.

@@ -1,12 +1,12 @@
 //! `glovebox check`: everything that can be checked before driving off. Each stage gives its findings.
 
+mod databases;
+mod folders;
+
 use std::fmt::Display;
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::process::ExitCode;
 
-use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 
 use super::Common;
@@ -64,7 +64,8 @@ impl Finding {
 }
 
 /// What each stage checks, in the order of the stages.
-const CHECKS: &[fn(&Config) -> Vec<Finding>] = &[bus, decode, uplink, health];
+const CHECKS: &[fn(&Config) -> Vec<Finding>] =
+    &[bus, databases::check, uplink, folders::state, folders::keys, folders::socket];
 
 /// Runs the command.
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -127,79 +128,6 @@ fn bus(config: &Config) -> Vec<Finding> {
     }]
 }
 
-fn decode(config: &Config) -> Vec<Finding> {
-    let covered = |name| config.decode.databases.iter().any(|database| database.bus == name);
-    let bare = config.bus.interfaces.iter().filter(|interface| !covered(interface.name.clone()));
-    bare.map(|interface| {
-        Finding::warn(
-            "decode",
-            format!("bus `{}` has no database: none of its frames is decoded", interface.name),
-            "add a [[decode.database]] for it, or remove the [[bus.interface]]",
-        )
-    })
-    .collect()
-}
-
 fn uplink(config: &Config) -> Vec<Finding> {
-    vec![rights_of_secret("uplink", &config.uplink.key)]
-}
-
-fn health(config: &Config) -> Vec<Finding> {
-    let socket = config.health.control_socket.parent();
-    let mut findings = vec![state_folder(&config.health.state)];
-    if let Some(folder) = socket.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        findings.push(Finding::warn(
-            "health",
-            format!("{}, the folder of the control socket, is not there yet", folder.display()),
-            "systemd makes it with the service; else make it yourself",
-        ));
-    }
-    findings
-}
-
-/// The folder of all state: whoever else may write there could put an older store in its place.
-fn state_folder(folder: &Path) -> Finding {
-    let shown = folder.display();
-    let metadata = match std::fs::metadata(folder) {
-        Ok(metadata) => metadata,
-        Err(error) => {
-            let what = format!("state folder {shown}: {error}");
-            return Finding::warn(
-                "health",
-                what,
-                "`glovebox provision` makes it, or systemd with the service",
-            );
-        }
-    };
-    let mode = metadata.mode() & 0o777;
-    if !metadata.is_dir() {
-        return Finding::fail("health", format!("{shown} is no folder"), "correct `health.state`");
-    }
-    if access(folder, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
-        let what = format!("state folder {shown} cannot be read and written by this user");
-        return Finding::fail("health", what, "run as the agent's user, or correct the owner of the folder");
-    }
-    if mode & 0o022 != 0 {
-        let what = format!("state folder {shown} has rights {mode:03o}: others may write");
-        return Finding::fail("health", what, format!("chmod 700 {shown}"));
-    }
-    if mode & 0o055 != 0 {
-        let what = format!("state folder {shown} has rights {mode:03o}: others may look");
-        return Finding::warn("health", what, format!("chmod 700 {shown}"));
-    }
-    Finding::ok("health", format!("state folder {shown} is closed to others"))
-}
-
-fn rights_of_secret(stage: &'static str, file: &Path) -> Finding {
-    let shown = file.display();
-    match std::fs::metadata(file).map(|metadata| metadata.mode() & 0o777) {
-        Ok(mode) if mode & 0o077 == 0 => {
-            Finding::ok(stage, format!("{shown} can be read by its owner alone"))
-        }
-        Ok(mode) => {
-            let what = format!("the key {shown} has rights {mode:03o}: others may read it");
-            Finding::warn(stage, what, format!("chmod 600 {shown}"))
-        }
-        Err(error) => Finding::fail(stage, format!("{shown}: {error}"), "correct the path"),
-    }
+    vec![folders::rights_of_secret("uplink", &config.uplink.key)]
 }

@@ -5,6 +5,7 @@ mod complete;
 mod log;
 mod man;
 mod out;
+mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ const LEARN: &str = "\
 Examples:
   glovebox check                                 what is wrong before driving off
   glovebox --config my.toml check --json         the same for a script
+  glovebox status                                what the running daemon does
   glovebox completions bash                      completion for a shell
 
 Configuration:
@@ -69,6 +71,7 @@ struct Common {
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::Args),
+    Status(status::Args),
     Completions(complete::Args),
     Man(man::Args),
 }
@@ -88,6 +91,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let common = &cli.common;
     match cli.command {
         Command::Check(args) => check::run(&args, common),
+        Command::Status(args) => status::run(&args, common),
         Command::Completions(args) => complete::run(&args),
         Command::Man(args) => man::run(&args),
     }
@@ -100,7 +104,6 @@ impl Common {
     }
 
     /// The configuration, for a command that cannot do without.
-    #[expect(dead_code, reason = "the commands that need it come with their stages")]
     fn load(&self, named: Files) -> anyhow::Result<Config> {
         Ok(Config::load(&self.files()?, named)?)
     }
