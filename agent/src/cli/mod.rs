@@ -9,6 +9,8 @@ mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+pub mod decode;
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;

@@ -30,6 +30,11 @@ pub(super) struct Extras {
     long_messages: HashMap<u64, String>,
 }
 
+/// `\"` stands for a quote in a string.
+pub(super) fn unescape(text: String) -> String {
+    if text.contains('\\') { text.replace("\\\"", "\"") } else { text }
+}
+
 impl Extras {
     pub(super) fn names(&self, id: u64, signal: &str) -> Vec<(i64, String)> {
         self.names.get(&(id, signal.to_owned())).map(|(_, names)| names.clone()).unwrap_or_default()
@@ -79,7 +84,7 @@ impl Extras {
         for table in parsed.value_descriptions {
             if let ValueDescription::Signal { name, value_descriptions, .. } = table {
                 let mut names: Vec<_> =
-                    value_descriptions.into_iter().map(|v| (v.id, v.description)).collect();
+                    value_descriptions.into_iter().map(|v| (v.id, unescape(v.description))).collect();
                 // Where a value is named twice the last name counts, as in the tools that people compare with.
                 names.reverse();
                 names.sort_by_key(|(raw, _)| *raw);

@@ -1,6 +1,6 @@
 //! One message: its `BO_` and `SG_` statements, read, joined with the extras and checked.
 
-use super::extras::Extras;
+use super::extras::{Extras, unescape};
 use super::statements::{Statement, message_id};
 use super::{Message, Notices, Signal, multiplex};
 use crate::decode::ValueType;
@@ -209,7 +209,7 @@ fn check<'t>(
         scale: parsed.factor,
         offset: parsed.offset,
         range: (minimum < maximum).then_some((minimum, maximum)),
-        unit: parsed.unit,
+        unit: unescape(parsed.unit),
         names: Vec::new(),
         selectors: Vec::new(),
     };
