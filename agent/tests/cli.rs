@@ -38,7 +38,8 @@ fn fine() -> tempfile::TempDir {
         let rights = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(folder.path().join(name), rights).unwrap();
     };
-    for name in ["drive.log", "ca.crt", "car.crt", "car.key"] {
+    put("drive.log", "(1700000000.000000) can0 123#0011223344556677\n");
+    for name in ["ca.crt", "car.crt", "car.key"] {
         put(name, "");
     }
     put("car.dbc", DBC);
@@ -107,6 +108,29 @@ fn check_reads_the_databases_and_names_the_place_of_a_fault() {
     assert!(stdout(&output).contains("car.dbc:"), "{}", stdout(&output));
     put("");
     assert_eq!(check(folder.path(), &[]).status.code(), Some(2));
+}
+
+#[test]
+fn check_reads_the_log_and_misses_an_interface() {
+    let folder = fine();
+    let put = |text: &str| std::fs::write(folder.path().join("drive.log"), text).unwrap();
+    put("(1700000000.000000) can7 123#0011223344556677\nnonsense\n");
+    let output = check(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    for part in ["no frame of `can0`", "the log has: can7", "1 of the first 2 lines are no frames"] {
+        assert!(stdout(&output).contains(part), "`{part}` is not in\n{}", stdout(&output));
+    }
+    put("nonsense\n");
+    let output = check(folder.path(), &[]);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    assert!(stdout(&output).contains("drive.log:1"), "{}", stdout(&output));
+}
+
+#[test]
+fn decode_of_a_file_that_is_not_there_is_unusable() {
+    let output = glovebox(&["decode", "--dbc", "nowhere.dbc", "nowhere.log"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("nowhere.dbc"), "{}", stderr(&output));
 }
 
 #[test]

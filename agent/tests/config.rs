@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use glovebox::config::{Config, Files, Speed};
+use glovebox::bus::replay::Speed;
+use glovebox::config::{Config, Files};
 
 const CORPUS: &str = "tests/corpus/config";
 
@@ -60,9 +61,9 @@ fn no_fault_shows_a_secret() {
 #[test]
 fn a_good_configuration_is_taken_whole() {
     let config = Config::load(&[corpus("good.toml")], Files::MustExist).unwrap();
-    let replay = config.bus.replay.unwrap();
-    assert_eq!((replay.log, replay.speed), (corpus("named/drive.log"), Speed::Factor(2.5)));
-    let buses: Vec<_> = config.bus.interfaces.iter().map(|i| (i.name.as_str(), &*i.interface)).collect();
+    assert_eq!(config.bus.replay, Some(corpus("named/drive.log")));
+    assert_eq!(config.bus.speed, Speed::Factor(2.5));
+    let buses: Vec<_> = config.bus.interface.iter().map(|i| (i.name.as_str(), &*i.interface)).collect();
     assert_eq!(buses, [("can0", "can0"), ("body", "vcan1")]);
     let database = &config.decode.databases[0];
     assert_eq!((database.index.0, database.bus.as_str()), (1, "body"));
@@ -88,7 +89,7 @@ fn a_later_file_wins_key_by_key_and_lists_of_tables_add_up() {
     assert_eq!((config.uplink.host.as_str(), config.uplink.port), ("b", 1));
     assert_eq!(config.uplink.ca, corpus("named/ca.crt"));
     assert!(config.consent.groups.is_empty());
-    assert_eq!(config.bus.interfaces.len(), 3);
+    assert_eq!(config.bus.interface.len(), 3);
     assert_eq!(config.health.state, folder.path().join("here"));
 }
 

@@ -2,6 +2,7 @@
 
 mod databases;
 mod folders;
+mod replay;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -65,7 +66,7 @@ impl Finding {
 
 /// What each stage checks, in the order of the stages.
 const CHECKS: &[fn(&Config) -> Vec<Finding>] =
-    &[bus, databases::check, uplink, folders::state, folders::keys, folders::socket];
+    &[replay::check, databases::check, uplink, folders::state, folders::keys, folders::socket];
 
 /// Runs the command.
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -115,17 +116,6 @@ fn print_text(findings: &[Finding], paint: Paint) -> anyhow::Result<()> {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (ok, warn, fail) = (count(Level::Ok), count(Level::Warn), count(Level::Fail));
     Ok(writeln!(stdout, "{ok} ok, {warn} to look at, {fail} that keep the agent from running")?)
-}
-
-fn bus(config: &Config) -> Vec<Finding> {
-    vec![match &config.bus.replay {
-        Some(replay) => Finding::ok("bus", format!("{} is there", replay.log.display())),
-        None => Finding::fail(
-            "bus",
-            "no `bus.replay`, and this version cannot read live interfaces yet",
-            "add replay = \"drive.log.gz\" to [bus]",
-        ),
-    }]
 }
 
 fn uplink(config: &Config) -> Vec<Finding> {

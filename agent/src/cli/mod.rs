@@ -2,6 +2,7 @@
 
 mod check;
 mod complete;
+pub mod decode;
 mod log;
 mod man;
 mod out;
@@ -9,8 +10,6 @@ mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
-pub mod decode;
-
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -30,6 +29,7 @@ Examples:
   glovebox check                                 what is wrong before driving off
   glovebox --config my.toml check --json         the same for a script
   glovebox status                                what the running daemon does
+  glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals
   glovebox completions bash                      completion for a shell
 
 Configuration:
@@ -56,17 +56,30 @@ struct Cli {
     command: Command,
 }
 
-/// What every command takes.
+/// What every command takes. The ids are such that no command has an argument of the same id.
 #[derive(Debug, clap::Args)]
 struct Common {
     /// A configuration file instead of /etc/glovebox; may be repeated, later ones win.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(id = "config-file", long = "config", global = true, value_name = "FILE")]
     config: Vec<PathBuf>,
     /// What is logged to stderr, for example `warn,uplink=debug`.
-    #[arg(long, global = true, value_name = "FILTER", env = "GLOVEBOX_LOG", default_value = "")]
+    #[arg(
+        id = "log-filter",
+        long = "log",
+        global = true,
+        value_name = "FILTER",
+        env = "GLOVEBOX_LOG",
+        default_value = ""
+    )]
     log: log::Filter,
     /// How it is logged.
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        id = "log-line",
+        long = "log-format",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
     log_format: log::Format,
 }
 
@@ -74,6 +87,7 @@ struct Common {
 enum Command {
     Check(check::Args),
     Status(status::Args),
+    Decode(decode::Args),
     Completions(complete::Args),
     Man(man::Args),
 }
@@ -82,10 +96,12 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    // What `decode` is given are arguments: a log or a database that cannot be used is an unusable one.
+    let on_error = if matches!(cli.command, Command::Decode(_)) { UNUSABLE } else { FINDINGS };
     match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {
         Ok(code) => code,
         Err(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => tell(&error),
+        Err(error) => tell(&error, on_error),
     }
 }
 
@@ -94,6 +110,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Check(args) => check::run(&args, common),
         Command::Status(args) => status::run(&args, common),
+        Command::Decode(args) => decode::run(args),
         Command::Completions(args) => complete::run(&args),
         Command::Man(args) => man::run(&args),
     }
@@ -112,7 +129,7 @@ impl Common {
 }
 
 /// Says on stderr what went wrong; where even that fails, the exit code says it.
-fn tell(error: &anyhow::Error) -> ExitCode {
+fn tell(error: &anyhow::Error, code: u8) -> ExitCode {
     let mut stderr = std::io::stderr().lock();
     match error.downcast_ref::<Faults>() {
         Some(faults) => {
@@ -121,7 +138,17 @@ fn tell(error: &anyhow::Error) -> ExitCode {
         }
         None => {
             let _ = writeln!(stderr, "glovebox: {error:#}");
-            ExitCode::from(FINDINGS)
+            ExitCode::from(code)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_argument_of_a_command_collides_with_a_common_one() {
+        super::Cli::command().debug_assert();
     }
 }

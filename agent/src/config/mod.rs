@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 
 use glovebox_core::limits::CONFIG_FILES_MAX;
 
+pub use crate::bus::Config as Bus;
 pub use fault::{Fault, FaultKind, Faults, Hint, Place};
-pub use sections::{Batch, Bus, Consent, Database, Decode, Health, Interface, Outbox, Replay, Speed, Uplink};
+pub use sections::{Batch, Consent, Database, Decode, Health, Outbox, Uplink};
 
 use reader::Collector;
 
@@ -23,7 +24,7 @@ pub const DEFAULT_FILE: &str = "/etc/glovebox/glovebox.toml";
 /// A checked configuration: one field a stage. `[seal]` and `[ledger]` have nothing to set.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// `[bus]`.
+    /// `[bus]`: the position of an interface is its `BusIndex`.
     pub bus: Bus,
     /// `[decode]`.
     pub decode: Decode,
@@ -76,7 +77,7 @@ impl Config {
     fn assemble(root: &source::Table, to: &mut Collector) -> reader::Read<Self> {
         let interfaces = sections::read_interfaces(root, to);
         let decode = Decode::read(root, &interfaces, to);
-        let bus = Bus::read(root, interfaces, to);
+        let bus = sections::read_bus(root, interfaces, to);
         let consent = Consent::read(root, to);
         let batch = Batch::read(root, to);
         let outbox = Outbox::read(root, to);

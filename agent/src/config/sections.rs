@@ -10,42 +10,8 @@ use glovebox_core::names::{BusName, DeviceId};
 use super::fault::{FaultKind, Hint, Place};
 use super::reader::{Collector, Read, Reader};
 use super::source::{Item, Table, Value};
-
-/// `[bus]`: where frames come from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bus {
-    /// A recorded log instead of the interfaces.
-    pub replay: Option<Replay>,
-    /// The buses; the position is the [`BusIndex`].
-    pub interfaces: Vec<Interface>,
-}
-
-/// A recorded log (candump `-L`, also gzipped) and its pace.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Replay {
-    /// The file.
-    pub log: PathBuf,
-    /// How fast.
-    pub speed: Speed,
-}
-
-/// The pace of a replay.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Speed {
-    /// As fast as it can be read.
-    Max,
-    /// 1.0 is as recorded.
-    Factor(f64),
-}
-
-/// `[[bus.interface]]`: a bus and the interface that it is read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Interface {
-    /// The bus, as it stands in signal names.
-    pub name: BusName,
-    /// The interface of the log or of the kernel.
-    pub interface: String,
-}
+use crate::bus::replay::Speed;
+use crate::bus::{self, Interface};
 
 /// `[decode]`: what the frames mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,13 +86,15 @@ pub struct Health {
     pub control_socket: PathBuf,
 }
 
-impl Bus {
-    pub(super) fn read(root: &Table, interfaces: Read<Vec<Interface>>, to: &mut Collector) -> Read<Self> {
-        let reader = Reader::section(root, "bus", to);
-        let log = reader.file("replay", to);
-        let speed = read_speed(&reader, to)?;
-        Ok(Self { replay: log?.map(|log| Replay { log, speed }), interfaces: interfaces? })
-    }
+pub(super) fn read_bus(
+    root: &Table,
+    interface: Read<Vec<Interface>>,
+    to: &mut Collector,
+) -> Read<bus::Config> {
+    let reader = Reader::section(root, "bus", to);
+    let replay = reader.file("replay", to);
+    let speed = read_speed(&reader, to)?;
+    Ok(bus::Config { replay: replay?, speed, interface: interface? })
 }
 
 fn read_speed(reader: &Reader<'_>, to: &mut Collector) -> Read<Speed> {
@@ -192,12 +160,12 @@ fn read_interface(
 
 fn interface_name(text: &str) -> Result<String, String> {
     let fits = (1..=limits::INTERFACE_NAME_BYTES_MAX).contains(&text.len())
-        && text.chars().all(|c| c.is_ascii_graphic() && c != '/');
+        && text.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != '#');
     if fits {
         return Ok(text.to_owned());
     }
     let max = limits::INTERFACE_NAME_BYTES_MAX;
-    Err(format!("`{text}` is no interface name: 1 to {max} printable characters without `/`"))
+    Err(format!("`{text}` is no interface name: 1 to {max} printable characters without `/` and `#`"))
 }
 
 impl Decode {

@@ -55,7 +55,7 @@ fn told(notices: &[Notice]) -> Vec<Finding> {
 
 fn bare_buses(config: &Config) -> Vec<Finding> {
     let covered = |name: &BusName| config.decode.databases.iter().any(|database| database.bus == *name);
-    let bare = config.bus.interfaces.iter().filter(|interface| !covered(&interface.name));
+    let bare = config.bus.interface.iter().filter(|interface| !covered(&interface.name));
     bare.map(|interface| {
         Finding::warn(
             "decode",
