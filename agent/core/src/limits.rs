@@ -173,3 +173,48 @@ pub const FRAME_BYTES_MAX: u32 = 64;
 pub const LOG_LINE_BYTES_MAX: usize = 512;
 /// Buses of one car: numbered in a byte.
 pub const BUSES_MAX: usize = 64;
+// uplink
+
+/// Bytes of publishes without PUBACK (one message may always go): what a withdrawal may find "perhaps sent",
+/// and what a PINGREQ has to queue behind on a slow link.
+pub const UPLINK_WINDOW_BYTES: usize = 512 * 1024;
+/// Publishes that wait for room in the window; the daemon offers no more than this.
+pub const UPLINK_WAITING_MESSAGES: usize = 64;
+/// Events that wait for the daemon before commands are left in their channel.
+pub const UPLINK_EVENTS_WAITING: usize = 256;
+/// An MQTT topic, both ways; ours have under 160 bytes.
+pub const UPLINK_TOPIC_BYTES_MAX: usize = 256;
+/// Documents that the broker may send before the first is acknowledged: bounds memory to 4 MiB.
+pub const UPLINK_DOCUMENTS_IN_FLIGHT: u16 = 4;
+/// The broker keeps our session (subscriptions, documents not yet acknowledged) this long: a month in a garage.
+pub const UPLINK_SESSION_EXPIRY_S: u32 = 31 * 24 * 3600;
+/// The client library refuses less, and every ping costs power.
+pub const UPLINK_KEEP_ALIVE_S_MIN: u16 = 5;
+/// Networks forget idle connections within this.
+pub const UPLINK_KEEP_ALIVE_S_MAX: u16 = 1_200;
+/// Resolving the broker's name.
+pub const UPLINK_RESOLVE_MS_MAX: u64 = 10_000;
+/// Addresses of the broker that are tried.
+pub const UPLINK_ADDRESSES_MAX: usize = 8;
+/// TCP connection to one address.
+pub const UPLINK_TCP_MS_MAX: u64 = 10_000;
+/// TLS handshake.
+pub const UPLINK_TLS_MS_MAX: u64 = 15_000;
+/// What waits in the kernel's send buffer at most (the kernel doubles it): a reset throws it away, a PINGREQ waits behind it.
+pub const UPLINK_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// CONNECT to CONNACK.
+pub const UPLINK_CONNACK_S_MAX: u64 = 15;
+/// SUBSCRIBE to SUBACK.
+pub const UPLINK_SUBACK_MS_MAX: u64 = 15_000;
+/// No PUBACK at all for this long with messages in flight: 256 KiB at 20 kbit/s take 105 s.
+pub const UPLINK_ACK_MS_MAX: u64 = 120_000;
+/// From DISCONNECT to the broker's own close: a stop has 2 s for everything.
+pub const UPLINK_DISCONNECT_MS_MAX: u64 = 1_000;
+/// A connection that held this long starts the back-off anew.
+pub const UPLINK_HELD_MS: u64 = 60_000;
+/// A PEM file: chains of certificates have under 20 KiB.
+pub const PEM_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+const _: () = assert!(UPLINK_WINDOW_MESSAGES <= UPLINK_WAITING_MESSAGES);
+const _: () = assert!(UPLINK_WAITING_MESSAGES + UPLINK_WINDOW_MESSAGES <= UPLINK_EVENTS_WAITING);
+const _: () = assert!(ENVELOPE_BYTES_MAX <= UPLINK_WINDOW_BYTES);
