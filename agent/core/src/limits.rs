@@ -44,6 +44,137 @@ pub const BACKOFF_MAX_MS: u64 = 300_000;
 const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
 
+// Configuration.
+
+/// A configuration file: a full one is under 4 KiB.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Configuration files that are read together, drop-ins included.
+pub const CONFIG_FILES_MAX: usize = 64;
+/// DBC files of one bus.
+pub const DBC_FILES_PER_BUS_MAX: usize = 64;
+/// Groups that a car is configured into.
+pub const GROUPS_MAX: usize = 64;
+/// A path of a Unix socket: `sun_path` has 108 bytes with its closing zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Name of a network interface: `IFNAMSIZ` less its closing zero.
+pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
+/// A host name (RFC 1035, section 2.3.4).
+pub const HOST_NAME_BYTES_MAX: usize = 253;
+/// Shortest age at which a batch closes.
+pub const BATCH_AGE_S_MIN: u64 = 1;
+/// Longest age at which a batch closes, the same as [`BATCH_AGE_US_MAX`].
+pub const BATCH_AGE_S_MAX: u64 = 3_600;
+/// Age at which a batch closes if nothing is said.
+pub const BATCH_AGE_S_DEFAULT: u64 = 10;
+/// Smallest size at which a batch closes: below that headers and seal outweigh the samples.
+pub const BATCH_SIZE_KIB_MIN: u64 = 1;
+/// Largest size at which a batch closes, the same as [`BATCH_COLUMN_BYTES_MAX`]; also the default.
+pub const BATCH_SIZE_KIB_MAX: u64 = 112;
+/// Smallest outbox: room for some segments.
+pub const OUTBOX_SIZE_MIB_MIN: u64 = 4;
+/// Largest outbox: more is a mistake of units.
+pub const OUTBOX_SIZE_MIB_MAX: u64 = 65_536;
+/// Size of the outbox if nothing is said: days of one car's data.
+pub const OUTBOX_SIZE_MIB_DEFAULT: u64 = 64;
+/// Shortest MQTT keep-alive: below that a slow mobile network looks dead.
+pub const KEEP_ALIVE_S_MIN: u64 = 5;
+/// Longest MQTT keep-alive: the limit of several cloud brokers.
+pub const KEEP_ALIVE_S_MAX: u64 = 1_200;
+/// MQTT keep-alive if nothing is said.
+pub const KEEP_ALIVE_S_DEFAULT: u64 = 30;
+/// Slowest replay, as a factor of the recorded pace.
+pub const REPLAY_SPEED_FACTOR_MIN: f64 = 0.01;
+/// Fastest replay with a pace; beyond that say `max`.
+pub const REPLAY_SPEED_FACTOR_MAX: f64 = 1_000.0;
+
+const _: () = assert!(BATCH_AGE_S_MAX * 1_000_000 == BATCH_AGE_US_MAX.unsigned_abs());
+const _: () = assert!(BATCH_SIZE_KIB_MAX * 1024 == BATCH_COLUMN_BYTES_MAX as u64);
+const _: () = assert!(BUSES_MAX <= 256);
+// Signed documents.
+
+/// Signatures on one envelope: more would be a way to make the car compute.
+pub const SIGNATURES_MAX: usize = 4;
+/// A text in a document that a person reads.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// A language tag (RFC 5646, section 4.4.1 recommends 35).
+pub const LANGUAGE_BYTES_MAX: usize = 35;
+/// Languages of one text.
+pub const LANGUAGES_MAX: usize = 64;
+/// Entries of a catalogue: every leaf once.
+pub const CATALOGUE_ENTRIES_MAX: usize = LEAVES_MAX;
+/// Directives in a bundle.
+pub const DIRECTIVES_MAX: usize = 4_096;
+/// HPKE keys of a recipient: the one in use and those that follow it.
+pub const HPKE_KEYS_PER_RECIPIENT_MAX: usize = 8;
+/// Transforms of one signal: the design's table has fewer ops.
+pub const TRANSFORMS_PER_SIGNAL_MAX: usize = 32;
+/// Parameters of one transform.
+pub const TRANSFORM_PARAMETERS_MAX: usize = 16;
+/// Items of a list that is a parameter.
+pub const LIST_PARAMETER_ITEMS_MAX: usize = 256;
+/// Companies to whom data is passed on.
+pub const DISCLOSURES_MAX: usize = 64;
+/// Events of one consent record: it begins with one and tools add few.
+pub const EVENTS_PER_RECORD_MAX: usize = 64;
+/// Consent records kept before widening, refusing and deferring stop; what narrows or ends a live flow is kept beyond.
+pub const RECORDS_MAX: usize = 8_192;
+/// Narrowed records met in one flow between two grants; then a withdrawal or a renewal is due.
+pub const NARROWINGS_PER_FLOW_MAX: usize = 256;
+/// A policy version rises by no more at once, so that one poisoned number cannot lock out all later bundles.
+pub const POLICY_VERSION_STEP_MAX: u64 = 1 << 32;
+/// A bundle may be dated so far ahead of the car's clock: clocks differ a little.
+pub const ISSUED_AHEAD_US_MAX: i64 = 3_600_000_000;
+
+// Keys, stores, control socket.
+
+/// A PEM file with one key has 119 bytes; comments of other tools make it a little longer.
+pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
+/// Enrolled owner keys: a few phones and a fleet's signing service.
+pub const OWNER_KEYS_MAX: usize = 32;
+/// sled's segments: below 8 MiB a power cut corrupted stores, because pages over a quarter of one are never synced.
+pub const STORE_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+/// sled's cache; its default is 1 GiB.
+pub const STORE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// A value in a store: so that a page of some of them stays well below a quarter of a segment.
+pub const STORE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Damaged stores that are kept to be looked at, per store.
+pub const STORES_SET_ASIDE_MAX: usize = 2;
+/// Openings of a store that may fail to come back (a power cut, a kill) before it counts as damaged.
+pub const STORE_OPENINGS_MAX: u8 = 3;
+/// A clock before this is wrong: the day this release was made (2026-11-01T00:00:00Z). Moved with each release.
+pub const BUILD_DATE_US: i64 = 1_793_491_200_000_000;
+/// One document or reading of the clock moves the persisted mark by no more: a clock set far ahead must not poison it.
+pub const MARK_STEP_US_MAX: i64 = 24 * 3_600 * 1_000_000;
+/// Smaller steps of the mark are not written: flash wears out.
+pub const MARK_STEP_US_MIN: i64 = 600 * 1_000_000;
+/// How far the system clock is trusted to be right when nothing speaks against it.
+pub const CLOCK_ERROR_US: i64 = 1_000_000;
+/// Tombstones that are read: a flow ends once, and a car does not have so many.
+pub const TOMBSTONES_MAX: usize = 65_536;
+/// Consent records in the store: those that are taken, and beyond them all that may narrow or end a live flow.
+pub const STORED_RECORDS_MAX: usize = RECORDS_MAX + FLOWS_MAX * (NARROWINGS_PER_FLOW_MAX + 1);
+/// A line on the control socket: the largest document in base64, and its frame.
+pub const CONTROL_LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Commands that speak to the daemon at once; more are turned away.
+pub const CONTROL_CLIENTS_MAX: usize = 8;
+/// A client on the control socket that says nothing so long is let go.
+pub const CONTROL_IDLE_MS_MAX: u64 = 10_000;
+/// A command waits so long for the daemon: a withdrawal syncs several files on slow flash.
+pub const CONTROL_ANSWER_MS_MAX: u64 = 30_000;
+
+const _: () = assert!(DOCUMENT_BYTES_MAX / 3 * 4 + 64 * 1024 < CONTROL_LINE_BYTES_MAX);
+// Decode and bus.
+
+/// Notices kept of one DBC or mapping file: enough to mend by, not enough to fill a log.
+pub const DBC_NOTICES_MAX: usize = 1_000;
+/// Multiplexors above a signal; real databases have at most three.
+pub const MULTIPLEX_DEPTH_MAX: usize = 8;
+/// Bytes of a classic or FD frame.
+pub const FRAME_BYTES_MAX: u32 = 64;
+/// A line of a candump log: an FD frame takes about 190.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+/// Buses of one car: numbered in a byte.
+pub const BUSES_MAX: usize = 64;
 // uplink
 
 /// Bytes of publishes without PUBACK (one message may always go): what a withdrawal may find "perhaps sent",

@@ -1,8 +1,10 @@
 //! What cantools computed for thousands of frames of real DBC files must be what the plan computes, line by line.
 #![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test may fail loudly and tells what it counted"
+    reason = "a test reads recorded data, may fail loudly and tells what it counted"
 )]
 
 mod common;
