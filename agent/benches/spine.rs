@@ -63,7 +63,8 @@ fn load(folder: &std::path::Path) -> Stream {
     GzDecoder::new(file).read_to_string(&mut log).unwrap();
     let frames: Vec<Frame> = log.lines().map(frame).collect();
     let list = std::fs::read_to_string(folder.join("rav4_signals.txt")).unwrap();
-    let signals = list.lines().filter(|line| !line.starts_with('#')).map(|line| granted(&leaves, line)).collect();
+    let signals =
+        list.lines().filter(|line| !line.starts_with('#')).map(|line| granted(&leaves, line)).collect();
     let rules = FlowRules {
         flow: FlowId(0x1234_5678_9abc_def0),
         recipient: RecipientId::new("fleet.example").unwrap(),
@@ -125,7 +126,12 @@ fn compiled(stream: &Stream) -> Pipeline {
 
 /// What is measured: from frame to sealed batch.
 #[inline(never)]
-fn spine_measured(stream: &Stream, pipeline: &mut Pipeline, sealing: &mut Sealing, sealer: &CarSealer) -> Totals {
+fn spine_measured(
+    stream: &Stream,
+    pipeline: &mut Pipeline,
+    sealing: &mut Sealing,
+    sealer: &CarSealer,
+) -> Totals {
     let mut totals = Totals::default();
     let mut outputs = Vec::new();
     for frame in &stream.frames {
@@ -144,7 +150,8 @@ fn seal(outputs: &mut Vec<Output>, sealing: &mut Sealing, sealer: &CarSealer, to
         let Output::Batch(batch) = output else { continue };
         totals.batches += 1;
         totals.samples += u64::from(batch.samples());
-        let (recipient, place) = (batch.rules().recipient.clone(), (Epoch { counter: 1, tag: 1 }, Sequence(totals.batches)));
+        let (recipient, place) =
+            (batch.rules().recipient.clone(), (Epoch { counter: 1, tag: 1 }, Sequence(totals.batches)));
         let sealed = sealing.seal(batch, place, &[], sealer).unwrap();
         let alias = envelope::alias_id(&sealed.header().alias.0);
         let topic = envelope::batch_topic(recipient.as_str(), &alias);

@@ -130,11 +130,14 @@ fn any_wish() -> impl Strategy<Value = Option<Wish>> {
     let grid = proptest::option::of((1i64..300, -100i64..100));
     let change = proptest::option::of((0i64..50, proptest::option::of(1i64..400)));
     let rate = prop_oneof![Just(0i64), 1i64..300];
-    proptest::option::weighted(0.8, (grid, rate, change).prop_map(|(grid, min_interval_us, change)| Wish {
-        grid,
-        min_interval_us,
-        change,
-    }))
+    proptest::option::weighted(
+        0.8,
+        (grid, rate, change).prop_map(|(grid, min_interval_us, change)| Wish {
+            grid,
+            min_interval_us,
+            change,
+        }),
+    )
 }
 
 fn any_reading() -> impl Strategy<Value = (State, u16)> {

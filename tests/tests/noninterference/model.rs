@@ -5,9 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 /// A transform as it was asked for, in tenths of the unit and milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Reduce {
-    Grid { step: i128, offset: i128 },
-    Rate { ms: i64 },
-    Change { delta: i128, repeat: Option<i64> },
+    Grid {
+        step: i128,
+        offset: i128,
+    },
+    Rate {
+        ms: i64,
+    },
+    Change {
+        delta: i128,
+        repeat: Option<i64>,
+    },
     /// `drop`, or an op that is not built.
     Nothing,
 }
@@ -64,15 +72,36 @@ pub enum Act {
     Bundle(Policy),
     /// Signed by somebody else, or with a version that does not rise: refused.
     FalseBundle(Policy),
-    Give { recipient: usize, purpose: usize, given: Given },
+    Give {
+        recipient: usize,
+        purpose: usize,
+        given: Given,
+    },
     /// Not signed by the owner: refused.
-    FalseGive { recipient: usize, purpose: usize, given: Given },
-    Narrow { recipient: usize, purpose: usize, keep: BTreeMap<usize, Vec<Reduce>>, until: i64 },
-    Withdraw { recipient: usize, purpose: usize },
-    Clock { now: i64 },
+    FalseGive {
+        recipient: usize,
+        purpose: usize,
+        given: Given,
+    },
+    Narrow {
+        recipient: usize,
+        purpose: usize,
+        keep: BTreeMap<usize, Vec<Reduce>>,
+        until: i64,
+    },
+    Withdraw {
+        recipient: usize,
+        purpose: usize,
+    },
+    Clock {
+        now: i64,
+    },
     ClockInDoubt,
     /// `raw` of each signal that is in the frame.
-    Frame { ms: i64, raw: Vec<(usize, u64)> },
+    Frame {
+        ms: i64,
+        raw: Vec<(usize, u64)>,
+    },
 }
 
 /// What was found in an opened envelope.
@@ -118,13 +147,21 @@ struct Chance {
     used: bool,
 }
 
+/// What was found last of one signal in one flow.
+struct Told {
+    ms: i64,
+    value: Option<i128>,
+    rules: Vec<Reduce>,
+    span: u64,
+}
+
 pub struct Checker {
     policy: Option<Policy>,
     grants: HashMap<Flow, Live>,
     now: Option<i64>,
     /// By flow, signal and millisecond.
     chances: HashMap<(Flow, usize, i64), Vec<Chance>>,
-    last: HashMap<(Flow, usize), (i64, Option<i128>, Vec<Reduce>, u64)>,
+    last: HashMap<(Flow, usize), Told>,
     span: u64,
     samples: u64,
     honest: bool,
@@ -216,7 +253,8 @@ impl Checker {
         for (keep, _) in &live.narrowed {
             rules.extend(keep.get(&signal)?);
         }
-        rules.extend(policy.tightened.iter().filter(|(which, _)| *which == signal).map(|(_, reduce)| *reduce));
+        rules
+            .extend(policy.tightened.iter().filter(|(which, _)| *which == signal).map(|(_, reduce)| *reduce));
         (!rules.contains(&Reduce::Nothing)).then_some(rules)
     }
 
@@ -225,7 +263,8 @@ impl Checker {
         for sample in samples {
             self.samples += 1;
             let flow = (sample.recipient, sample.purpose);
-            let now = self.rules(flow, sample.signal).ok_or_else(|| format!("not granted any more: {sample:?}"))?;
+            let now =
+                self.rules(flow, sample.signal).ok_or_else(|| format!("not granted any more: {sample:?}"))?;
             let chances = self.chances.get_mut(&(flow, sample.signal, sample.ms));
             let fits = |chance: &&mut Chance| !chance.used && keeps(sample, chance.value, &chance.rules);
             let chance = chances.and_then(|list| list.iter_mut().find(fits));
@@ -235,21 +274,23 @@ impl Checker {
             if !keeps(sample, value, &now) {
                 return Err(format!("finer than what applies now: {sample:?} under {now:?}"));
             }
-            self.in_time(flow, sample, rules, span)?;
+            self.in_time(flow, sample, &rules, span)?;
         }
         Ok(())
     }
 
     /// Gaps are never shorter than agreed, and what did not change is not repeated.
-    fn in_time(&mut self, flow: Flow, sample: &Sample, rules: Vec<Reduce>, span: u64) -> Result<(), String> {
-        let before = self.last.insert((flow, sample.signal), (sample.ms, sample.value, rules.clone(), span));
-        let Some((then, value, old_rules, old_span)) = before else { return Ok(()) };
-        for rule in &rules {
+    fn in_time(&mut self, flow: Flow, sample: &Sample, rules: &[Reduce], span: u64) -> Result<(), String> {
+        let told = Told { ms: sample.ms, value: sample.value, rules: rules.to_vec(), span };
+        let before = self.last.insert((flow, sample.signal), told);
+        let Some(before) = before else { return Ok(()) };
+        let (then, value) = (before.ms, before.value);
+        for rule in rules {
             match rule {
-                Reduce::Rate { ms } if old_rules.contains(rule) && sample.ms - then < *ms => {
+                Reduce::Rate { ms } if before.rules.contains(rule) && sample.ms - then < *ms => {
                     return Err(format!("{} ms after the last one: {sample:?}", sample.ms - then));
                 }
-                Reduce::Change { delta, repeat } if old_span == span => {
+                Reduce::Change { delta, repeat } if before.span == span => {
                     // With two dead bands the wider one with the longer repeat applies; each alone is weaker.
                     let silent = repeat.is_none_or(|most| sample.ms - then < most);
                     let enough = match (value, sample.value) {

@@ -3,22 +3,24 @@
 use super::model::{Act, Asked, Given, Party, Policy, RANGE, Reduce, SIGNALS, SIGNED, Sample};
 use super::random::Random;
 use glovebox_core::batch::{ClockQuality, TimeMapping};
+use glovebox_core::consent::Gate;
 use glovebox_core::consent::document::bundle::{
-    Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Recipient, RecipientStatus, SigningKeyStatement, Target,
-    Text,
+    Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Recipient, RecipientStatus,
+    SigningKeyStatement, Target, Text,
 };
 use glovebox_core::consent::document::dsse::{DsseEnvelope, pae};
 use glovebox_core::consent::document::policy::Policy as Verified;
 use glovebox_core::consent::document::record::{
-    Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing, RecordedPurpose,
-    RecordedRecipient, verify_record,
+    Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing,
+    RecordedPurpose, RecordedRecipient, verify_record,
 };
-use glovebox_core::consent::document::request::{Necessity, PrivacyNotice, Purpose, Request, RequestedSignal};
+use glovebox_core::consent::document::request::{
+    Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
+};
 use glovebox_core::consent::document::{Document, Verifier};
 use glovebox_core::consent::effective::{Effective, Situation};
 use glovebox_core::consent::grants::{Effect, Grants};
 use glovebox_core::consent::transform::{Parameter, TransformSpec};
-use glovebox_core::consent::Gate;
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::BusDatabase;
 use glovebox_core::decode::{Leaves, Plan};
@@ -85,7 +87,13 @@ impl Sealer for Fake {
         Ok(VerifyingKey(Digest::of(recipient.as_str().as_bytes()).0))
     }
 
-    fn encrypt(&self, key: &HpkeKey, _: &[u8], _: &[u8], text: &[u8]) -> Result<(Vec<u8>, Vec<u8>), SealError> {
+    fn encrypt(
+        &self,
+        key: &HpkeKey,
+        _: &[u8],
+        _: &[u8],
+        text: &[u8],
+    ) -> Result<(Vec<u8>, Vec<u8>), SealError> {
         Ok((key.0.to_vec(), text.to_vec()))
     }
 
@@ -218,10 +226,14 @@ impl World {
                 policy.catalogue.insert(signal, (letter, floor));
             }
         }
-        policy.suspended = if random.one_in(6) { vec![(pick(random, RECIPIENTS), random.one_in(2))] } else { vec![] };
+        policy.suspended =
+            if random.one_in(6) { vec![(pick(random, RECIPIENTS), random.one_in(2))] } else { vec![] };
         policy.dropped = if random.one_in(4) { vec![pick(random, SIGNALS.len())] } else { Vec::new() };
-        policy.tightened =
-            if random.one_in(4) { vec![(pick(random, SIGNALS.len()), reduction(random))] } else { Vec::new() };
+        policy.tightened = if random.one_in(4) {
+            vec![(pick(random, SIGNALS.len()), reduction(random))]
+        } else {
+            Vec::new()
+        };
         policy
     }
 
@@ -270,7 +282,12 @@ impl World {
         let raw = match random.below(3) {
             0 => vec![(4, bits(random, 8))],
             1 => vec![(5, bits(random, 16))],
-            _ => vec![(0, bits(random, 8)), (1, bits(random, 16)), (2, bits(random, 12)), (3, bits(random, 10))],
+            _ => vec![
+                (0, bits(random, 8)),
+                (1, bits(random, 16)),
+                (2, bits(random, 12)),
+                (3, bits(random, 10)),
+            ],
         };
         Act::Frame { ms: self.ms, raw }
     }
@@ -288,7 +305,9 @@ impl World {
                 self.grants.apply(act).unwrap();
             }
             Act::FalseGive { recipient, purpose, given } => self.false_give(*recipient, *purpose, given),
-            Act::Narrow { recipient, purpose, keep, until } => self.narrowed(*recipient, *purpose, keep, *until),
+            Act::Narrow { recipient, purpose, keep, until } => {
+                self.narrowed(*recipient, *purpose, keep, *until);
+            }
             Act::Withdraw { recipient, purpose } => self.withdraw(*recipient, *purpose),
             Act::Clock { .. } | Act::ClockInDoubt => {}
             Act::Frame { ms, raw } => return self.drive(*ms, raw, out),
@@ -325,7 +344,13 @@ impl World {
         }
     }
 
-    fn narrowed(&mut self, recipient: usize, purpose: usize, keep: &BTreeMap<usize, Vec<Reduce>>, until: i64) {
+    fn narrowed(
+        &mut self,
+        recipient: usize,
+        purpose: usize,
+        keep: &BTreeMap<usize, Vec<Reduce>>,
+        until: i64,
+    ) {
         let (id, purpose_id) = names(recipient, purpose);
         let Some(grant) = self.grants.find_for(&id, &purpose_id) else { return };
         let mut record = grant.given().payload().clone();
@@ -382,7 +407,11 @@ impl World {
             supersedes: self.grants.last_for(&names(recipient, purpose).0, &names(recipient, purpose).1),
             request_digest: Digest::of(&request.payload_bytes().unwrap()),
             privacy_notice: notice(),
-            purpose: RecordedPurpose { id: purpose_id, code: "dpv:Purpose".into(), text_digest: Digest([0; 32]) },
+            purpose: RecordedPurpose {
+                id: purpose_id,
+                code: "dpv:Purpose".into(),
+                text_digest: Digest([0; 32]),
+            },
             lawful_basis: "dpv:Consent".into(),
             jurisdiction: vec!["DE".into()],
             recipient: RecordedRecipient {
@@ -435,7 +464,8 @@ impl World {
         }
         let length = if id == 256 { 8 } else { 4 };
         let moment = Moment(ms * 1000 + 7);
-        let frame = Frame::new(BusIndex(0), CanId::Standard(id), moment, &data.to_le_bytes()[..length]).unwrap();
+        let frame =
+            Frame::new(BusIndex(0), CanId::Standard(id), moment, &data.to_le_bytes()[..length]).unwrap();
         let mut outputs = Vec::new();
         self.pipeline.on_event(Event::Frame(&frame), &mut outputs);
         self.open(outputs, out);
@@ -472,7 +502,8 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
         let states = column::decode_states(&coded.states, moments.len()).unwrap();
         let states: HashMap<u32, v1::State> = states.into_iter().collect();
         let signal = &descriptor.signals[coded.signal as usize];
-        let values = column::decode_values(signal.r#type(), &coded.values, moments.len() - states.len()).unwrap();
+        let values =
+            column::decode_values(signal.r#type(), &coded.values, moments.len() - states.len()).unwrap();
         let mut values = values.into_iter();
         let hundredths = |x: f64| {
             assert!((x * 100.0 - (x * 100.0).round()).abs() < 1e-6, "finer than the grid: {x}");
@@ -511,7 +542,9 @@ fn reduction(random: &mut Random) -> Reduce {
             offset: random.pick(&[0, 0, 0, 10, 5, -35]),
         },
         4..=6 => Reduce::Rate { ms: random.pick(&[50, 100, 300, 1000]) },
-        7 | 8 => Reduce::Change { delta: random.pick(&[0, 5, 10, 100]), repeat: random.pick(&[None, Some(500)]) },
+        7 | 8 => {
+            Reduce::Change { delta: random.pick(&[0, 5, 10, 100]), repeat: random.pick(&[None, Some(500)]) }
+        }
         _ => Reduce::Nothing,
     }
 }
@@ -544,7 +577,11 @@ fn names(recipient: usize, purpose: usize) -> (RecipientId, PurposeId) {
 }
 
 fn notice() -> PrivacyNotice {
-    PrivacyNotice { uri: "https://example.com/privacy".into(), digest: Digest([0; 32]), language: "en".into() }
+    PrivacyNotice {
+        uri: "https://example.com/privacy".into(),
+        digest: Digest([0; 32]),
+        language: "en".into(),
+    }
 }
 
 fn event(event_state: EventState) -> ConsentEvent {

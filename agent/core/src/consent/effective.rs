@@ -199,10 +199,9 @@ impl Effective {
     #[must_use]
     pub fn of(situation: &Situation<'_>) -> Self {
         match in_force(situation) {
-            Err(clause) => Self {
-                withheld: vec![Withheld { flow: None, signal: None, clause }],
-                ..Self::default()
-            },
+            Err(clause) => {
+                Self { withheld: vec![Withheld { flow: None, signal: None, clause }], ..Self::default() }
+            }
             Ok((policy, time)) => Self::of_policy(situation, policy, time),
         }
     }
@@ -212,7 +211,9 @@ impl Effective {
         for grant in situation.grants.live() {
             let view = View { policy, bundle: policy.bundle().payload(), leaves: situation.leaves, time };
             match view.flow(grant, &mut effective.withheld) {
-                Ok(_) if effective.flows.len() >= FLOWS_MAX => effective.withhold(grant, Clause::TooManyFlows),
+                Ok(_) if effective.flows.len() >= FLOWS_MAX => {
+                    effective.withhold(grant, Clause::TooManyFlows);
+                }
                 Ok(rules) if rules.signals.iter().any(|s| s.permitted != Rule::Deny) => {
                     effective.flows.push(Arc::new(rules));
                 }
@@ -270,7 +271,8 @@ impl View<'_> {
     /// The rules of one grant, or the first clause that ends it.
     fn flow(&self, grant: &Grant, withheld: &mut Vec<Withheld>) -> Result<FlowRules, Clause> {
         let given = grant.given().payload();
-        let records = || std::iter::once(given).chain(grant.narrowed().map(super::document::Verified::payload));
+        let records =
+            || std::iter::once(given).chain(grant.narrowed().map(super::document::Verified::payload));
         if !records().all(|record| self.is_live(record)) {
             return Err(Clause::GrantNotLive);
         }
@@ -307,9 +309,7 @@ impl View<'_> {
     fn recipient(&self, given: &ConsentRecord) -> Result<HpkeKey, Clause> {
         let id = &given.recipient.party_id;
         let recipient = self.policy.recipient(id).ok_or(Clause::RecipientUnknown)?;
-        let suspended = |directive: &Directive| {
-            matches!(directive, Directive::Suspend { recipient, request: None } if recipient == id)
-        };
+        let suspended = |directive: &Directive| matches!(directive, Directive::Suspend { recipient, request: None } if recipient == id);
         if recipient.status != RecipientStatus::Active || self.bundle.directives.iter().any(suspended) {
             return Err(Clause::RecipientSuspended);
         }
@@ -347,7 +347,8 @@ impl View<'_> {
         if item.decision != Decision::Yes {
             return Err(Clause::NotGranted);
         }
-        let asked = request.signals.iter().find(|asked| asked.signal == item.signal).ok_or(Clause::NotRequested)?;
+        let asked =
+            request.signals.iter().find(|asked| asked.signal == item.signal).ok_or(Clause::NotRequested)?;
         let leaf = self.leaves.find(&item.signal).ok_or(Clause::NoSuchLeaf)?;
         let extracted = self.leaves.get(leaf).ok_or(Clause::NoSuchLeaf)?;
         if extracted.digest != item.signal_map_digest {

@@ -131,7 +131,11 @@ struct Change {
 enum Least {
     Unsigned(u64),
     Signed(u64),
-    Float { double: bool, scale: f64, delta: f64 },
+    Float {
+        double: bool,
+        scale: f64,
+        delta: f64,
+    },
     /// The dead band has no exact form for this leaf: only the first reading and changes of state leave.
     Never,
 }
@@ -235,7 +239,9 @@ impl Gate {
         self.frame += 1;
         for reading in readings {
             let leaf = reading.leaf.0 as usize;
-            let (Some(start), Some(end)) = (self.starts.get(leaf), self.starts.get(leaf + 1)) else { continue };
+            let (Some(start), Some(end)) = (self.starts.get(leaf), self.starts.get(leaf + 1)) else {
+                continue;
+            };
             for route in &self.routes[*start as usize..*end as usize] {
                 let Some((state, bits)) = reduce(route, reading) else { continue };
                 if route.thinning != ALWAYS {
@@ -281,7 +287,9 @@ struct Group {
 #[inline]
 fn reduce(route: &Route, reading: &Reading) -> Option<(State, u64)> {
     match (&route.quantiser, reading.state) {
-        (Some(quantiser), State::Value) => Some((State::Value, quantiser.cell(reading.bits)?.cast_unsigned())),
+        (Some(quantiser), State::Value) => {
+            Some((State::Value, quantiser.cell(reading.bits)?.cast_unsigned()))
+        }
         (_, State::Value) => Some((State::Value, reading.bits)),
         (_, state) => Some((state, 0)),
     }
@@ -299,7 +307,8 @@ impl Thinning {
             return true;
         }
         let gap = moment.0.saturating_sub(last.moment.0);
-        let due = gap >= self.transform.min_interval_us && self.change.is_none_or(|change| change.is_due(gap, &last, &now));
+        let due = gap >= self.transform.min_interval_us
+            && self.change.is_none_or(|change| change.is_due(gap, &last, &now));
         if due {
             self.last = Some(now);
         }
@@ -330,7 +339,10 @@ impl Change {
     }
 
     fn is_due(&self, gap: i64, last: &Emitted, now: &Emitted) -> bool {
-        if self.max_interval_us.is_some_and(|max| gap >= max) || last.state != now.state || last.transform != now.transform {
+        if self.max_interval_us.is_some_and(|max| gap >= max)
+            || last.state != now.state
+            || last.transform != now.transform
+        {
             return true;
         }
         now.state == State::Value && self.differs(last.bits, now.bits)
