@@ -1,5 +1,12 @@
 //! The command line: one file a subcommand.
 
+pub mod consent;
+pub mod keys;
+pub mod policy;
+pub mod provision;
+#[cfg(test)]
+pub(crate) mod trial;
+
 use std::process::ExitCode;
 
 /// Parses the arguments and runs the command.
