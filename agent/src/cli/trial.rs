@@ -7,7 +7,7 @@ use crate::control::Authority;
 use crate::daemon::authority::{Car, LeafDigests, LocalAuthority};
 use clap::Parser;
 use glovebox_core::names::{Digest, SignalPath};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tempfile::TempDir;
 
@@ -110,7 +110,7 @@ impl Trial {
 
     fn open(&self) -> anyhow::Result<Box<dyn Authority>> {
         let car = Car { device: "car-1".parse().unwrap(), groups: Vec::new() };
-        consent::authority(Path::new("/nonexistent/control.sock"), &self.state(), car, || Ok(leaves()))
+        consent::authority(&self.path("control.sock"), &self.state(), car, || Ok(leaves()))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Grant, withdraw, restart: with real keys and stores, through the commands.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use super::{Change, glob_matches};
+use super::{Change, LocalAuthority, glob_matches};
 use crate::cli::trial::{NOT_IN_THE_CAR, Trial};
-use crate::control::{Authority as _, DraftOrder};
+use crate::control::{Authority as _, DraftOrder, Handler, Request, answer, listen, serve};
 use glovebox_core::names::{PurposeId, RecipientId, WallTime};
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 const GRANT: &str = "consent grant --recipient tyres --purpose tyre-care --key @owner.key";
 
@@ -178,10 +179,41 @@ fn no_secret_stands_in_any_error() {
     }
 }
 
+struct Daemon(Mutex<LocalAuthority>);
+
+impl Handler for Daemon {
+    fn handle(&self, request: Request) -> Result<serde_json::Value, String> {
+        let answer = answer(&mut *self.0.lock().unwrap(), &request);
+        answer.unwrap_or_else(|| Ok(serde_json::json!({}))).map_err(|error| error.to_string())
+    }
+}
+
 #[test]
-fn the_daemon_may_hold_it_behind_its_socket() {
-    fn sendable<T: Send>() {}
-    sendable::<super::LocalAuthority>();
+fn the_same_commands_work_through_a_running_daemon() {
+    let trial = Trial::provisioned();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let socket = listen(&trial.path("control.sock")).unwrap();
+    let guard = runtime.enter();
+    let socket = tokio::net::UnixListener::from_std(socket).unwrap();
+    drop(guard);
+    let daemon = Arc::new(Daemon(Mutex::new(trial.local())));
+    let handler: Arc<dyn Handler> = Arc::<Daemon>::clone(&daemon);
+    runtime.spawn(serve(socket, handler));
+
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    trial.run("consent list").unwrap();
+    let flow = daemon.0.lock().unwrap().control().grants().live()[0].flow();
+    trial.run("consent withdraw --recipient tyres --purpose tyre-care").unwrap();
+    let again = trial.fails("consent withdraw --recipient tyres");
+    assert!(again.contains("nothing is granted to tyres"), "{again}");
+    let changes = daemon.0.lock().unwrap().take_changes();
+    assert_eq!(changes, [Change::Policy, Change::Widened(flow), Change::Ended(flow)]);
+
+    // Without its socket the stores are sought, and they say who has them.
+    fs::remove_file(trial.path("control.sock")).unwrap();
+    let locked = trial.fails("consent list");
+    assert!(locked.contains(&format!("in use by process {}", std::process::id())), "{locked}");
 }
 
 #[test]
