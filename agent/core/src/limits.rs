@@ -161,6 +161,8 @@ pub const CONTROL_CLIENTS_MAX: usize = 8;
 pub const CONTROL_IDLE_MS_MAX: u64 = 10_000;
 /// A command waits so long for the daemon: a withdrawal syncs several files on slow flash.
 pub const CONTROL_ANSWER_MS_MAX: u64 = 30_000;
+/// How long a grant lasts if the owner says nothing: a year, and never longer than its request.
+pub const GRANT_US_DEFAULT: i64 = 365 * 24 * 3_600 * 1_000_000;
 
 const _: () = assert!(DOCUMENT_BYTES_MAX / 3 * 4 + 64 * 1024 < CONTROL_LINE_BYTES_MAX);
 // Decode and bus.

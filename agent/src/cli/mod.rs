@@ -14,6 +14,9 @@ mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+#[cfg(test)]
+pub(crate) mod trial;
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;

@@ -141,7 +141,12 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let bytes = envelope.to_bytes()?;
     std::fs::write(&args.out, bytes).with_context(|| args.out.display().to_string())?;
     let digest = Digest::of(&payload);
-    writeln!(std::io::stdout().lock(), "{}  signed by {}, sha-256 {digest}", args.out.display(), own)?;
+    writeln!(
+        std::io::stdout().lock(),
+        "{}  signed by {}, sha-256 {digest}",
+        args.out.display(),
+        key_store::thumb(&own)
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,7 +159,8 @@ fn checked<T: Document>(payload: &[u8]) -> anyhow::Result<&'static str> {
 fn statement(file: &Path, own: &VerifyingKey) -> anyhow::Result<DsseEnvelope> {
     let place = || file.display().to_string();
     let envelope = DsseEnvelope::parse(&read_file(file)?).with_context(place)?;
-    let payload: SigningKeyStatement = read(&envelope.payload_bytes().with_context(place)?).with_context(place)?;
+    let payload: SigningKeyStatement =
+        read(&envelope.payload_bytes().with_context(place)?).with_context(place)?;
     if payload.key != *own {
         bail!(
             "{}: the statement names the key {}, but `--key` is {own}: sign with the key that the statement names",
@@ -221,7 +227,9 @@ fn kind_of(envelope: &DsseEnvelope) -> anyhow::Result<Kind> {
     .into_iter()
     .find_map(|(name, kind)| (name == envelope.payload_type).then_some(kind));
     match kind {
-        Some(Kind::SigningKey) if read::<HpkeStatement>(&envelope.payload_bytes()?).is_ok() => Ok(Kind::HpkeKey),
+        Some(Kind::SigningKey) if read::<HpkeStatement>(&envelope.payload_bytes()?).is_ok() => {
+            Ok(Kind::HpkeKey)
+        }
         Some(kind) => Ok(kind),
         None => bail!("the payload type is none of Glovebox's: is it another tool's DSSE envelope?"),
     }

@@ -26,8 +26,16 @@ pub fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
     let made = KeyStore::open(&state.join("keys"))?.provision(&authority, &owner)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "This car is provisioned. Its keys are in {}.", made.dir.display())?;
-    writeln!(out, "  authority   {}  (pinned: only bundles under it are taken)", key_store::thumb(&authority))?;
-    writeln!(out, "  owner       {}  (enrolled: only this key can let more leave)", key_store::thumb(&owner))?;
+    writeln!(
+        out,
+        "  authority   {}  (pinned: only bundles under it are taken)",
+        key_store::thumb(&authority)
+    )?;
+    writeln!(
+        out,
+        "  owner       {}  (enrolled: only this key can let more leave)",
+        key_store::thumb(&owner)
+    )?;
     writeln!(out, "  record key  {}  (made here: signs what narrows)", key_store::thumb(&made.record_key))?;
     writeln!(out, "  alias       made here, owner epoch {}", made.epoch)?;
     writeln!(out, "Nothing leaves yet. Next:")?;

@@ -6,12 +6,14 @@ use super::read_file;
 use crate::key_store;
 use crate::sealer::usable_hpke_key;
 use anyhow::{Context as _, bail};
+use glovebox_core::consent::document::bundle::Text;
 use glovebox_core::consent::document::bundle::{
     Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Recipient, RecipientStatus,
     SigningKeyStatement, Target,
 };
-use glovebox_core::consent::document::bundle::Text;
-use glovebox_core::consent::document::request::{Necessity, PrivacyNotice, Purpose, Request, RequestedSignal};
+use glovebox_core::consent::document::request::{
+    Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
+};
 use glovebox_core::consent::document::{Document, DsseEnvelope, read, write};
 use glovebox_core::names::{
     DeviceId, Digest, PolicyVersion, PurposeId, RecipientId, RequestId, SignalPath, WallTime,
@@ -193,8 +195,10 @@ fn signing_key(args: &SigningKeyArgs, now: WallTime) -> anyhow::Result<SigningKe
 fn hpke_key(args: &HpkeKeyArgs, now: WallTime) -> anyhow::Result<HpkeStatement> {
     let key = key_store::read_x25519_public(&args.key)?;
     if !usable_hpke_key(&key) {
-        bail!("{}: nothing can be sealed to this key: make a new one with `glovebox keys new x25519`",
-            args.key.display());
+        bail!(
+            "{}: nothing can be sealed to this key: make a new one with `glovebox keys new x25519`",
+            args.key.display()
+        );
     }
     Ok(HpkeStatement {
         schema_version: 1,
@@ -210,9 +214,10 @@ fn request(args: &RequestArgs, now: WallTime) -> anyhow::Result<Request> {
         Some(id) => id.clone(),
         None => RequestId::new(args.purpose.as_str())?,
     };
-    let words = args.text.clone().unwrap_or_else(|| {
-        format!("To provide the service {} that you ordered.", args.purpose)
-    });
+    let words = args
+        .text
+        .clone()
+        .unwrap_or_else(|| format!("To provide the service {} that you ordered.", args.purpose));
     let digest = match &args.notice {
         Some(file) => Digest::of(&read_file(file)?),
         None => Digest::of(words.as_bytes()),
@@ -254,10 +259,13 @@ fn request(args: &RequestArgs, now: WallTime) -> anyhow::Result<Request> {
 
 /// What a template asks for when no signal is named.
 fn samples() -> anyhow::Result<Vec<RequestedSignal>> {
-    ["Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure:on_change=5", "Vehicle.Speed:rate=1000:quantise=5:optional"]
-        .into_iter()
-        .map(|text| Ok(text.parse::<SignalSpec>().map_err(anyhow::Error::msg)?.requested()))
-        .collect()
+    [
+        "Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure:on_change=5",
+        "Vehicle.Speed:rate=1000:quantise=5:optional",
+    ]
+    .into_iter()
+    .map(|text| Ok(text.parse::<SignalSpec>().map_err(anyhow::Error::msg)?.requested()))
+    .collect()
 }
 
 fn bundle(args: &BundleArgs, now: WallTime) -> anyhow::Result<Bundle> {
@@ -268,9 +276,8 @@ fn bundle(args: &BundleArgs, now: WallTime) -> anyhow::Result<Bundle> {
     };
     let requests = args.request.iter().map(|file| envelope(file)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut directives: Vec<Directive> = Vec::new();
-    directives.extend(
-        args.suspend.iter().map(|id| Directive::Suspend { recipient: id.clone(), request: None }),
-    );
+    directives
+        .extend(args.suspend.iter().map(|id| Directive::Suspend { recipient: id.clone(), request: None }));
     directives.extend(args.drop.iter().map(|signal| Directive::Drop { signal: signal.clone() }));
     Ok(Bundle {
         schema_version: 1,

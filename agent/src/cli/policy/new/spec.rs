@@ -63,9 +63,9 @@ impl FromStr for SignalSpec {
 }
 
 fn transform(text: &str) -> Result<TransformSpec, String> {
-    let (op, value) = text
-        .split_once('=')
-        .ok_or_else(|| format!("`{text}` is no transform: known are rate=MS, quantise=STEP, on_change=DELTA, optional"))?;
+    let (op, value) = text.split_once('=').ok_or_else(|| {
+        format!("`{text}` is no transform: known are rate=MS, quantise=STEP, on_change=DELTA, optional")
+    })?;
     let name = match op {
         "rate" => "min_interval_ms",
         "quantise" => "step",
