@@ -68,7 +68,9 @@ pub enum NotTaken {
     #[error("the broker has no subscriber for the topic")]
     NoSubscriber,
     /// It is larger than the broker's maximum packet or than ours; it was not sent.
-    #[error("the packet has {bytes} bytes, the limit is {max}: make batches smaller or raise the broker's packet limit")]
+    #[error(
+        "the packet has {bytes} bytes, the limit is {max}: make batches smaller or raise the broker's packet limit"
+    )]
     TooLarge {
         /// Bytes of the whole packet.
         bytes: usize,
@@ -342,8 +344,7 @@ impl Window {
     /// # Errors
     /// [`Disorder`]: end the connection.
     pub fn answered(&mut self, packet_id: u16) -> Result<Flight, Disorder> {
-        let (flight, bytes) =
-            self.in_flight.remove(&packet_id).ok_or(Disorder::NotInFlight { packet_id })?;
+        let (flight, bytes) = self.in_flight.remove(&packet_id).ok_or(Disorder::NotInFlight { packet_id })?;
         self.bytes -= bytes;
         Ok(flight)
     }

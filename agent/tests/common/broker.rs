@@ -1,7 +1,7 @@
 //! A real Mosquitto, its life and death.
 
 use super::certs::{Authority, Pair, VALID};
-use nix::sys::signal::{kill, Signal};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -14,15 +14,20 @@ use std::time::{Duration, Instant};
 pub(crate) fn missing() -> bool {
     let absent: Vec<_> = ["mosquitto", "mosquitto_sub", "mosquitto_pub", "openssl"]
         .into_iter()
-        .filter(|tool| !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-            .chain(["/usr/sbin".into()])
-            .any(|folder| folder.join(tool).is_file()))
+        .filter(|tool| {
+            !std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+                .chain(["/usr/sbin".into()])
+                .any(|folder| folder.join(tool).is_file())
+        })
         .collect();
     if absent.is_empty() {
         return false;
     }
     assert!(std::env::var_os("CI").is_none(), "{} not found", absent.join(", "));
-    eprintln!("skipped: {} not found (apt-get install mosquitto mosquitto-clients openssl)", absent.join(", "));
+    eprintln!(
+        "skipped: {} not found (apt-get install mosquitto mosquitto-clients openssl)",
+        absent.join(", ")
+    );
     true
 }
 
@@ -42,7 +47,11 @@ pub(crate) struct Broker {
 impl Broker {
     /// Starts it with the broker's certificate for localhost.
     pub(crate) fn start(folder: &Path) -> Self {
-        Self::start_with(folder, |authority| authority.issue("server", "DNS:localhost,IP:127.0.0.1", VALID), "")
+        Self::start_with(
+            folder,
+            |authority| authority.issue("server", "DNS:localhost,IP:127.0.0.1", VALID),
+            "",
+        )
     }
 
     /// Starts it with another certificate, and `more` lines of configuration.
@@ -55,7 +64,10 @@ impl Broker {
             "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\n\
              use_identity_as_username true\nallow_anonymous false\nuser root\npersistence true\n\
              persistence_location {}/\nlog_type all\n{more}\n",
-            authority.cert.display(), server.cert.display(), server.key.display(), folder.display()
+            authority.cert.display(),
+            server.cert.display(),
+            server.key.display(),
+            folder.display()
         );
         std::fs::write(folder.join("mosquitto.conf"), lines).unwrap();
         let mut broker = Self { port, folder: folder.to_owned(), authority, car, child: None };
@@ -66,8 +78,14 @@ impl Broker {
     pub(crate) fn restart(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
         let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
-        let child = Command::new("mosquitto").env("PATH", path).arg("-c").arg(self.folder.join("mosquitto.conf"))
-            .stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let child = Command::new("mosquitto")
+            .env("PATH", path)
+            .arg("-c")
+            .arg(self.folder.join("mosquitto.conf"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         self.child = Some(child);
         let until = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
@@ -138,7 +156,13 @@ impl Broker {
     fn tool(&self, name: &str, pair: &Pair) -> Command {
         let mut command = Command::new(name);
         command.args(["-V", "mqttv5", "-h", "localhost", "-p", &self.port.to_string()]);
-        command.arg("--cafile").arg(&self.authority.cert).arg("--cert").arg(&pair.cert).arg("--key").arg(&pair.key);
+        command
+            .arg("--cafile")
+            .arg(&self.authority.cert)
+            .arg("--cert")
+            .arg(&pair.cert)
+            .arg("--key")
+            .arg(&pair.key);
         command
     }
 }
@@ -171,7 +195,10 @@ impl Drop for Subscriber {
 pub(crate) fn unread_bytes(port: u16) -> Vec<u64> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let local = format!(":{port:04X}");
-    table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>())
+    table
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
         .filter(|fields| fields[1].ends_with(&local) && fields[3] == "01")
         .filter_map(|fields| u64::from_str_radix(fields[4].split_once(':')?.1, 16).ok())
         .collect()

@@ -23,7 +23,8 @@ pub(crate) const EXPIRED: (&str, &str) = ("20200101000000Z", "20210101000000Z");
 pub(crate) const EARLY: (&str, &str) = ("20980101000000Z", "20990101000000Z");
 
 fn openssl(folder: &Path, arguments: &str) {
-    let output = Command::new("openssl").args(arguments.split_whitespace()).current_dir(folder).output().unwrap();
+    let output =
+        Command::new("openssl").args(arguments.split_whitespace()).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -34,17 +35,32 @@ impl Authority {
         std::fs::write(folder.join("ca.cnf"), ca).unwrap();
         std::fs::write(folder.join("index.txt"), "").unwrap();
         std::fs::write(folder.join("serial"), "1000\n").unwrap();
-        openssl(folder, "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.crt -days 3650 -subj /CN=authority");
+        openssl(
+            folder,
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.crt -days 3650 -subj /CN=authority",
+        );
         Self { folder: folder.to_owned(), cert: folder.join("ca.crt") }
     }
 
     /// A certificate for `name`, with `names` as subject alternative names (`DNS:…,IP:…`).
     pub(crate) fn issue(&self, name: &str, names: &str, (from, until): (&str, &str)) -> Pair {
         let folder = &self.folder;
-        let extensions = format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n");
+        let extensions = format!(
+            "subjectAltName={names}\nbasicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\n"
+        );
         std::fs::write(folder.join("ext"), extensions).unwrap();
-        openssl(folder, &format!("req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"));
-        openssl(folder, &format!("ca -batch -notext -config ca.cnf -cert ca.crt -keyfile ca.key -in {name}.csr -out {name}.crt -startdate {from} -enddate {until} -extfile ext"));
+        openssl(
+            folder,
+            &format!(
+                "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name}"
+            ),
+        );
+        openssl(
+            folder,
+            &format!(
+                "ca -batch -notext -config ca.cnf -cert ca.crt -keyfile ca.key -in {name}.csr -out {name}.crt -startdate {from} -enddate {until} -extfile ext"
+            ),
+        );
         Pair { cert: folder.join(format!("{name}.crt")), key: folder.join(format!("{name}.key")) }
     }
 }

@@ -11,14 +11,16 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{timeout, Instant};
+use tokio::time::{Instant, timeout};
 
 pub(crate) const TOPIC: &str = "glovebox/v1/insurer/00ff/batch";
 
 pub(crate) fn config(broker: &str, ca: &Path, pair: &Pair) -> Config {
     let text = format!(
         "broker = '{broker}'\nca = '{}'\ncert = '{}'\nkey = '{}'\nkeep_alive_s = 5\n",
-        ca.display(), pair.cert.display(), pair.key.display()
+        ca.display(),
+        pair.cert.display(),
+        pair.key.display()
     );
     toml::from_str(&text).unwrap()
 }
@@ -50,7 +52,9 @@ impl Driver {
         let setup = Setup { config, identity: DeviceId::new("car-1").unwrap(), runtime: runtime.to_owned() };
         let task = tokio::spawn(uplink::run(setup, from_us, to_us));
         Self {
-            commands, events, task,
+            commands,
+            events,
+            task,
             connection: None,
             connections: 0,
             left: BTreeMap::new(),
@@ -97,11 +101,17 @@ impl Driver {
     pub(crate) async fn offer(&mut self) {
         let Some(connection) = self.connection else { return };
         let room = UPLINK_WINDOW_MESSAGES.saturating_sub(self.offered.len());
-        let next: Vec<_> = self.left.iter().filter(|(id, _)| !self.offered.contains(id)).take(room)
-            .map(|(id, payload)| (*id, payload.clone())).collect();
+        let next: Vec<_> = self
+            .left
+            .iter()
+            .filter(|(id, _)| !self.offered.contains(id))
+            .take(room)
+            .map(|(id, payload)| (*id, payload.clone()))
+            .collect();
         for (id, payload) in next {
             self.offered.insert(id);
-            let publish = Command::Publish { connection, ticket: Ticket(id), topic: TOPIC.to_owned(), payload };
+            let publish =
+                Command::Publish { connection, ticket: Ticket(id), topic: TOPIC.to_owned(), payload };
             self.commands.send(publish).await.unwrap();
         }
     }
@@ -110,7 +120,13 @@ impl Driver {
     pub(crate) async fn until(&mut self, seconds: u64, mut done: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(seconds);
         while !done(self) {
-            assert!(Instant::now() < end, "not within {seconds} s: connections {}, left {}, reasons {:?}", self.connections, self.left.len(), self.reasons);
+            assert!(
+                Instant::now() < end,
+                "not within {seconds} s: connections {}, left {}, reasons {:?}",
+                self.connections,
+                self.left.len(),
+                self.reasons
+            );
             self.offer().await;
             self.turn(Duration::from_millis(50)).await;
         }
