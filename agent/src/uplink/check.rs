@@ -3,12 +3,12 @@
 use super::connection;
 use super::failure::{Failure, FileFault};
 use super::link::{self, Bridge};
-use super::{mqtt, tls, Config, Setup};
+use super::{Config, Setup, mqtt, tls};
 use glovebox_core::names::{DeviceId, WallTime};
-use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::Event as Mqtt;
-use rustls::client::danger::ServerCertVerifier;
+use rumqttc::v5::mqttbytes::v5::Packet;
 use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, RootCertStore};
 use std::net::SocketAddr;
@@ -71,28 +71,42 @@ fn dates(
     now: WallTime,
 ) -> Option<Finding> {
     let path = path.display();
-    let verifier = match WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), tls::provider()).build() {
-        Ok(verifier) => verifier,
-        Err(error) => return Some(Finding { grave: true, text: format!("{what} {path} cannot be used: {error}") }),
-    };
+    let verifier =
+        match WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), tls::provider()).build() {
+            Ok(verifier) => verifier,
+            Err(error) => {
+                return Some(Finding { grave: true, text: format!("{what} {path} cannot be used: {error}") });
+            }
+        };
     let refusal = |seconds: u64| {
         let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         let nobody = ServerName::try_from("invalid").ok()?;
         verifier.verify_server_cert(certificate, &[], &nobody, &[], time).err()
     };
     let ends = match refusal(u64::MAX / 2) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => tls::wall(not_after),
-        Some(error) => return Some(Finding { grave: true, text: format!("{what} {path} cannot be used: {error}") }),
+        Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            tls::wall(not_after)
+        }
+        Some(error) => {
+            return Some(Finding { grave: true, text: format!("{what} {path} cannot be used: {error}") });
+        }
         None => return None,
     };
     if ends <= now {
-        let text = format!("{what} {path} expired at {ends}, and it is {now}: renew it, or set the clock if it is wrong");
+        let text = format!(
+            "{what} {path} expired at {ends}, and it is {now}: renew it, or set the clock if it is wrong"
+        );
         return Some(Finding { grave: true, text });
     }
-    if let Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) = refusal(0)
+    if let Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
+        not_before, ..
+    })) = refusal(0)
         && tls::wall(not_before) > now
     {
-        let text = format!("{what} {path} is valid only from {}, and it is {now}: set the clock if it is wrong", tls::wall(not_before));
+        let text = format!(
+            "{what} {path} is valid only from {}, and it is {now}: set the clock if it is wrong",
+            tls::wall(not_before)
+        );
         return Some(Finding { grave: true, text });
     }
     let soon = ends.0.saturating_sub(now.0) < SOON_US;

@@ -91,7 +91,11 @@ impl TryFrom<String> for Broker {
 
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -106,7 +110,19 @@ mod tests {
             assert_eq!(Broker::new(text).unwrap().to_string(), text);
         }
         assert_eq!(Broker::new("[::1]:8883").unwrap().host(), "::1");
-        for text in ["", "broker", "broker:", "broker:0", "broker:70000", ":8883", "::1:8883", "[::1", "[x]:1", "mqtts://b:1", "a b:1"] {
+        for text in [
+            "",
+            "broker",
+            "broker:",
+            "broker:0",
+            "broker:70000",
+            ":8883",
+            "::1:8883",
+            "[::1",
+            "[x]:1",
+            "mqtts://b:1",
+            "a b:1",
+        ] {
             assert!(Broker::new(text).is_err(), "{text}");
         }
     }
@@ -115,7 +131,8 @@ mod tests {
     fn a_section_has_defaults_and_refuses_what_it_does_not_know() {
         let files = "broker = 'b:1'\nca = 'a'\ncert = 'c'\nkey = 'k'\n";
         assert_eq!(toml::from_str::<Config>(files).unwrap().keep_alive_s, 30);
-        let refused = |more: &str| toml::from_str::<Config>(&format!("{files}{more}")).unwrap_err().to_string();
+        let refused =
+            |more: &str| toml::from_str::<Config>(&format!("{files}{more}")).unwrap_err().to_string();
         assert!(refused("keep_alive_s = 4").contains("must be 5 to 1200"));
         assert!(refused("keepalive = 4").contains("unknown field `keepalive`"));
     }

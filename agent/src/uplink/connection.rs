@@ -4,24 +4,26 @@
 use super::failure::Failure;
 use super::link::{self, Bridge, Link};
 use super::mqtt::{self, Receipt};
-use super::reports::Reports;
-use super::{tls, Command, ConnectionNumber, DocumentTopic, Event, NotTaken, Setup};
+use super::reports::Daemon;
+use super::{Command, ConnectionNumber, DocumentTopic, Event, NotTaken, Setup, tls};
 use glovebox_core::limits::{
     DOCUMENT_BYTES_MAX, UPLINK_ACK_MS_MAX, UPLINK_DISCONNECT_MS_MAX, UPLINK_DOCUMENTS_IN_FLIGHT,
     UPLINK_SUBACK_MS_MAX, UPLINK_TOPIC_BYTES_MAX, UPLINK_WAITING_MESSAGES,
 };
-use glovebox_core::uplink::{packet_bytes_max, publish_packet_bytes, Flight, Window};
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::{AsyncClient, Event as Mqtt, EventLoop};
+use glovebox_core::uplink::{Flight, Window, packet_bytes_max, publish_packet_bytes};
 use rumqttc::Outgoing;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event as Mqtt};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{timeout, Instant};
+use tokio::time::{Instant, timeout};
 
 /// MQTT events on their way from the library's loop to us.
 const MQTT_EVENTS_MAX: usize = 64;
+/// The library reads what is left and meets the end of its socket.
+const LAST_WORDS_MS_MAX: u64 = 1_000;
 /// "Never", for a deadline.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
@@ -57,7 +59,10 @@ enum Phase {
     Subscribing,
     Ready,
     /// DISCONNECT is on its way.
-    Leaving { stop: bool, stay_away: bool },
+    Leaving {
+        stop: bool,
+        stay_away: bool,
+    },
 }
 
 struct Waiting {
@@ -69,8 +74,12 @@ struct Waiting {
 
 pub(super) struct Connection<'a> {
     setup: &'a Setup,
-    reports: &'a mut Reports,
+    daemon: &'a mut Daemon,
     client: AsyncClient,
+    mqtt_events: mpsc::Receiver<Mqtt>,
+    /// Where receipts go, and come from.
+    acks: mpsc::Sender<u16>,
+    acknowledged: mpsc::Receiver<u16>,
     first: bool,
     phase: Phase,
     number: Option<ConnectionNumber>,
@@ -78,7 +87,6 @@ pub(super) struct Connection<'a> {
     window: Window,
     waiting: VecDeque<Waiting>,
     deadline: Instant,
-    acks: mpsc::Sender<u16>,
 }
 
 /// Files, TCP, TLS, and the door for the MQTT client.
@@ -96,17 +104,20 @@ pub(super) async fn open(setup: &Setup) -> Result<Opened<'_>, Failure> {
 pub(super) async fn serve(
     opened: Opened<'_>,
     first: bool,
-    ends: (&mut mpsc::Receiver<Command>, &mut Reports),
+    daemon: &mut Daemon,
     connected: impl FnMut() -> ConnectionNumber,
 ) -> Ended {
     let Opened { setup, link, bridge } = opened;
     let (client, eventloop) = mqtt::client(setup, setup.identity.as_str(), bridge.path());
     let (acks, acknowledged) = mpsc::channel(usize::from(UPLINK_DOCUMENTS_IN_FLIGHT) * 2);
-    let (commands, reports) = ends;
+    let (sink, mqtt_events) = mpsc::channel(MQTT_EVENTS_MAX);
     let connection = Connection {
         setup,
-        reports,
+        daemon,
         client,
+        mqtt_events,
+        acks,
+        acknowledged,
         first,
         phase: Phase::Connecting,
         number: None,
@@ -114,40 +125,30 @@ pub(super) async fn serve(
         window: Window::new(None),
         waiting: VecDeque::new(),
         deadline: Instant::now() + FAR,
-        acks,
     };
-    connection.run((link, bridge, eventloop), (commands, acknowledged), connected).await
+    let pump = mqtt::pump(eventloop, setup, sink);
+    let relay = link::relay(link, bridge, &setup.config);
+    connection.run(Box::pin(relay), Box::pin(pump), connected).await
 }
 
 impl Connection<'_> {
     async fn run(
         mut self,
-        sides: (Link, Bridge, EventLoop),
-        sources: (&mut mpsc::Receiver<Command>, mpsc::Receiver<u16>),
+        mut relay: impl Future<Output = Failure> + Unpin,
+        mut pump: impl Future<Output = Failure> + Unpin,
         mut connected: impl FnMut() -> ConnectionNumber,
     ) -> Ended {
-        let (link, bridge, eventloop) = sides;
-        let (commands, mut acknowledged) = sources;
-        let (sink, mut mqtt_events) = mpsc::channel(MQTT_EVENTS_MAX);
-        let setup = self.setup;
-        let mut pump = Box::pin(mqtt::pump(eventloop, setup, sink));
-        let mut relay = Box::pin(link::relay(link, bridge, &setup.config));
         let mut ended = loop {
             let step = tokio::select! {
                 biased;
-                link = &mut relay => {
-                    // What the broker said last may still be on its way to the client library.
-                    let client = timeout(Duration::from_secs(1), last_words(&mut pump, &mut mqtt_events, &mut self)).await;
-                    break Ended::failed(clearer(link, client.ok()));
-                }
+                link = &mut relay => break Ended::failed(clearer(link, self.last_words(&mut pump).await)),
                 client = &mut pump => break Ended::failed(client),
-                Some(event) = mqtt_events.recv() => self.on_mqtt(event, &mut connected),
-                Some(packet_id) = acknowledged.recv() => self.acknowledge(packet_id),
-                command = commands.recv(), if self.reports.has_room() => self.on_command(command),
-                sent = self.reports.send_next() => match sent {
-                    Ok(()) => Ok(()),
-                    Err(_) => Err(Ended { stop: true, ..Ended::failed(Failure::Told) }),
-                },
+                Some(event) = self.mqtt_events.recv() => self.on_mqtt(event, &mut connected),
+                Some(packet_id) = self.acknowledged.recv() => self.acknowledge(packet_id),
+                command = self.daemon.commands.recv(), if self.daemon.reports.has_room() => self.on_command(command),
+                sent = self.daemon.reports.send_next() => {
+                    sent.map_err(|_| Ended { stop: true, ..Ended::failed(Failure::Told) })
+                }
                 () = tokio::time::sleep_until(self.deadline) => Err(Ended::failed(self.overdue())),
             };
             if let Err(ended) = step {
@@ -156,11 +157,24 @@ impl Connection<'_> {
         };
         // From here on nothing can be sent: the socket is closed, and with it what the kernel still had.
         drop((relay, pump));
-        while let Ok(event) = mqtt_events.try_recv() {
+        while let Ok(event) = self.mqtt_events.try_recv() {
             self.on_last(&event);
         }
         self.conclude(&mut ended);
         ended
+    }
+
+    /// The socket is gone; what the broker said last may still be on its way through the client library.
+    async fn last_words(&mut self, pump: &mut (impl Future<Output = Failure> + Unpin)) -> Option<Failure> {
+        let end = Instant::now() + Duration::from_millis(LAST_WORDS_MS_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                failure = &mut *pump => return Some(failure),
+                Some(event) = self.mqtt_events.recv() => self.on_last(&event),
+                () = tokio::time::sleep_until(end) => return None,
+            }
+        }
     }
 
     fn conclude(&self, ended: &mut Ended) {
@@ -191,13 +205,19 @@ impl Connection<'_> {
         }
     }
 
-    fn on_mqtt(&mut self, event: Mqtt, connected: &mut impl FnMut() -> ConnectionNumber) -> Result<(), Ended> {
+    fn on_mqtt(
+        &mut self,
+        event: Mqtt,
+        connected: &mut impl FnMut() -> ConnectionNumber,
+    ) -> Result<(), Ended> {
         let step = match event {
             Mqtt::Incoming(Packet::ConnAck(answer)) => self.on_connack(&answer, connected()),
             Mqtt::Incoming(Packet::SubAck(answer)) => self.on_suback(&answer),
             Mqtt::Incoming(Packet::PubAck(answer)) => self.on_puback(&answer).and_then(|()| self.feed()),
             Mqtt::Incoming(Packet::Publish(publish)) => self.on_document(&publish),
-            Mqtt::Outgoing(Outgoing::Publish(packet_id)) => self.window.sent(packet_id).map_err(Failure::from),
+            Mqtt::Outgoing(Outgoing::Publish(packet_id)) => {
+                self.window.sent(packet_id).map_err(Failure::from)
+            }
             _ => Ok(()),
         };
         step.map_err(Ended::failed)
@@ -207,7 +227,9 @@ impl Connection<'_> {
     fn on_last(&mut self, event: &Mqtt) {
         let step = match event {
             Mqtt::Incoming(Packet::PubAck(answer)) => self.on_puback(answer),
-            Mqtt::Outgoing(Outgoing::Publish(packet_id)) => self.window.sent(*packet_id).map_err(Failure::from),
+            Mqtt::Outgoing(Outgoing::Publish(packet_id)) => {
+                self.window.sent(*packet_id).map_err(Failure::from)
+            }
             _ => Ok(()),
         };
         if let Err(failure) = step {
@@ -228,7 +250,9 @@ impl Connection<'_> {
         self.phase = Phase::Subscribing;
         self.deadline = Instant::now() + Duration::from_millis(UPLINK_SUBACK_MS_MAX);
         tracing::info!(target: "uplink", connection = number.0, answer.session_present, ?receive_maximum, ?packet_max, "connected");
-        self.reports.push(Event::Connected { connection: number, session_present: answer.session_present });
+        self.daemon
+            .reports
+            .push(Event::Connected { connection: number, session_present: answer.session_present });
         self.client.try_subscribe_many(mqtt::filters(self.setup, self.first)).map_err(|_| full())
     }
 
@@ -239,7 +263,7 @@ impl Connection<'_> {
         for (topic, code) in DocumentTopic::ALL.into_iter().zip(&answer.return_codes) {
             if !matches!(code, SubscribeReasonCode::Success(_)) {
                 tracing::warn!(target: "uplink", ?topic, ?code, "not subscribed: documents cannot come down; mend the broker's access list");
-                self.reports.push(Event::NotSubscribed { topic });
+                self.daemon.reports.push(Event::NotSubscribed { topic });
             }
         }
         self.phase = Phase::Ready;
@@ -248,7 +272,7 @@ impl Connection<'_> {
 
     fn on_puback(&mut self, answer: &PubAck) -> Result<(), Failure> {
         let Flight::Ticket(ticket) = self.window.answered(answer.pkid)? else { return Ok(()) };
-        self.reports.push(match NotTaken::from_code(mqtt::code(answer.reason)) {
+        self.daemon.reports.push(match NotTaken::from_code(mqtt::code(answer.reason)) {
             None => Event::Acked { ticket },
             Some(reason) => Event::NotTaken { ticket, reason },
         });
@@ -260,7 +284,11 @@ impl Connection<'_> {
         let receipt = Receipt::new(self.acks.clone(), publish.pkid);
         match DocumentTopic::of(&publish.topic, &self.setup.identity) {
             Some(topic) if publish.payload.len() <= DOCUMENT_BYTES_MAX => {
-                self.reports.push(Event::Document { topic, payload: publish.payload.to_vec(), receipt });
+                self.daemon.reports.push(Event::Document {
+                    topic,
+                    payload: publish.payload.to_vec(),
+                    receipt,
+                });
             }
             _ => {
                 tracing::warn!(target: "uplink", bytes = publish.payload.len(), "a message that was not asked for, or too large, is ignored");
@@ -319,7 +347,8 @@ impl Connection<'_> {
         let bytes = publish_packet_bytes(topic.len(), payload.len());
         let refused = if matches!(self.phase, Phase::Leaving { .. } | Phase::Connecting) {
             return;
-        } else if topic.is_empty() || topic.len() > UPLINK_TOPIC_BYTES_MAX || topic.contains(['+', '#', '\0']) {
+        } else if topic.is_empty() || topic.len() > UPLINK_TOPIC_BYTES_MAX || topic.contains(['+', '#', '\0'])
+        {
             Some(NotTaken::Other(0x90))
         } else if bytes > self.packet_bytes_max {
             Some(NotTaken::TooLarge { bytes, max: self.packet_bytes_max })
@@ -330,8 +359,12 @@ impl Connection<'_> {
         };
         match (refused, flight) {
             (None, _) => self.waiting.push_back(Waiting { flight, topic, payload, bytes }),
-            (Some(reason), Flight::Ticket(ticket)) => self.reports.push(Event::NotTaken { ticket, reason }),
-            (Some(reason), Flight::Answer) => tracing::warn!(target: "uplink", %reason, "an answer was not sent"),
+            (Some(reason), Flight::Ticket(ticket)) => {
+                self.daemon.reports.push(Event::NotTaken { ticket, reason });
+            }
+            (Some(reason), Flight::Answer) => {
+                tracing::warn!(target: "uplink", %reason, "an answer was not sent");
+            }
         }
     }
 
@@ -368,20 +401,6 @@ fn full() -> Failure {
     Failure::Local { detail: "the MQTT client takes no more requests".to_owned() }
 }
 
-async fn last_words(
-    pump: &mut (impl Future<Output = Failure> + Unpin),
-    events: &mut mpsc::Receiver<Mqtt>,
-    connection: &mut Connection<'_>,
-) -> Failure {
-    loop {
-        tokio::select! {
-            biased;
-            failure = &mut *pump => return failure,
-            Some(event) = events.recv() => connection.on_last(&event),
-        }
-    }
-}
-
 /// For a probe: CONNACK, or why it did not come.
 pub(super) async fn first_answer(
     answer: impl Future<Output = Option<ConnAck>>,
@@ -393,7 +412,7 @@ pub(super) async fn first_answer(
     let ended = loop {
         tokio::select! {
             biased;
-            link = &mut relay => break clearer(link, timeout(Duration::from_secs(1), &mut pump).await.ok()),
+            link = &mut relay => break clearer(link, timeout(Duration::from_millis(LAST_WORDS_MS_MAX), &mut pump).await.ok()),
             client = &mut pump => break client,
             // From now on it is about leaving in order.
             found = &mut answer, if connack.is_none() => connack = found,

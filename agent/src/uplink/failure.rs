@@ -13,7 +13,9 @@ pub enum Failure {
     #[error(transparent)]
     File(#[from] FileFault),
     /// The name of the broker has no address.
-    #[error("cannot resolve broker name `{host}`: {detail}; check `broker` in [uplink] and the network's DNS")]
+    #[error(
+        "cannot resolve broker name `{host}`: {detail}; check `broker` in [uplink] and the network's DNS"
+    )]
     Resolve {
         /// The name.
         host: String,
@@ -45,7 +47,9 @@ pub enum Failure {
         advice: &'static str,
     },
     /// What answers there is not TLS.
-    #[error("{address} does not speak TLS ({detail}): is it the broker's TLS port (often 8883), not the plain one (1883)?")]
+    #[error(
+        "{address} does not speak TLS ({detail}): is it the broker's TLS port (often 8883), not the plain one (1883)?"
+    )]
     NotTls {
         /// Where.
         address: SocketAddr,
@@ -59,7 +63,9 @@ pub enum Failure {
         detail: String,
     },
     /// The certificate is for somebody else.
-    #[error("the broker's certificate is not for `{expected}` but for {presented}: correct `broker` in [uplink], or the certificate's subject alternative names")]
+    #[error(
+        "the broker's certificate is not for `{expected}` but for {presented}: correct `broker` in [uplink], or the certificate's subject alternative names"
+    )]
     ServerName {
         /// The name in the configuration.
         expected: String,
@@ -67,7 +73,9 @@ pub enum Failure {
         presented: String,
     },
     /// The certificate has expired.
-    #[error("the broker's certificate expired at {not_after}, and it is {now} by this clock: renew it, or set the clock if it is wrong")]
+    #[error(
+        "the broker's certificate expired at {not_after}, and it is {now} by this clock: renew it, or set the clock if it is wrong"
+    )]
     ServerExpired {
         /// Its end.
         not_after: WallTime,
@@ -75,7 +83,9 @@ pub enum Failure {
         now: WallTime,
     },
     /// The certificate is not valid yet.
-    #[error("the broker's certificate is valid only from {not_before}, and it is {now} by this clock: set the clock if it is wrong")]
+    #[error(
+        "the broker's certificate is valid only from {not_before}, and it is {now} by this clock: set the clock if it is wrong"
+    )]
     ServerNotYetValid {
         /// Its begin.
         not_before: WallTime,
@@ -111,7 +121,9 @@ pub enum Failure {
         detail: String,
     },
     /// CONNACK or DISCONNECT says that we may not.
-    #[error("the broker does not authorise this car ({code}): check its access list and the name in our certificate")]
+    #[error(
+        "the broker does not authorise this car ({code}): check its access list and the name in our certificate"
+    )]
     NotAuthorised {
         /// The reason code in words.
         code: String,
@@ -129,7 +141,9 @@ pub enum Failure {
         code: String,
     },
     /// Somebody else uses our client id.
-    #[error("another connection took over our client id: two agents with one device id, or a copied certificate?")]
+    #[error(
+        "another connection took over our client id: two agents with one device id, or a copied certificate?"
+    )]
     TakenOver,
     /// The broker ended the connection with another reason.
     #[error("the broker ended the connection: {code}")]
@@ -138,7 +152,9 @@ pub enum Failure {
         code: String,
     },
     /// The broker closed before it answered CONNECT.
-    #[error("the broker closed the connection before it answered CONNECT: its log says why; often it refused the certificate or the client id")]
+    #[error(
+        "the broker closed the connection before it answered CONNECT: its log says why; often it refused the certificate or the client id"
+    )]
     ClosedEarly,
     /// The broker closed without a reason.
     #[error("the broker closed the connection")]

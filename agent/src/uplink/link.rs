@@ -11,9 +11,10 @@
 //! closes first, after DISCONNECT.
 
 use super::failure::Failure;
-use super::{tls, Config};
+use super::{Config, tls};
 use glovebox_core::limits::{
-    UPLINK_ADDRESSES_MAX, UPLINK_RESOLVE_MS_MAX, UPLINK_SEND_BUFFER_BYTES, UPLINK_TCP_MS_MAX, UPLINK_TLS_MS_MAX,
+    UPLINK_ADDRESSES_MAX, UPLINK_RESOLVE_MS_MAX, UPLINK_SEND_BUFFER_BYTES, UPLINK_TCP_MS_MAX,
+    UPLINK_TLS_MS_MAX,
 };
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::ServerName;
@@ -21,8 +22,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -33,7 +34,10 @@ use tokio_rustls::client::TlsStream;
 pub(super) type Link = TlsStream<TcpStream>;
 
 /// Opens TCP to the first address of the broker that answers, then TLS.
-pub(super) async fn open(config: &Config, client: Arc<rustls::ClientConfig>) -> Result<(Link, SocketAddr), Failure> {
+pub(super) async fn open(
+    config: &Config,
+    client: Arc<rustls::ClientConfig>,
+) -> Result<(Link, SocketAddr), Failure> {
     let (tcp, address) = connect(config).await?;
     set_options(&tcp, config.keep_alive_s).map_err(|detail| Failure::Local { detail })?;
     let host = config.broker.host();
@@ -66,7 +70,9 @@ async fn connect(config: &Config) -> Result<(TcpStream, SocketAddr), Failure> {
     for address in addresses {
         match timeout(Duration::from_millis(UPLINK_TCP_MS_MAX), TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => return Ok((tcp, address)),
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => last = Failure::Refused { address },
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                last = Failure::Refused { address }
+            }
             Ok(Err(error)) => last = Failure::Unreachable { address, detail: error.to_string() },
             Err(_) => {
                 last = Failure::TimedOut {
@@ -87,9 +93,11 @@ fn set_options(tcp: &TcpStream, keep_alive_s: u16) -> Result<(), String> {
     setsockopt(tcp, sockopt::SndBuf, &UPLINK_SEND_BUFFER_BYTES).map_err(explain("SO_SNDBUF"))?;
     setsockopt(tcp, sockopt::KeepAlive, &true).map_err(explain("SO_KEEPALIVE"))?;
     setsockopt(tcp, sockopt::TcpKeepIdle, &u32::from(keep_alive_s)).map_err(explain("TCP_KEEPIDLE"))?;
-    setsockopt(tcp, sockopt::TcpKeepInterval, &u32::from(keep_alive_s / 3).max(1)).map_err(explain("TCP_KEEPINTVL"))?;
+    setsockopt(tcp, sockopt::TcpKeepInterval, &u32::from(keep_alive_s / 3).max(1))
+        .map_err(explain("TCP_KEEPINTVL"))?;
     setsockopt(tcp, sockopt::TcpKeepCount, &3).map_err(explain("TCP_KEEPCNT"))?;
-    setsockopt(tcp, sockopt::TcpUserTimeout, &(u32::from(keep_alive_s) * 2_000)).map_err(explain("TCP_USER_TIMEOUT"))
+    setsockopt(tcp, sockopt::TcpUserTimeout, &(u32::from(keep_alive_s) * 2_000))
+        .map_err(explain("TCP_USER_TIMEOUT"))
 }
 
 /// The door through which the MQTT client comes: a socket in a folder of its own, gone once it is through.

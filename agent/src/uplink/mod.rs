@@ -15,7 +15,7 @@ mod mqtt;
 mod reports;
 mod tls;
 
-pub use check::{check_files, probe, Finding, Probe};
+pub use check::{Finding, Probe, check_files, probe};
 pub use config::{Broker, Config};
 pub use failure::{Failure, FileFault};
 pub use glovebox_core::uplink::{ConnectionNumber, DocumentTopic, NotTaken, Ticket};
@@ -24,7 +24,7 @@ pub use mqtt::Receipt;
 use connection::Ended;
 use glovebox_core::names::{DeviceId, Moment};
 use glovebox_core::uplink::{Course, State};
-use reports::Reports;
+use reports::{Daemon, Reports};
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -121,8 +121,13 @@ pub struct Setup {
 /// Keeps a connection until told to shut down, or until either channel is closed by the other side.
 pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
     let start = Instant::now();
-    let mut uplink =
-        Uplink { setup, commands, reports: Reports::new(events), course: Course::default(), start, first: true };
+    let mut uplink = Uplink {
+        setup,
+        daemon: Daemon { commands, reports: Reports::new(events) },
+        course: Course::default(),
+        start,
+        first: true,
+    };
     while uplink.step().await.is_ok() {}
     tracing::info!(target: "uplink", "stopped");
 }
@@ -132,8 +137,7 @@ struct Stop;
 
 struct Uplink {
     setup: Setup,
-    commands: mpsc::Receiver<Command>,
-    reports: Reports,
+    daemon: Daemon,
     course: Course,
     start: Instant,
     /// No connection yet: the retained policy is asked for even if the broker remembers us.
@@ -163,7 +167,7 @@ impl Uplink {
                 let first = std::mem::replace(&mut self.first, false);
                 let start = self.start;
                 let connected = || self.course.connected(moment(start));
-                connection::serve(opened, first, (&mut self.commands, &mut self.reports), connected).await
+                connection::serve(opened, first, &mut self.daemon, connected).await
             }
             Err(failure) => Ended::failed(failure),
         };
@@ -185,9 +189,9 @@ impl Uplink {
         });
         let next = self.course.ended(moment(self.start), random);
         tracing::info!(target: "uplink", reason = %ended.reason, ?next, "not connected");
-        self.reports.push(Event::Disconnected { reason: ended.reason });
+        self.daemon.reports.push(Event::Disconnected { reason: ended.reason });
         if ended.stop {
-            self.reports.flush_now();
+            self.daemon.reports.flush_now();
             return Err(Stop);
         }
         Ok(())
@@ -198,7 +202,7 @@ impl Uplink {
         tokio::pin!(what);
         loop {
             tokio::select! {
-                command = self.commands.recv() => match command {
+                command = self.daemon.commands.recv() => match command {
                     None | Some(Command::Shutdown) => return Err(Stop),
                     Some(Command::Disconnect) => {
                         self.course.want(false);
@@ -213,12 +217,11 @@ impl Uplink {
                     }
                     Some(Command::Connect | Command::Publish { .. } | Command::Answer { .. }) => {}
                 },
-                sent = self.reports.send_next() => sent.map_err(|_| Stop)?,
-                out = &mut what, if self.reports.has_room() => return Ok(Some(out)),
+                sent = self.daemon.reports.send_next() => sent.map_err(|_| Stop)?,
+                out = &mut what, if self.daemon.reports.has_room() => return Ok(Some(out)),
             }
         }
     }
-
 }
 
 /// On our own time line, from the start of [`run`].

@@ -1,8 +1,8 @@
 //! The MQTT client library, rumqttc, as we use it: one client and one event loop a connection, over a unix socket,
 //! and what its errors mean. Why so: `agent/decisions/0004-mqtt-over-our-own-tls.md`.
 
-use super::failure::Failure;
 use super::Setup;
+use super::failure::Failure;
 use glovebox_core::limits::{
     DOCUMENT_BYTES_MAX, UPLINK_CONNACK_S_MAX, UPLINK_DOCUMENTS_IN_FLIGHT, UPLINK_KEEP_ALIVE_S_MIN,
     UPLINK_SESSION_EXPIRY_S, UPLINK_TOPIC_BYTES_MAX, UPLINK_WINDOW_MESSAGES,
@@ -125,7 +125,9 @@ fn failure(error: ConnectionError, setup: &Setup) -> Failure {
         },
         ConnectionError::Io(error) => Failure::Broken { detail: error.to_string() },
         ConnectionError::ConnectionRefused(code) => refused(code),
-        ConnectionError::NotConnAck(_) => Failure::Protocol { detail: "CONNECT was not answered by CONNACK".to_owned() },
+        ConnectionError::NotConnAck(_) => {
+            Failure::Protocol { detail: "CONNECT was not answered by CONNACK".to_owned() }
+        }
         ConnectionError::RequestsDone => Failure::Told,
         ConnectionError::MqttState(error) => match error {
             StateError::ConnectionAborted => Failure::Closed,

@@ -1,10 +1,16 @@
 //! Events on their way to the daemon. They wait here rather than in the connection, so that a daemon that is busy,
 //! or waits for room in the command channel, never holds up a `Cut`.
 
-use super::Event;
+use super::{Command, Event};
 use glovebox_core::limits::UPLINK_EVENTS_WAITING;
 use std::collections::VecDeque;
 use tokio::sync::mpsc;
+
+/// The other side of the uplink.
+pub(super) struct Daemon {
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) reports: Reports,
+}
 
 /// The daemon is gone.
 pub(super) struct Gone;

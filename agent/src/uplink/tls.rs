@@ -1,8 +1,8 @@
 //! TLS 1.3 with our certificate, and what its errors mean. Nothing older than 1.3 is compiled in; the hybrid key
 //! exchange X25519MLKEM768 is offered first, so that what is recorded today stays closed to a quantum computer.
 
-use super::failure::{Failure, FileFault};
 use super::Config;
+use super::failure::{Failure, FileFault};
 use glovebox_core::limits::PEM_FILE_BYTES_MAX;
 use glovebox_core::names::WallTime;
 use rustls::client::Resumption;
@@ -50,7 +50,8 @@ impl Files {
 
     /// The TLS side of a connection. Sessions are not resumed: each connection shows the certificate again.
     pub(super) fn client(self, config: &Config) -> Result<Arc<ClientConfig>, FileFault> {
-        let certificate = |detail: String| FileFault::Certificate { what: CERT, path: config.cert.clone(), detail };
+        let certificate =
+            |detail: String| FileFault::Certificate { what: CERT, path: config.cert.clone(), detail };
         let mut client = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| certificate(error.to_string()))?
@@ -73,7 +74,8 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 }
 
 fn refuse_shared(path: &Path) -> Result<(), FileFault> {
-    let mode = std::fs::metadata(path).map_err(|error| unreadable(KEY, path, &error))?.permissions().mode() & 0o7777;
+    let mode =
+        std::fs::metadata(path).map_err(|error| unreadable(KEY, path, &error))?.permissions().mode() & 0o7777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(FileFault::Mode { path: path.to_owned(), mode }) }
 }
 
@@ -122,11 +124,15 @@ pub(super) fn handshake_failure(error: &std::io::Error, address: SocketAddr, con
             Failure::TlsVersion { detail: "it answered with the alert protocol_version".to_owned() }
         }
         Some(rustls::Error::PeerIncompatible(
-            reason @ (PeerIncompatible::ServerDoesNotSupportTls12Or13 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig),
+            reason @ (PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig),
         )) => Failure::TlsVersion { detail: format!("{reason:?}") },
         Some(other) => session_failure(other, config),
         None if matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe) => {
-            Failure::NotTls { address, detail: "it closed the connection during the TLS handshake".to_owned() }
+            Failure::NotTls {
+                address,
+                detail: "it closed the connection during the TLS handshake".to_owned(),
+            }
         }
         None => Failure::Broken { detail: error.to_string() },
     }
@@ -158,7 +164,9 @@ fn session_failure(error: &rustls::Error, config: &Config) -> Failure {
         | AlertDescription::CertificateUnknown
         | AlertDescription::CertificateRequired
         | AlertDescription::AccessDenied
-        | AlertDescription::DecryptError => "it must be signed by an authority that the broker trusts, for use as a client",
+        | AlertDescription::DecryptError => {
+            "it must be signed by an authority that the broker trusts, for use as a client"
+        }
         other => return Failure::Tls { detail: format!("it sent the alert {other:?}") },
     };
     Failure::ClientCertificate { cert: config.cert.clone(), alert: format!("{alert:?}"), advice }
@@ -175,9 +183,10 @@ fn certificate_failure(fault: &CertificateError, config: &Config) -> Failure {
         CertificateError::NotValidForNameContext { presented, .. } => {
             Failure::ServerName { expected: config.broker.host().to_owned(), presented: names(presented) }
         }
-        CertificateError::NotValidForName => {
-            Failure::ServerName { expected: config.broker.host().to_owned(), presented: "another name".to_owned() }
-        }
+        CertificateError::NotValidForName => Failure::ServerName {
+            expected: config.broker.host().to_owned(),
+            presented: "another name".to_owned(),
+        },
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             Failure::ServerAuthority { ca: config.ca.clone() }
         }
@@ -187,7 +196,11 @@ fn certificate_failure(fault: &CertificateError, config: &Config) -> Failure {
 
 /// At most four names of at most 80 characters: they come from the other side.
 fn names(presented: &[String]) -> String {
-    let short = |name: &String| format!("`{}`", name.chars().filter(|c| !c.is_control()).take(80).collect::<String>());
+    // rustls writes `DnsName("x")`.
+    let bare = |name: &String| name.split('"').nth(1).unwrap_or(name).to_owned();
+    let short = |name: &String| {
+        format!("`{}`", bare(name).chars().filter(|c| !c.is_control()).take(80).collect::<String>())
+    };
     let shown: Vec<_> = presented.iter().take(4).map(short).collect();
     match presented.len() {
         0 => "no name at all".to_owned(),
