@@ -4,10 +4,12 @@
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
 //! ```
 
+pub mod decimal;
 pub mod document;
 pub mod effective;
 pub mod gate;
 pub mod grants;
+mod quantise;
 pub mod transform;
 
 pub use gate::{Consented, Gate};

@@ -2,8 +2,12 @@
 
 use super::{aliases, car, enrolment, examine, following, given, take};
 use crate::consent::document::record::EventState;
-use crate::consent::document::samples::{Dalek, OWNER, RECORD, STRANGER, bundle, bundle_file, record_file};
+use crate::consent::document::samples::{
+    Dalek, OWNER, RECORD, STRANGER, act, bundle, bundle_file, record_file,
+};
+use crate::consent::grants::{Effect, GrantError, Grants};
 use crate::control::{Control, Counters, Refusal, Stored};
+use crate::limits::NARROWINGS_PER_FLOW_MAX;
 use crate::names::{FlowId, PolicyVersion};
 
 fn restored(stored: Stored) -> (Control, Vec<Refusal>) {
@@ -112,4 +116,33 @@ fn invariant_3_a_rolled_back_or_broken_policy_leaves_none() {
     let floor = Counters { policy_version: PolicyVersion(1), signing_serial: 6 };
     let stored = Stored { policy: Some(bundle_file(&bundle(1))), floor, ..Stored::default() };
     assert!(restored(stored).0.policy().is_none());
+}
+
+#[test]
+fn invariant_5_a_grant_whose_flow_is_buried_does_not_come_back() {
+    // The records were lost and the tombstone was not; the old grant is delivered once more.
+    let first = given(1, 0);
+    let stored = Stored {
+        policy: Some(bundle_file(&bundle(1))),
+        tombstones: [FlowId::from_record(first.record_id)].into(),
+        ..Stored::default()
+    };
+    let (mut control, _) = restored(stored);
+    let refusal = take(&mut control, &record_file(&first, OWNER)).unwrap_err();
+    assert_eq!(refusal, Refusal::Grant(GrantError::Buried));
+}
+
+#[test]
+fn invariant_9_narrowings_of_a_flow_are_bounded_and_a_withdrawal_still_works() {
+    let first = given(0, 0);
+    let mut grants = Grants::default();
+    grants.apply(act(&first)).unwrap();
+    let most = u64::try_from(NARROWINGS_PER_FLOW_MAX).unwrap();
+    for number in 1..=most {
+        grants.apply(act(&following(number, &first, EventState::ConsentNarrowed))).unwrap();
+    }
+    let more = following(most + 1, &first, EventState::ConsentNarrowed);
+    assert!(matches!(grants.apply(act(&more)), Err(GrantError::Full { .. })));
+    let end = following(most + 1, &first, EventState::ConsentWithdrawn);
+    assert_eq!(grants.apply(act(&end)).unwrap().effect, Effect::Ends);
 }
