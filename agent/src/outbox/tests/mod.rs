@@ -306,6 +306,7 @@ fn invariant_8_a_loss_is_declared_until_the_batch_that_says_so_is_acknowledged()
     drop(outbox);
     let (mut outbox, report) = rig.open_with(&[]);
     assert_eq!(report.lost, 0, "it was noted, so it is no gap");
+    assert_eq!(sequences(&stored(&outbox)), [1, 3], "declared lost, so it is not sent");
     let losses = outbox.take_losses(A);
     let named: Vec<_> =
         losses.iter().map(|it| (it.reason, it.batches, it.first_sequence, it.samples)).collect();
