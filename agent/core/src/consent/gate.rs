@@ -5,6 +5,7 @@ use super::effective::{Effective, FlowRules, SignalRules};
 use super::quantise::{Quantiser, float};
 use super::transform::{DeadBand, Rule, Transform};
 use crate::decode::{LeafIndex, Leaves, Reading, State, ValueType};
+use crate::limits::GATE_MEMORY_MAX;
 use crate::names::{FlowId, Moment, PolicyVersion};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -79,6 +80,8 @@ pub struct Gate {
     starts: Vec<u32>,
     routes: Vec<Route>,
     thinnings: Vec<Thinning>,
+    /// What was emitted last before a swap, also in flows that are held back for now: a pause shortens no gap.
+    memory: HashMap<(FlowId, LeafIndex), Emitted>,
     /// Counts calls of `pass`, so that one decision holds for a whole frame.
     frame: u64,
 }
@@ -113,8 +116,8 @@ struct Emitted {
     frame: u64,
     state: State,
     bits: u64,
-    /// It was emitted under another transform, so `bits` cannot be compared any more.
-    stale: bool,
+    /// What it was emitted under; under another one `bits` cannot be compared any more.
+    transform: Transform,
 }
 
 /// When two values differ enough.
@@ -215,15 +218,18 @@ impl Gate {
     /// Takes over when each signal was last emitted, so that a swap shortens no gap.
     pub fn inherit(&mut self, old: &Gate) {
         self.frame = old.frame;
-        let mut before: HashMap<(FlowId, LeafIndex), &Thinning> = HashMap::new();
+        self.memory.clone_from(&old.memory);
         for thinning in &old.thinnings {
-            before.extend(thinning.leaves.iter().map(|leaf| ((thinning.flow, *leaf), thinning)));
+            let Some(last) = thinning.last else { continue };
+            self.memory.extend(thinning.leaves.iter().map(|leaf| ((thinning.flow, *leaf), last)));
+        }
+        if self.memory.len() > GATE_MEMORY_MAX {
+            let flows = &self.flows;
+            self.memory.retain(|(flow, _), _| flows.iter().any(|rules| rules.flow == *flow));
         }
         for thinning in &mut self.thinnings {
-            let members = thinning.leaves.iter().filter_map(|leaf| before.get(&(thinning.flow, *leaf)));
-            let latest =
-                members.filter_map(|old| Some((old.last?, old.transform))).max_by_key(|l| l.0.moment);
-            thinning.last = latest.map(|(last, was)| Emitted { stale: was != thinning.transform, ..last });
+            let members = thinning.leaves.iter().filter_map(|leaf| self.memory.get(&(thinning.flow, *leaf)));
+            thinning.last = members.max_by_key(|last| last.moment).copied();
         }
     }
 
@@ -292,7 +298,7 @@ fn reduce(route: &Route, reading: &Reading) -> Option<(State, u64)> {
 impl Thinning {
     /// Decides and, if it emits, remembers. One decision holds for all signals of a shared group in a frame.
     fn emits(&mut self, moment: Moment, frame: u64, state: State, bits: u64) -> bool {
-        let now = Emitted { moment, frame, state, bits, stale: false };
+        let now = Emitted { moment, frame, state, bits, transform: self.transform };
         let Some(last) = self.last else {
             self.last = Some(now);
             return true;
@@ -333,7 +339,10 @@ impl Change {
     }
 
     fn is_due(&self, gap: i64, last: &Emitted, now: &Emitted) -> bool {
-        if self.max_interval_us.is_some_and(|max| gap >= max) || last.state != now.state || last.stale {
+        if self.max_interval_us.is_some_and(|max| gap >= max)
+            || last.state != now.state
+            || last.transform != now.transform
+        {
             return true;
         }
         now.state == State::Value && self.differs(last.bits, now.bits)

@@ -8,8 +8,8 @@ pub mod decimal;
 pub mod document;
 pub mod effective;
 pub mod gate;
-mod quantise;
 pub mod grants;
+mod quantise;
 pub mod transform;
 
 pub use gate::{Consented, Gate};
