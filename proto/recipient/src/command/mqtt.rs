@@ -141,3 +141,25 @@ fn subscribed(codes: &[SubscribeReasonCode], filter: &str) -> anyhow::Result<()>
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_subscription_ends_the_program() {
+        // Mosquitto's access list lets anybody subscribe and then delivers nothing; other brokers say no.
+        assert!(subscribed(&[SubscribeReasonCode::Success(QoS::AtLeastOnce)], "f").is_ok());
+        for codes in [
+            [SubscribeReasonCode::NotAuthorized].as_slice(),
+            &[SubscribeReasonCode::Success(QoS::AtMostOnce)],
+            &[],
+        ] {
+            let error = subscribed(codes, "glovebox/v1/acme/+/batch").err();
+            let error = error.and_then(|error| error.downcast::<crate::command::Refused>().ok());
+            assert!(error.is_some_and(|error| {
+                error.0.contains("refused the subscription to glovebox/v1/acme/+/batch")
+            }));
+        }
+    }
+}
