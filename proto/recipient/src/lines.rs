@@ -70,7 +70,6 @@ pub fn state(state: State) -> &'static str {
 
 fn push(out: &mut String, name: &str, header: &Header, fields: Json) {
     let mut line = json!({
-        "event": name,
         "alias": header.alias_id,
         "flow": format!("{:016x}", header.flow),
         "epoch": header.epoch,
@@ -79,7 +78,9 @@ fn push(out: &mut String, name: &str, header: &Header, fields: Json) {
     if let (Json::Object(line), Json::Object(fields)) = (&mut line, fields) {
         line.extend(fields);
     }
-    let _ = writeln!(out, "{line}");
+    // The kind of line first, for people who read it.
+    let text = line.to_string();
+    let _ = writeln!(out, "{{\"event\":\"{name}\",{}", text.trim_start_matches('{'));
 }
 
 fn loss_fields(loss: &v1::Loss, descriptor: &v1::Descriptor) -> Json {
