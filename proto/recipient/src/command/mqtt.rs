@@ -88,10 +88,11 @@ impl Session {
         }
     }
 
-    /// Says goodbye; what was not acknowledged comes again next time.
-    pub(super) async fn close(self) {
+    /// Says goodbye behind the acknowledgements, and waits until the relay has passed both on.
+    pub(super) async fn close(mut self) {
         let _ = self.client.try_disconnect();
         let _ = tokio::time::timeout(Duration::from_secs(2), self.poller).await;
+        self.relay.last_word().await;
     }
 }
 

@@ -236,6 +236,27 @@ fn subscribe_survives_restarts_of_both_sides() {
 }
 
 #[test]
+fn a_group_shares_and_a_missing_key_loses_nothing() {
+    if !tools() {
+        return;
+    }
+    let desk = Desk::new();
+    certificates(&desk);
+    let broker = Broker::start(&desk);
+    desk.private("acme.key", &car::pem_of(&car::counting(0x40)));
+    let more = ["--group", "readers", "--state", "state"];
+    let subscriber = Subscriber::start(&desk, broker.port, &more);
+    broker.publish(&desk, &car::topic(), &car::payload(4, &car::batch(true)));
+    assert_eq!(subscriber.until("refused"), ["refused"]);
+    drop(subscriber);
+    // Killed; its session lives on under the name in the state folder, and the envelope waits there.
+    desk.private("acme.key", &car::pem());
+    let subscriber = Subscriber::start(&desk, broker.port, &more);
+    assert_eq!(subscriber.until("sample 4"), ["sample 4"], "no gap is told in a group");
+    assert_eq!(fs::read_dir(desk.path("state/held")).unwrap().count(), 0);
+}
+
+#[test]
 fn wrong_certificates_are_told_apart() {
     if !tools() {
         return;

@@ -168,8 +168,12 @@ pub(crate) fn payload(sequence: u64, batch: &v1::Batch) -> Vec<u8> {
 
 /// PKCS#8 PEM of the recipient's key.
 pub(crate) fn pem() -> String {
+    pem_of(&counting(0))
+}
+
+pub(crate) fn pem_of(secret: &[u8; 32]) -> String {
     let mut der = hex::decode("302e020100300506032b656e04220420").unwrap();
-    der.extend(counting(0));
+    der.extend(secret);
     format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", base64(&der))
 }
 

@@ -62,6 +62,8 @@ fn a_declared_loss_is_no_gap() {
     // A loss cannot speak of what comes after it.
     assert_eq!(take(&mut streams, 7, &with_losses(vec![car::loss(8, u64::MAX)])), ["ready 7"]);
     assert_eq!(take(&mut streams, 10, &car::batch(true)), ["gap 8-9", "ready 10"]);
+    assert_eq!(take(&mut streams, 8, &with_losses(vec![car::loss(9, 9)])), ["ready 8"]);
+    assert_eq!(streams.gaps().map(|(_, first, last)| (first, last)).collect::<Vec<_>>(), [(9, 9)]);
     assert_eq!(take(&mut streams, u64::MAX, &car::batch(true)).len(), 2, "the last number there is");
 }
 
