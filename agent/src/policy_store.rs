@@ -17,11 +17,12 @@ mod counters;
 use crate::store::files::{self, FileError};
 use crate::store::{Batch, Opened, Store, StoreError, Tree};
 use counters::{Beside, CountersError};
+use glovebox_core::control::{Counters, Stored};
 use glovebox_core::limits::{
     BUILD_DATE_US, DOCUMENT_BYTES_MAX, MARK_STEP_US_MAX, MARK_STEP_US_MIN, STORE_VALUE_BYTES_MAX,
     STORED_RECORDS_MAX, TOMBSTONES_MAX,
 };
-use glovebox_core::names::{Digest, FlowId, WallTime};
+use glovebox_core::names::{Digest, FlowId, PolicyVersion, WallTime};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -54,15 +55,6 @@ pub enum PolicyStoreError {
     /// More records than a car ever has.
     #[error("{STORED_RECORDS_MAX} consent records are stored: no more are taken")]
     ManyRecords,
-}
-
-/// What only rises, whatever is pushed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// Version of the policy bundle in force.
-    pub policy_version: u64,
-    /// Serial of the signing-key statement in force.
-    pub signing_serial: u64,
 }
 
 /// Something that was found when the documents were opened, and that a person is to be told.
@@ -103,21 +95,6 @@ impl fmt::Display for Fault {
             ),
         }
     }
-}
-
-/// All that is in force, as bytes; verified again by whoever loads it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
-    /// The policy bundle.
-    pub policy: Option<Vec<u8>>,
-    /// What newer documents must reach.
-    pub counters: Counters,
-    /// Consent records, oldest first.
-    pub records: Vec<Vec<u8>>,
-    /// Flows that were withdrawn.
-    pub tombstones: BTreeSet<FlowId>,
-    /// What a person is to be told.
-    pub faults: Vec<Fault>,
 }
 
 /// The documents of the car.
@@ -166,7 +143,7 @@ impl PolicyStore {
     /// [`PolicyStoreError::Lower`] if a counter would fall.
     pub fn put_policy(&mut self, bundle: &[u8], counters: Counters) -> Result<(), PolicyStoreError> {
         let old = self.beside.counters;
-        rising("policy version", counters.policy_version, old.policy_version)?;
+        rising("policy version", counters.policy_version.0, old.policy_version.0)?;
         rising("signing-key serial", counters.signing_serial, old.signing_serial)?;
         let mut batch = Batch::default();
         let pieces = cut(&mut batch, BUNDLE, bundle)?;
@@ -179,7 +156,7 @@ impl PolicyStore {
         }
         batch.insert(
             COUNTERS,
-            &[counters.policy_version.to_be_bytes(), counters.signing_serial.to_be_bytes()].concat(),
+            &[counters.policy_version.0.to_be_bytes(), counters.signing_serial.to_be_bytes()].concat(),
         );
         self.documents.apply(batch)?;
         self.store.sync()?;
@@ -213,7 +190,7 @@ impl PolicyStore {
         Ok(files::write_atomically(&self.state.join("tombstones").join(flow.to_string()), b"")?)
     }
 
-    /// All that is in force.
+    /// All that is in force, as bytes; whoever loads it verifies it again.
     ///
     /// # Errors
     /// If the store or the folder of tombstones cannot be read.
@@ -228,11 +205,16 @@ impl PolicyStore {
         }
         Ok(Stored {
             policy: Some(policy).filter(|policy| !policy.is_empty()),
-            counters: self.beside.counters,
+            floor: self.beside.counters,
             records: self.read_records(self.beside.records.from)?,
             tombstones: self.tombstones()?,
-            faults: self.faults.clone(),
         })
+    }
+
+    /// What was wrong when the documents were opened, for a person.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        &self.faults
     }
 
     /// What newer documents must reach.
@@ -276,7 +258,7 @@ impl PolicyStore {
             let number =
                 |range| bytes.get(range).and_then(|b: &[u8]| b.try_into().ok()).map(u64::from_be_bytes);
             let counters = &mut self.beside.counters;
-            counters.policy_version = counters.policy_version.max(number(0..8).unwrap_or(0));
+            counters.policy_version = counters.policy_version.max(PolicyVersion(number(0..8).unwrap_or(0)));
             counters.signing_serial = counters.signing_serial.max(number(8..16).unwrap_or(0));
         }
         let found = self.read_records(self.beside.records.from)?;

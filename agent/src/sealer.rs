@@ -93,6 +93,12 @@ impl Sealer for CarSealer {
     }
 }
 
+/// Whether anything can be sealed to this key: a point of low order cannot.
+#[must_use]
+pub fn usable_hpke_key(key: &HpkeKey) -> bool {
+    SUITE.setup_sealer(b"", &HpkePublicKey(key.0.to_vec())).is_ok()
+}
+
 /// Ed25519 as strictly as it goes: no small-order key or `R`, no second encoding of a signature.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StrictVerifier;

@@ -97,7 +97,9 @@ pub const DIRECTIVES_MAX: usize = 4_096;
 /// HPKE keys of a recipient: the one in use and those that follow it.
 pub const HPKE_KEYS_PER_RECIPIENT_MAX: usize = 8;
 /// Transforms of one signal: the design's table has fewer ops.
-pub const TRANSFORMS_PER_SIGNAL_MAX: usize = 32;
+pub const TRANSFORMS_PER_SIGNAL_MAX: usize = 16;
+/// Transforms of one signal of a consent record: those asked for and the floor.
+pub const TRANSFORMS_PER_RECORDED_SIGNAL_MAX: usize = 2 * TRANSFORMS_PER_SIGNAL_MAX;
 /// Parameters of one transform.
 pub const TRANSFORM_PARAMETERS_MAX: usize = 16;
 /// Items of a list that is a parameter.
@@ -151,6 +153,8 @@ pub const CONTROL_CLIENTS_MAX: usize = 8;
 pub const CONTROL_IDLE_MS_MAX: u64 = 10_000;
 /// A command waits so long for the daemon: a withdrawal syncs several files on slow flash.
 pub const CONTROL_ANSWER_MS_MAX: u64 = 30_000;
+/// How long a grant lasts if the owner says nothing: a year, and never longer than its request.
+pub const GRANT_US_DEFAULT: i64 = 365 * 24 * 3_600 * 1_000_000;
 
 const _: () = assert!(DOCUMENT_BYTES_MAX / 3 * 4 + 64 * 1024 < CONTROL_LINE_BYTES_MAX);
 // Decode and bus.

@@ -10,6 +10,13 @@ mod status;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+pub mod consent;
+pub mod keys;
+pub mod policy;
+pub mod provision;
+#[cfg(test)]
+pub(crate) mod trial;
+
 use std::process::ExitCode;
 
 use anyhow::Context as _;

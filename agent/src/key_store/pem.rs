@@ -202,6 +202,22 @@ fn encode(kind: KeyKind, half: Half, key: &[u8; 32]) -> Zeroizing<String> {
 
 fn read(path: &Path, kind: KeyKind, half: Half) -> Result<Zeroizing<[u8; 32]>, PemError> {
     let privacy = if half == Half::Private { Privacy::Secret } else { Privacy::Public };
+    match read_as(path, kind, half, privacy) {
+        // Somebody who named the public half by mistake is not to be told to make it private.
+        Err(open @ PemError::File(FileError::Open { .. })) => match read_as(path, kind, half, Privacy::Any) {
+            Err(other @ PemError::Kind { .. }) => Err(other),
+            _ => Err(open),
+        },
+        outcome => outcome,
+    }
+}
+
+fn read_as(
+    path: &Path,
+    kind: KeyKind,
+    half: Half,
+    privacy: Privacy,
+) -> Result<Zeroizing<[u8; 32]>, PemError> {
     let text = files::read_bounded(path, KEY_FILE_BYTES_MAX, privacy)?
         .map(Zeroizing::new)
         .ok_or_else(|| PemError::Missing { path: path.to_owned() })?;

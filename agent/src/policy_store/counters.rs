@@ -11,10 +11,11 @@
 //! check <SHA-256 of the lines above, hexadecimal>
 //! ```
 
-use super::{Counters, link};
+use super::link;
 use crate::store::files::{self, FileError, Privacy};
+use glovebox_core::control::Counters;
 use glovebox_core::limits::KEY_FILE_BYTES_MAX;
-use glovebox_core::names::{Digest, WallTime};
+use glovebox_core::names::{Digest, PolicyVersion, WallTime};
 use std::path::{Path, PathBuf};
 
 const HEAD: &str = "glovebox counters 1";
@@ -106,7 +107,7 @@ impl Beside {
         let Self { counters, mark, records } = self;
         let body = format!(
             "{HEAD}\npolicy_version {}\nsigning_serial {}\ntime_mark_us {}\nrecords_from {}\nrecords {}\nchain {}\n",
-            counters.policy_version,
+            counters.policy_version.0,
             counters.signing_serial,
             mark.0,
             records.from,
@@ -129,7 +130,7 @@ impl Beside {
         let mut field = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(' ');
         Some(Self {
             counters: Counters {
-                policy_version: field("policy_version")?.parse().ok()?,
+                policy_version: PolicyVersion(field("policy_version")?.parse().ok()?),
                 signing_serial: field("signing_serial")?.parse().ok()?,
             },
             mark: WallTime(field("time_mark_us")?.parse().ok()?),

@@ -1,7 +1,7 @@
 //! Published vectors and what two recipients must not share.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail loudly")]
 
-use super::{CarSealer, StrictVerifier, hkdf_sha256};
+use super::{CarSealer, StrictVerifier, hkdf_sha256, usable_hpke_key};
 use glovebox_core::consent::document::Verifier as _;
 use glovebox_core::names::{HpkeKey, RecipientId, VerifyingKey};
 use glovebox_core::seal::{SealError, Sealer as _};
@@ -185,6 +185,7 @@ fn a_low_order_hpke_key_is_refused() {
     for point in low {
         let key: HpkeKey = point.parse().unwrap();
         assert_eq!(sealer().encrypt(&key, b"", b"", b"plain"), Err(SealError::RecipientKey), "{point}");
+        assert!(!usable_hpke_key(&key), "{point}");
     }
 }
 

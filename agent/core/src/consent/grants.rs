@@ -250,8 +250,8 @@ impl Grants {
     fn weigh_narrowing(&self, record: &ConsentRecord) -> Result<Outcome, GrantError> {
         let chain = chain(record);
         let running = self.find_for(&chain.0, &chain.1);
-        let named = record.supersedes.and_then(|id| self.by_id.get(&id)).map(|index| &self.entries[*index]);
-        if named.is_some_and(|entry| entry.chain != chain) {
+        let named = self.named(record);
+        if named.is_none() && record.supersedes.is_some_and(|id| self.by_id.contains_key(&id)) {
             return Err(GrantError::OtherChain);
         }
         let flow = match named.and_then(|entry| entry.flow) {
@@ -261,8 +261,7 @@ impl Grants {
         let names_given = named.is_some_and(|entry| entry.flow.is_some());
         let narrows = record.state() == Some(EventState::ConsentNarrowed);
         // A refusal says no to a question; only if it names a record of the running flow does it say no to that.
-        let refuses =
-            matches!(record.state(), Some(EventState::ConsentRefused | EventState::ConsentRequestDeferred));
+        let refuses = record.state().is_some_and(refuses);
         match flow {
             Some(grant) if narrows => room_to_narrow(grant),
             Some(grant) if !refuses || names_given => {
@@ -288,8 +287,6 @@ impl Grants {
     /// [`GrantError`] says why it does not fit; nothing changed then.
     pub fn apply(&mut self, act: ConsentAct) -> Result<Outcome, GrantError> {
         let outcome = self.weigh(&act)?;
-        let record = act.record().payload();
-        let (id, chain) = (record.record_id, chain(record));
         match (&act, outcome.flow) {
             (ConsentAct::Widening(given), Some(flow)) => {
                 let grant = Grant { flow, given: given.clone(), narrowed: Vec::new() };
@@ -306,10 +303,48 @@ impl Grants {
             }
             (_, None) => {}
         }
+        self.keep(act, outcome.flow);
+        Ok(outcome)
+    }
+
+    /// Takes in a record that was accepted in an earlier life. What belongs to a flow that is over by now stays in the
+    /// history, so that the chain holds, and has no effect.
+    ///
+    /// # Errors
+    /// [`GrantError`] says why it does not fit; nothing changed then.
+    pub fn replay(&mut self, act: ConsentAct) -> Result<Outcome, GrantError> {
+        let record = act.record().payload();
+        let state = record.state();
+        let over = match state {
+            Some(EventState::ConsentGiven) => {
+                Some(FlowId::from_record(record.record_id)).filter(|flow| self.tombstones.contains(flow))
+            }
+            Some(state) if refuses(state) => None,
+            _ => self.named(record).and_then(|entry| entry.flow).filter(|flow| self.find(*flow).is_none()),
+        };
+        // A renewal whose flow is over, but which followed a record that named none.
+        let unnamed = state == Some(EventState::RenewedConsentGiven)
+            && record.supersedes == self.last.get(&chain(record)).copied()
+            && self.find_for(&record.recipient.party_id, &record.purpose.id).is_none();
+        if (over.is_none() && !unnamed) || self.by_id.contains_key(&record.record_id) {
+            return self.apply(act);
+        }
+        self.keep(act, over);
+        Ok(Outcome { effect: Effect::Nothing, flow: over })
+    }
+
+    /// The entry that `record` supersedes, if it is known and of the same recipient and purpose.
+    fn named(&self, record: &ConsentRecord) -> Option<&Entry> {
+        let entry = self.by_id.get(&record.supersedes?).map(|index| &self.entries[*index])?;
+        (entry.chain == chain(record)).then_some(entry)
+    }
+
+    fn keep(&mut self, act: ConsentAct, flow: Option<FlowId>) {
+        let record = act.record().payload();
+        let (id, chain) = (record.record_id, chain(record));
         self.by_id.insert(id, self.entries.len());
         self.last.insert(chain.clone(), id);
-        self.entries.push(Entry { act, chain, flow: outcome.flow });
-        Ok(outcome)
+        self.entries.push(Entry { act, chain, flow });
     }
 
     /// Ends a flow for good, without a record: always works.
@@ -324,6 +359,10 @@ impl Grants {
         let flow = self.find_for(recipient, purpose).map(|grant| grant.flow);
         self.live.retain(|grant| Some(grant.flow) != flow);
     }
+}
+
+fn refuses(state: EventState) -> bool {
+    matches!(state, EventState::ConsentRefused | EventState::ConsentRequestDeferred)
 }
 
 fn chain(record: &ConsentRecord) -> Chain {

@@ -216,7 +216,7 @@ impl CatalogueEntry {
     fn check(&self) -> Checked {
         leaf(&self.signal, "signal")?;
         texts(&self.labels, 0, "labels")?;
-        transforms(&self.floor, "floor")
+        transforms(&self.floor, TRANSFORMS_PER_SIGNAL_MAX, "floor")
     }
 }
 
@@ -238,7 +238,7 @@ impl Directive {
             Self::Tighten { signal, transforms: list } => {
                 leaf(signal, "signal")?;
                 count(list.len(), 1, TRANSFORMS_PER_SIGNAL_MAX, "transforms")?;
-                transforms(list, "transforms")
+                transforms(list, TRANSFORMS_PER_SIGNAL_MAX, "transforms")
             }
             Self::RequireMinVersion { version } => {
                 let parts: Vec<&str> = version.split('.').collect();

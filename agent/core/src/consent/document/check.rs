@@ -6,7 +6,6 @@ use super::error::{Fault, join};
 use super::request::PrivacyNotice;
 use crate::limits::{
     LANGUAGE_BYTES_MAX, LANGUAGES_MAX, LIST_PARAMETER_ITEMS_MAX, TEXT_BYTES_MAX, TRANSFORM_PARAMETERS_MAX,
-    TRANSFORMS_PER_SIGNAL_MAX,
 };
 use crate::names::{SignalPath, WallTime};
 use std::collections::HashMap;
@@ -145,15 +144,20 @@ pub(super) fn leaf(signal: &SignalPath, path: &str) -> Checked {
     rule(!signal.as_str().split('.').any(str::is_empty), path, "must name a leaf, without empty parts")
 }
 
-pub(super) fn transforms(transforms: &[TransformSpec], path: &str) -> Checked {
-    count(transforms.len(), 0, TRANSFORMS_PER_SIGNAL_MAX, path)?;
+pub(super) fn transforms(transforms: &[TransformSpec], max: usize, path: &str) -> Checked {
+    count(transforms.len(), 0, max, path)?;
     each(transforms, path, |transform| {
-        let op = transform.op.as_bytes();
-        let fits = (1..=32).contains(&op.len()) && op.iter().all(|b| b.is_ascii_lowercase() || *b == b'_');
-        rule(fits, "op", "must be the name of a transform: small letters and `_`, at most 32")?;
+        rule(identifier(&transform.op), "op", "must be a name: small letters, digits and `_`, at most 32")?;
+        let names = transform.parameters.keys().all(|name| identifier(name));
+        rule(names, "", "has a parameter whose name is not of small letters, digits and `_`, at most 32")?;
         count(transform.parameters.len(), 0, TRANSFORM_PARAMETERS_MAX, "")?;
         transform.parameters.values().try_for_each(|value| parameter(value, ""))
     })
+}
+
+fn identifier(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    (1..=32).contains(&name.len()) && name.bytes().all(fits)
 }
 
 fn parameter(value: &Parameter, path: &str) -> Checked {

@@ -16,9 +16,15 @@ pub mod policy;
 pub mod record;
 pub mod request;
 #[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    dead_code,
+    reason = "tests may fail loudly; not every test module uses every sample"
+)]
 pub(crate) mod samples;
 mod strict;
 #[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests;
 
 use crate::names::{Digest, VerifyingKey};

@@ -9,7 +9,9 @@ use super::check::{
 use super::dsse::{DsseEnvelope, verify};
 use super::request::{Necessity, PrivacyNotice};
 use super::{Complaint, Document, DocumentError, DocumentKind, Fault, Verified, Verifier, strict};
-use crate::limits::{DISCLOSURES_MAX, EVENTS_PER_RECORD_MAX, SIGNALS_PER_REQUEST_MAX};
+use crate::limits::{
+    DISCLOSURES_MAX, EVENTS_PER_RECORD_MAX, SIGNALS_PER_REQUEST_MAX, TRANSFORMS_PER_RECORDED_SIGNAL_MAX,
+};
 use crate::names::{Digest, PurposeId, RecipientId, SignalPath, VerifyingKey, WallTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -266,7 +268,7 @@ impl PiiInformation {
     fn check(&self) -> Checked {
         leaf(&self.signal, "signal")?;
         plain(&self.pii_type, "pii_type")?;
-        transforms(&self.transform, "transform")
+        transforms(&self.transform, TRANSFORMS_PER_RECORDED_SIGNAL_MAX, "transform")
     }
 }
 

@@ -7,7 +7,7 @@ use super::check::{
     transforms, words,
 };
 use super::{Complaint, Document, DocumentKind};
-use crate::limits::{DISCLOSURES_MAX, SIGNALS_PER_REQUEST_MAX};
+use crate::limits::{DISCLOSURES_MAX, SIGNALS_PER_REQUEST_MAX, TRANSFORMS_PER_SIGNAL_MAX};
 use crate::names::{PurposeId, RecipientId, RequestId, SignalPath, WallTime};
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +138,6 @@ impl Document for Request {
 impl RequestedSignal {
     fn check(&self) -> Checked {
         leaf(&self.signal, "signal")?;
-        transforms(&self.transforms, "transforms")
+        transforms(&self.transforms, TRANSFORMS_PER_SIGNAL_MAX, "transforms")
     }
 }
