@@ -25,7 +25,7 @@ use glovebox_core::limits::BATCH_COLUMN_BYTES_MAX;
 use glovebox_core::names::*;
 use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
 use glovebox_core::seal::Sealing;
-use glovebox_proto::envelope;
+use glovebox_core::wire::batch_topic;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -153,8 +153,7 @@ fn seal(outputs: &mut Vec<Output>, sealing: &mut Sealing, sealer: &CarSealer, to
         let (recipient, place) =
             (batch.rules().recipient.clone(), (Epoch { counter: 1, tag: 1 }, Sequence(totals.batches)));
         let sealed = sealing.seal(batch, place, &[], sealer).unwrap();
-        let alias = envelope::alias_id(&sealed.header().alias.0);
-        let topic = envelope::batch_topic(recipient.as_str(), &alias);
+        let topic = batch_topic(&recipient, sealed.header());
         // MQTT 5 PUBLISH, QoS 1: fixed header, topic length, packet id, property length.
         totals.bytes += sealed.envelope().len() as u64 + topic.len() as u64 + 4 + 2 + 2 + 1;
     }

@@ -206,7 +206,8 @@ impl Parts {
         let (events, happened) = mpsc::channel(MESSAGES_MAX);
         let config = &self.steward.config;
         let runtime = config.health.state.join("run");
-        let setup = uplink::Setup { config: config.uplink.clone(), identity: steward::device(config), runtime };
+        let setup =
+            uplink::Setup { config: config.uplink.clone(), identity: steward::device(config), runtime };
         let listener = listen(&config.health.control_socket)?;
         let steward = Arc::clone(&self.steward);
         blocking(move || {
@@ -215,7 +216,12 @@ impl Parts {
         })
         .await;
         let carrier = tokio::spawn(uplink::run(setup, self.commands, events));
-        tokio::spawn(forward(happened, Arc::clone(&self.steward), self.messages.clone(), self.uplink.clone()));
+        tokio::spawn(forward(
+            happened,
+            Arc::clone(&self.steward),
+            self.messages.clone(),
+            self.uplink.clone(),
+        ));
         tokio::spawn(control::serve(listener, Arc::clone(&self.steward) as _));
         tokio::spawn(tick(Arc::clone(&self.steward)));
         if let Some(every) = Manager::default().watchdog_every() {
@@ -244,7 +250,8 @@ fn open_stores(config: &Config, authority: &LocalAuthority) -> Result<(Outbox, L
     if let crate::store::Opened::SetAside(path) = &opened {
         tracing::error!(target: "outbox", set_aside = %path.display(), "the index was damaged: built anew");
     }
-    let settings = outbox::Config { bytes_max: config.outbox.size_bytes, new_epoch: config.bus.replay.is_some() };
+    let settings =
+        outbox::Config { bytes_max: config.outbox.size_bytes, new_epoch: config.bus.replay.is_some() };
     let tombstones = authority.control().grants().tombstones();
     let (outbox, report) = Outbox::open(&state.join("outbox"), settings, index, tombstones)?;
     let (flows, batches) = (report.flows, report.batches);
@@ -336,7 +343,9 @@ async fn watch(watchdog: Watchdog, every: Duration) {
         tokio::time::sleep(every).await;
         match watchdog.look() {
             Ok(standing) if standing.is_empty() => {}
-            Ok(standing) => tracing::error!(target: "health", ?standing, "no progress: the watchdog is not fed"),
+            Ok(standing) => {
+                tracing::error!(target: "health", ?standing, "no progress: the watchdog is not fed");
+            }
             Err(error) => tracing::warn!(target: "health", %error, "the service manager could not be told"),
         }
     }

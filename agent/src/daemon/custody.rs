@@ -134,7 +134,7 @@ impl Custody {
                 self.lose(flow, LossReason::Narrowed, samples);
             }
             Message::SourceEnded => self.state.source_ended = true,
-            Message::Uplink(event) => self.on_uplink(event),
+            Message::Uplink(event) => self.on_uplink(&event),
             Message::Permit(rules) => self.permit(&rules),
             Message::Withdraw(flow, answer) => {
                 let _ = answer.send(self.withdraw(flow));
@@ -232,11 +232,11 @@ impl Custody {
         self.drop_what_was_dropped();
     }
 
-    fn on_uplink(&mut self, event: uplink::Event) {
+    fn on_uplink(&mut self, event: &uplink::Event) {
         match event {
             uplink::Event::Connected { connection, .. } => {
                 self.counters.count(Counter::Connections);
-                self.state.connection = Some(connection);
+                self.state.connection = Some(*connection);
                 self.sealing.describe_again();
                 self.delivery.connected();
             }
@@ -247,7 +247,7 @@ impl Custody {
                 self.delivery.disconnected();
             }
             uplink::Event::Acked { ticket } => {
-                let Some(batch) = self.delivery.acked(ticket) else { return };
+                let Some(batch) = self.delivery.acked(*ticket) else { return };
                 self.counters.count(Counter::BatchesAcknowledged);
                 self.note(Event::Acked, batch, None);
                 if let Err(error) = self.outbox.acked(batch) {
@@ -257,7 +257,7 @@ impl Custody {
             uplink::Event::NotTaken { ticket, reason } => {
                 self.counters.count(Counter::BatchesRefused);
                 tracing::warn!(target: "uplink", %reason, "a batch was not taken");
-                if let Some(batch) = self.delivery.refused(ticket, reason)
+                if let Some(batch) = self.delivery.refused(*ticket, *reason)
                     && let Err(error) = self.outbox.lost(batch, LossReason::Refused)
                 {
                     tracing::error!(target: "outbox", %batch, %error, "a loss could not be noted");
@@ -346,7 +346,8 @@ impl Custody {
     }
 
     fn purge(&mut self, flow: FlowId) -> Result<(), String> {
-        let bytes = self.outbox.figures().find(|figures| figures.flow == flow).map_or(0, |figures| figures.bytes);
+        let bytes =
+            self.outbox.figures().find(|figures| figures.flow == flow).map_or(0, |figures| figures.bytes);
         let mut record = self.record(Event::Purged, flow);
         record.batch = Some(BatchRef::flow(flow));
         record.bytes = bytes;

@@ -39,9 +39,9 @@ impl Drive {
     /// Runs until it is told to stop; a replay ends before that and is said to have.
     pub(super) fn run(mut self, replay: Option<(Replay, Speed)>) {
         // Not before there is a gate: what comes earlier would be lost without need.
-        match self.orders.recv() {
-            Ok(order) if self.obey(order).is_ok() => {}
-            _ => return,
+        let first = self.orders.recv().map_err(|_| Stop);
+        if first.and_then(|order| self.obey(order)).is_err() {
+            return;
         }
         if let Some((replay, speed)) = replay
             && self.replay(replay, speed).is_err()
@@ -54,7 +54,7 @@ impl Drive {
     fn replay(&mut self, replay: Replay, speed: Speed) -> Result<(), Stop> {
         let (mut pace, mut outputs, mut first) = (Pace::new(speed), Vec::new(), None);
         let (mut replay, mut told, mut frames) = (replay, Counts::default(), 0u32);
-        while let Some(frame) = replay.next() {
+        for frame in replay.by_ref() {
             let frame = match frame {
                 Ok(frame) => frame,
                 Err(error) => {
@@ -83,7 +83,12 @@ impl Drive {
     }
 
     /// Takes orders until the frame of `moment` is due; at full speed just those that are there.
-    fn wait_until(&mut self, pace: &mut Pace, moment: glovebox_core::names::Moment, begin: Instant) -> Result<(), Stop> {
+    fn wait_until(
+        &mut self,
+        pace: &mut Pace,
+        moment: glovebox_core::names::Moment,
+        begin: Instant,
+    ) -> Result<(), Stop> {
         loop {
             let left = pace.wait(moment, begin.elapsed());
             if left.is_zero() {

@@ -27,9 +27,7 @@ use super::custody::{Message, Queue};
 use super::drive::Order;
 use crate::config::Config;
 use crate::control::{Authority as _, AuthorityError, Handler, Request};
-use crate::health::{
-    BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status,
-};
+use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
 
 /// How long another thread may take to answer.
@@ -115,8 +113,10 @@ impl Steward {
         if changes.is_empty() && current.as_ref().is_some_and(same) {
             return;
         }
-        let ended: Vec<FlowId> =
-            changes.iter().filter_map(|c| if let Change::Ended(flow) = c { Some(*flow) } else { None }).collect();
+        let ended: Vec<FlowId> = changes
+            .iter()
+            .filter_map(|c| if let Change::Ended(flow) = c { Some(*flow) } else { None })
+            .collect();
         let mut cut = false;
         for flow in &ended {
             cut |= self.ask_custody(|answer| Message::Withdraw(*flow, answer)).unwrap_or(true);
@@ -132,8 +132,12 @@ impl Steward {
         for flow in &ended {
             match self.ask_custody(|answer| Message::Purge(*flow, answer)) {
                 Some(Ok(())) => tracing::info!(target: "outbox", %flow, "purged"),
-                Some(Err(error)) => tracing::error!(target: "outbox", %flow, %error, "not purged; the next start does"),
-                None => tracing::error!(target: "outbox", %flow, "custody does not answer; the next start purges"),
+                Some(Err(error)) => {
+                    tracing::error!(target: "outbox", %flow, %error, "not purged; the next start does")
+                }
+                None => {
+                    tracing::error!(target: "outbox", %flow, "custody does not answer; the next start purges")
+                }
             }
         }
         self.note(changes, authority);
@@ -190,7 +194,9 @@ impl Steward {
         let answer = match self.submit(payload) {
             Ok(accepted) => json!({ "accepted": true, "kind": accepted.kind, "digest": accepted.digest,
                 "version": self.version() }),
-            Err(error) => json!({ "accepted": false, "reason": error.to_string(), "version": self.version() }),
+            Err(error) => {
+                json!({ "accepted": false, "reason": error.to_string(), "version": self.version() })
+            }
         };
         (status_topic(&self.config.consent.device), answer.to_string().into_bytes())
     }
@@ -274,7 +280,10 @@ impl Steward {
             up_s: self.begun.elapsed().as_secs(),
             policy,
             held,
-            link: LinkStatus { in_flight: u32::try_from(queue.in_flight).unwrap_or(u32::MAX), ..lock(&self.link).clone() },
+            link: LinkStatus {
+                in_flight: u32::try_from(queue.in_flight).unwrap_or(u32::MAX),
+                ..lock(&self.link).clone()
+            },
             buses: config.bus.interface.iter().map(bus).collect(),
             flows: effective.flows.iter().map(|rules| flow_status(rules, &queue)).collect(),
             queue: QueueStatus {
@@ -301,7 +310,8 @@ fn flow_status(rules: &glovebox_core::consent::effective::FlowRules, queue: &Que
 /// Flows that go on with less than before.
 fn narrowed(old: &Effective, new: &Effective) -> Vec<FlowId> {
     let before = |flow| old.flows.iter().find(|rules| rules.flow == flow);
-    let less = new.flows.iter().filter(|rules| before(rules.flow).is_some_and(|old| rules.narrower_than(old)));
+    let less =
+        new.flows.iter().filter(|rules| before(rules.flow).is_some_and(|old| rules.narrower_than(old)));
     less.map(|rules| rules.flow).collect()
 }
 
@@ -321,9 +331,7 @@ impl Handler for Steward {
         let said = |error: AuthorityError| error.to_string();
         let value = match request {
             Request::Submit { document } => serde_json::to_value(self.submit(&document).map_err(said)?),
-            Request::Draft(order) => {
-                serde_json::to_value(lock(&self.authority).draft(&order).map_err(said)?)
-            }
+            Request::Draft(order) => serde_json::to_value(lock(&self.authority).draft(&order).map_err(said)?),
             Request::Withdraw { recipient, purpose } => {
                 let withdrawn = self.act(|authority| authority.withdraw(&recipient, purpose.as_ref()));
                 Ok(json!({ "withdrawn": withdrawn.map_err(said)? }))
