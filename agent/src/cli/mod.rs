@@ -2,27 +2,30 @@
 
 mod check;
 mod complete;
+pub mod consent;
 pub mod decode;
+pub mod keys;
 mod log;
 mod man;
 mod out;
-mod status;
-
-use std::io::Write as _;
-use std::path::PathBuf;
-pub mod consent;
-pub mod keys;
 pub mod policy;
 pub mod provision;
+mod status;
 #[cfg(test)]
 pub(crate) mod trial;
 
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::clock::Clock;
 use crate::config::{self, Config, Faults, Files};
+use crate::control::Authority;
+use crate::daemon::authority::Car;
+use crate::daemon::databases::Databases;
 
 /// Exit code of findings and refusals.
 const FINDINGS: u8 = 1;
@@ -36,6 +39,10 @@ Examples:
   glovebox check                                 what is wrong before driving off
   glovebox --config my.toml check --json         the same for a script
   glovebox status                                what the running daemon does
+  glovebox keys new ed25519 --out owner          a key pair: owner.key and owner.pub
+  glovebox provision --authority A.pub --owner owner.pub
+  glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
+  glovebox consent grant --recipient R --purpose P --key owner.key
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals
   glovebox completions bash                      completion for a shell
 
@@ -95,6 +102,10 @@ struct Common {
 enum Command {
     Check(check::Args),
     Status(status::Args),
+    Keys(keys::Args),
+    Provision(provision::Args),
+    Policy(policy::Args),
+    Consent(consent::Args),
     Decode(decode::Args),
     Completions(complete::Args),
     Man(man::Args),
@@ -118,6 +129,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Check(args) => check::run(&args, common),
         Command::Status(args) => status::run(&args, common),
+        Command::Keys(args) => keys::run(&args),
+        Command::Provision(args) => provision::run(&args, &common.load(Files::NotNeeded)?.health.state),
+        Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
+        Command::Consent(args) => consent::run(&args, || common.authority()),
         Command::Decode(args) => decode::run(args),
         Command::Completions(args) => complete::run(&args),
         Command::Man(args) => man::run(&args),
@@ -133,6 +148,21 @@ impl Common {
     /// The configuration, for a command that cannot do without.
     fn load(&self, named: Files) -> anyhow::Result<Config> {
         Ok(Config::load(&self.files()?, named)?)
+    }
+}
+
+impl Common {
+    /// Where documents are decided: the running daemon, or the stores when none runs.
+    fn authority(&self) -> anyhow::Result<Box<dyn Authority>> {
+        let config = self.load(Files::NotNeeded)?;
+        let car = Car { device: config.consent.device, groups: config.consent.groups };
+        consent::authority(&config.health.control_socket, &config.health.state, car, || {
+            let databases = Databases::load(&config.decode).map_err(|errors| {
+                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                anyhow::anyhow!("{}", lines.join("\n"))
+            })?;
+            Ok(databases.digests())
+        })
     }
 }
 
