@@ -311,3 +311,35 @@ fn a_closed_pipe_is_no_failure() {
     let output = command.args(["completions", "bash"]).stdout(writer).output().unwrap();
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
+
+#[test]
+fn commands_on_keys_and_consent_find_state_and_databases_by_the_configuration() {
+    let folder = fine();
+    let config = folder.path().join("glovebox.toml");
+    let run = |words: &str| {
+        let words = words.replace('@', &format!("{}/", folder.path().display()));
+        let words: Vec<&str> = words.split(' ').collect();
+        glovebox(&[&["--config", config.to_str().unwrap()], &*words].concat())
+    };
+    std::fs::remove_dir_all(folder.path().join("state/keys")).unwrap();
+    for name in ["root", "owner"] {
+        let output = run(&format!("keys new ed25519 --out @{name}"));
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+    let provision = "provision --authority @root.pub --owner @owner.pub";
+    assert_eq!(run(provision).status.code(), Some(0));
+    let again = run(provision);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(stderr(&again).contains("enrolled already"), "{}", stderr(&again));
+    let list = run("consent list --json");
+    assert_eq!(list.status.code(), Some(0), "{}", stderr(&list));
+    serde_json::from_slice::<serde_json::Value>(&list.stdout).unwrap();
+    std::fs::write(folder.path().join("car.dbc"), "no database").unwrap();
+    let list = run("consent list");
+    assert_eq!(list.status.code(), Some(1));
+    assert!(stderr(&list).contains("car.dbc"), "{}", stderr(&list));
+    std::fs::write(&config, "[consent]\ndevice = 1\n").unwrap();
+    let list = run("consent list");
+    assert_eq!(list.status.code(), Some(2));
+    assert!(stderr(&list).contains("glovebox.toml:2:10: `consent.device`"), "{}", stderr(&list));
+}
