@@ -1,4 +1,9 @@
-//! Test harness of Glovebox: what the tests that stand outside the product share.
+//! Test harness of Glovebox: what the tests that stand outside the product share. Every child is killed when it is
+//! dropped, every wait has a limit.
 
+pub mod broker;
+pub mod certs;
 pub mod imports;
+pub mod need;
+pub mod process;
 pub mod source;

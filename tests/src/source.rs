@@ -257,7 +257,8 @@ pub fn words(code: &str, word: &str) -> Vec<usize> {
     let bytes = code.as_bytes();
     code.match_indices(word)
         .map(|(at, _)| at)
-        .filter(|at| !(*at > 0 && is_word(bytes.get(at - 1))) && !is_word(bytes.get(at + word.len())))
+        .filter(|at| *at == 0 || !is_word(bytes.get(at - 1)))
+        .filter(|at| !is_word(bytes.get(at + word.len())))
         .collect()
 }
 

@@ -1,8 +1,8 @@
 //! Style is a test: who may import whom, the fences of foreign crates, sizes, heads, limits, the invariants' list.
 //! Each finding says file, line and the mend; each check is proved on a bad sample.
 
-use glovebox_tests::imports;
 use glovebox_tests::source::{Source, block_end, line_of, path_is_test, root, rust_files, tree, words};
+use glovebox_tests::{imports, need};
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -470,7 +470,7 @@ fn every_invariant_is_held_by_a_test_or_said_to_be_open() {
     assert_eq!(invariants(&page("`invariant_1_gone`"), &tests).len(), 1);
     assert_eq!(invariants("1. a not yet\n", &tests).len(), 11);
     let Ok(text) = std::fs::read_to_string(root().join("agent/ARCHITECTURE.md")) else {
-        println!("skipped: agent/ARCHITECTURE.md is not written yet");
+        let _never_fatal = need::skip("invariants", "agent/ARCHITECTURE.md is not written yet");
         return;
     };
     report(&invariants(&text, &test_names(&rust_files(&root()))));

@@ -1,0 +1,1 @@
+//! Fifty lives ended by SIGKILL.
