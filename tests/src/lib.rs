@@ -1,9 +1,13 @@
 //! Test harness of Glovebox: what the tests that stand outside the product share. Every child is killed when it is
 //! dropped, every wait has a limit.
 
+pub mod agent;
 pub mod broker;
 pub mod certs;
+pub mod fleet;
 pub mod imports;
 pub mod need;
 pub mod process;
+pub mod recipient;
+pub mod scene;
 pub mod source;
