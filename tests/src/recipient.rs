@@ -108,6 +108,14 @@ impl Subscriber {
     /// If it has ended, or a line is not as it should be.
     pub fn printed(&mut self) -> Result<Printed> {
         self.process.must_run()?;
+        self.printed_now()
+    }
+
+    /// Everything that it has printed so far, whether it still runs or not.
+    ///
+    /// # Errors
+    /// If a line is not as it should be.
+    pub fn printed_now(&self) -> Result<Printed> {
         read(&std::fs::read_to_string(&self.lines)?)
     }
 
@@ -117,7 +125,7 @@ impl Subscriber {
     /// If it does not end well.
     pub fn finish(mut self) -> Result<Printed> {
         self.process.terminate(LIMIT)?;
-        read(&std::fs::read_to_string(&self.lines)?)
+        self.printed_now()
     }
 }
 
