@@ -116,6 +116,7 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct Agent {
     folder: PathBuf,
+    config: PathBuf,
     process: Option<Process>,
     lives: usize,
 }
@@ -127,9 +128,16 @@ impl Agent {
     /// If it cannot be written.
     pub fn new(folder: &Path, settings: &Settings) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let agent = Self { folder: folder.to_path_buf(), process: None, lives: 0 };
+        let agent = Self::at(&folder.join("glovebox.toml"));
         agent.configure(settings)?;
         Ok(agent)
+    }
+
+    /// One with the configuration that stands there, good or bad.
+    #[must_use]
+    pub fn at(config: &Path) -> Self {
+        let folder = config.parent().unwrap_or(config).to_path_buf();
+        Self { folder, config: config.to_path_buf(), process: None, lives: 0 }
     }
 
     /// Writes another configuration.
@@ -137,7 +145,7 @@ impl Agent {
     /// # Errors
     /// If it cannot be written.
     pub fn configure(&self, settings: &Settings) -> Result<()> {
-        Ok(std::fs::write(self.folder.join("glovebox.toml"), settings.toml(&self.folder))?)
+        Ok(std::fs::write(&self.config, settings.toml(&self.folder))?)
     }
 
     /// The folder of all state.
@@ -148,7 +156,7 @@ impl Agent {
 
     fn command(&self) -> Result<Command> {
         let mut command = Command::new(binary("glovebox")?);
-        command.arg("--config").arg(self.folder.join("glovebox.toml")).env_remove("GLOVEBOX_LOG");
+        command.arg("--config").arg(&self.config).env_remove("GLOVEBOX_LOG");
         Ok(command)
     }
 

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod broker;
 pub mod certs;
 pub mod fleet;
+pub mod forge;
 pub mod imports;
 pub mod leak;
 pub mod need;

@@ -86,13 +86,13 @@ fn what_tls_refuses_is_named() -> Result<()> {
             "the car's certificate is of another authority",
             &good,
             &stranger.issue("car-1", "", Validity::Live)?,
-            &[&["this car's certificate", "client certificate", "car's certificate"]],
+            &[&["our certificate", "client certificate", "car's certificate"]],
         ),
         case(
             "the car's certificate has expired",
             &good,
             &scene.authority.issue("car-old", "", Validity::Expired)?,
-            &[&["expired"], &["this car's certificate", "client certificate", "car's certificate"]],
+            &[&["expired"], &["our certificate", "client certificate", "car's certificate"]],
         ),
     ];
     for case in &cases {

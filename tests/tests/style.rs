@@ -85,12 +85,7 @@ fn shell_modules_do_not_import_each_other() {
         "agent/src/bus/replay.rs:1",
     );
     proved(imports::shell, "agent/src/config.rs", "use crate::bus::Replay;\n", "agent/src/config.rs:1");
-    proved(
-        imports::shell,
-        "agent/src/key_store.rs",
-        "use crate::store::Store;\n",
-        "agent/src/key_store.rs:1",
-    );
+    proved(imports::shell, "agent/src/uplink.rs", "use crate::store::Store;\n", "agent/src/uplink.rs:1");
     for (path, text) in [
         ("agent/src/config.rs", "use crate::{bus, uplink::Config as UplinkConfig};\nfn f(_: bus::Config) {}"),
         ("agent/src/outbox.rs", "use crate::store::Store;"),
