@@ -1,13 +1,17 @@
 //! A recorded drive goes from the bus to three recipients, and nothing ungranted comes along: what each opened equals
 //! what cantools computes from the log and the grants.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use glovebox_tests::agent::binary;
 use glovebox_tests::fleet::Party;
-use glovebox_tests::process::until;
+use glovebox_tests::process::{output, until};
 use glovebox_tests::recipient::Printed;
 use glovebox_tests::scene::Scene;
+use glovebox_tests::source::root;
 use glovebox_tests::{need, oracle};
 use serde_json::json;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// The drive has 135,468 frames; a slow machine with a debug build may take this long.
@@ -79,8 +83,11 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
     let granted: Vec<&Party> = scene.fleet.parties().iter().take(2).collect();
     let expected = oracle::expect(&python, &scene.path("")?, &settings, &granted)?;
     let mut subscribers = Vec::new();
+    let envelopes = scene.path("envelopes")?;
+    let keep = ["--write-envelopes", &envelopes.display().to_string()];
     for party in scene.fleet.parties() {
-        subscribers.push((party.id.clone(), scene.subscribe(&party.id, &[])?));
+        let more: &[&str] = if party.id == "garage" { &keep } else { &[] };
+        subscribers.push((party.id.clone(), scene.subscribe(&party.id, more)?));
     }
     let mut agent = scene.agent(&settings)?;
     scene.fleet.prepare(&agent, &["garage", "insurer"])?;
@@ -102,6 +109,27 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
     let ungranted = scene.broker.received().iter().any(|topic| topic.starts_with("glovebox/v1/broker/"));
     ensure!(!ungranted, "something was published for the recipient without a grant");
     agent.stop()?;
+    foreign_reader_opens(&scene, &envelopes)?;
     scene.finish();
     Ok(())
+}
+
+/// A reader in Python made only of public packages prints the same lines of the first batch as the Rust one.
+fn foreign_reader_opens(scene: &Scene, envelopes: &Path) -> Result<()> {
+    let script = root().join("tests/foreign/test.sh");
+    if !script.is_file() {
+        return need::skip("foreign", "tests/foreign/test.sh is not written yet");
+    }
+    let mut files: Vec<_> = std::fs::read_dir(envelopes)?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let first = files.first().context("no envelope was written")?;
+    let mut command = Command::new("sh");
+    command.arg(script).arg(first).arg(scene.fleet.file("garage-hpke.key")).arg("garage");
+    let said = output(command.arg(binary("glovebox-recipient")?), Duration::from_secs(300))?;
+    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
+    match said.status.code() {
+        Some(0) => Ok(()),
+        Some(77) => need::skip("foreign", text.trim()),
+        _ => bail!("the foreign reader: {text}"),
+    }
 }
