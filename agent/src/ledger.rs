@@ -1,1 +1,315 @@
-//! The ledger on disk.
+//! The ledger on disk: entries as the core's `ledger` chains them, in a sled store of their own.
+//!
+//! ```text
+//! tree "ledger"; integers big-endian
+//!   "e" u64 number → entry (see the core's ledger) ‖ 32 bytes hash up to and with it
+//!   "s"            → u64 number ‖ 32 bytes hash of the last entry that was removed to keep the bound
+//! ```
+
+use glovebox_core::ledger::{Broken, Chain, Checkpoint, Entry, Event, Link, Record, verify};
+use glovebox_core::limits::{LEDGER_ENTRIES_MAX, LEDGER_ENTRIES_TRUNCATED, LEDGER_PAGE_ENTRIES_MAX};
+use glovebox_core::names::Digest;
+
+use crate::store::{Batch, Opened, Store, StoreError, Tree};
+
+const START: &[u8] = b"s";
+
+/// Settings of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Entries that are kept; older ones are removed.
+    pub entries_max: u64,
+    /// How many are removed at once.
+    pub entries_truncated: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { entries_max: LEDGER_ENTRIES_MAX, entries_truncated: LEDGER_ENTRIES_TRUNCATED }
+    }
+}
+
+/// Why the ledger is not sound, or could not be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// It is not what it was.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    /// It could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The record of what left, open for appending.
+#[derive(Debug)]
+pub struct Ledger {
+    store: Store,
+    tree: Tree,
+    chain: Chain,
+    start: Checkpoint,
+    config: Config,
+}
+
+impl Ledger {
+    /// Goes on where the ledger in `store` ends. If the old one was `opened` as damaged and set aside, the new one
+    /// says so in its first entry.
+    ///
+    /// # Errors
+    /// If the store cannot be used.
+    pub fn open(store: Store, opened: &Opened, config: Config) -> Result<Self, StoreError> {
+        let tree = store.tree("ledger")?;
+        let start = tree.get(START)?.as_deref().and_then(checkpoint).unwrap_or(Checkpoint::GENESIS);
+        let last = tree.range(&b"e"[..]..&b"f"[..]).next_back().transpose()?;
+        let head = last.and_then(|(key, value)| link(&key, &value)).map_or(start, |link| link.checkpoint());
+        let mut ledger = Self { store, tree, chain: Chain::resume(head), start, config };
+        if matches!(opened, Opened::SetAside(_)) {
+            ledger.append(vec![Record::new(None, Event::Restarted)])?;
+        }
+        Ok(ledger)
+    }
+
+    /// Appends `records` with one sync; durable when it returns. Answers the new head. An offer must be in here
+    /// before it goes to the network (invariant 11).
+    ///
+    /// # Errors
+    /// If it cannot be written: then none of them counts.
+    pub fn append(&mut self, records: Vec<Record>) -> Result<Checkpoint, StoreError> {
+        if records.is_empty() {
+            return Ok(self.head());
+        }
+        let (mut chain, mut start) = (self.chain, self.start);
+        let mut batch = Batch::default();
+        for record in records {
+            put(&mut batch, &chain.append(record));
+        }
+        let kept = chain.head().number.saturating_sub(start.number);
+        if kept > self.config.entries_max {
+            start = self.truncate(kept, &mut chain, &mut batch)?;
+        }
+        self.tree.apply(batch)?;
+        self.store.sync()?;
+        (self.chain, self.start) = (chain, start);
+        Ok(self.head())
+    }
+
+    /// Removes the oldest entries; an entry says how far and up to which hash. Only what was appended before goes.
+    fn truncate(&self, kept: u64, chain: &mut Chain, batch: &mut Batch) -> Result<Checkpoint, StoreError> {
+        let surplus = (kept - self.config.entries_max).max(self.config.entries_truncated);
+        let last = self.start.number.saturating_add(surplus).min(self.head().number);
+        let Some(link) = self.tree.get(&key(last))?.and_then(|value| link(&key(last), &value)) else {
+            // Damaged there: verify finds it; nothing is removed, so that it stays to be found.
+            return Ok(self.start);
+        };
+        (self.start.number + 1..=last).for_each(|number| batch.remove(&key(number)));
+        let start = link.checkpoint();
+        batch.insert(START, &[&start.number.to_be_bytes()[..], &start.hash.0].concat());
+        let mut record = Record::new(None, Event::Truncated);
+        (record.digest, record.bytes) = (start.hash, start.number);
+        put(batch, &chain.append(record));
+        Ok(start)
+    }
+
+    /// The last entry's number and hash: to be signed, and held elsewhere.
+    #[must_use]
+    pub fn head(&self) -> Checkpoint {
+        self.chain.head()
+    }
+
+    /// The last entry that was removed to keep the bound.
+    #[must_use]
+    pub fn start(&self) -> Checkpoint {
+        self.start
+    }
+
+    /// At most a page of entries, from `number` on. One that cannot be read is left out; [`Self::verify`] names it.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn read(&self, number: u64) -> Result<Vec<Entry>, StoreError> {
+        let from = key(number);
+        let links = self.tree.range(from.as_slice()..&b"f"[..]).take(LEDGER_PAGE_ENTRIES_MAX);
+        let entry = |(key, value): (Vec<u8>, Vec<u8>)| Entry::decode(&link(&key, &value)?.encoding).ok();
+        links.filter_map(|found| found.map(entry).transpose()).collect()
+    }
+
+    /// Checks the whole chain, and against checkpoints that were held elsewhere.
+    ///
+    /// # Errors
+    /// [`Broken`] names the first place that is not as it was.
+    pub fn verify(&self, checkpoints: &[Checkpoint]) -> Result<Checkpoint, VerifyError> {
+        let mut failure = None;
+        let entries = self.tree.range(&b"e"[..]..&b"f"[..]);
+        let links = entries.map_while(|entry| match entry {
+            Ok((key, value)) => Some(link(&key, &value).unwrap_or_else(|| unreadable(&key))),
+            Err(error) => {
+                failure = Some(error);
+                None
+            }
+        });
+        let outcome = verify(self.start, links, checkpoints);
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(outcome?),
+        }
+    }
+
+    /// Bytes that the ledger takes on disk.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.store.size_on_disk()
+    }
+}
+
+fn key(number: u64) -> [u8; 9] {
+    let mut key = *b"e\0\0\0\0\0\0\0\0";
+    key[1..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn put(batch: &mut Batch, link: &Link) {
+    batch.insert(&key(link.number), &[link.encoding.as_slice(), &link.hash.0].concat());
+}
+
+fn number(key: &[u8]) -> Option<u64> {
+    key.strip_prefix(b"e")?.try_into().map(u64::from_be_bytes).ok()
+}
+
+fn link(key: &[u8], value: &[u8]) -> Option<Link> {
+    let (encoding, hash) = value.split_last_chunk()?;
+    Some(Link { number: number(key)?, encoding: encoding.to_vec(), hash: Digest(*hash) })
+}
+
+/// Stands for an entry that is too short to be one: verifying stops at it.
+fn unreadable(key: &[u8]) -> Link {
+    Link { number: number(key).unwrap_or(0), encoding: Vec::new(), hash: Digest([0; 32]) }
+}
+
+fn checkpoint(value: &[u8]) -> Option<Checkpoint> {
+    let (number, hash) = value.split_first_chunk()?;
+    Some(Checkpoint { number: u64::from_be_bytes(*number), hash: Digest(hash.try_into().ok()?) })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail loudly")]
+mod tests {
+    use std::path::Path;
+
+    use glovebox_core::ledger::BatchRef;
+    use glovebox_core::names::{Epoch, FlowId, PurposeId, RecipientId, Sequence};
+
+    use super::*;
+
+    const SMALL: Config = Config { entries_max: 50, entries_truncated: 20 };
+
+    fn open(dir: &Path, config: Config) -> Ledger {
+        let (store, opened) = Store::open(dir).unwrap();
+        Ledger::open(store, &opened, config).unwrap()
+    }
+
+    fn records(count: u64) -> Vec<Record> {
+        let record = |sequence| {
+            let mut record = Record::new(None, Event::Offered);
+            record.recipient = Some(RecipientId::new("acme-insurance").unwrap());
+            record.purpose = Some(PurposeId::new("pay-as-you-drive").unwrap());
+            let epoch = Epoch { counter: 1, tag: 5 };
+            record.batch = Some(BatchRef { flow: FlowId(3), epoch, sequence: Sequence(sequence) });
+            record
+        };
+        (1..=count).map(record).collect()
+    }
+
+    #[test]
+    fn invariant_11_what_was_appended_is_there_and_chained_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = open(folder.path(), Config::default());
+        assert_eq!(ledger.head(), Checkpoint::GENESIS);
+        let early = ledger.append(records(3)).unwrap();
+        assert_eq!(ledger.append(Vec::new()).unwrap(), early);
+        let late = ledger.append(records(4)).unwrap();
+        drop(ledger);
+        let mut ledger = open(folder.path(), Config::default());
+        assert_eq!((ledger.head(), late.number), (late, 7));
+        ledger.append(records(1)).unwrap();
+        assert_eq!(ledger.verify(&[early, late]).unwrap(), ledger.head());
+        let numbers: Vec<u64> = ledger.read(6).unwrap().iter().map(|entry| entry.number).collect();
+        assert_eq!(numbers, [6, 7, 8]);
+        assert_eq!(ledger.read(3).unwrap()[0].record, records(3)[2]);
+    }
+
+    #[test]
+    fn invariant_11_a_change_or_a_cut_on_disk_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = open(folder.path(), Config::default());
+        let held = ledger.append(records(9)).unwrap();
+        let value = ledger.tree.get(&key(4)).unwrap().unwrap();
+        let mut changed = value.clone();
+        changed[60] ^= 1;
+        for (bad, name) in [(changed, "changed"), (vec![1, 2, 3], "short")] {
+            ledger.tree.insert(&key(4), &bad).unwrap();
+            let found = ledger.verify(&[]);
+            assert!(
+                matches!(found, Err(VerifyError::Broken(Broken::Changed { number: 4 }))),
+                "{name}: {found:?}"
+            );
+        }
+        ledger.tree.insert(&key(4), &value).unwrap();
+        ledger.tree.remove(&key(9)).unwrap();
+        assert!(ledger.verify(&[]).is_ok(), "nobody holds a checkpoint");
+        let found = ledger.verify(&[held]);
+        assert!(matches!(found, Err(VerifyError::Broken(Broken::Cut { number: 9 }))), "{found:?}");
+    }
+
+    #[test]
+    fn it_is_bounded_and_says_from_where() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = open(folder.path(), SMALL);
+        let mut held = Vec::new();
+        for _ in 0..40 {
+            held.push(ledger.append(records(7)).unwrap());
+            assert!(ledger.tree.len() <= 50 + 2, "{}", ledger.tree.len());
+        }
+        assert!(ledger.start().number > 200);
+        ledger.verify(&held).unwrap();
+        let truncated = ledger.read(0).unwrap();
+        let truncated = truncated.iter().rfind(|entry| entry.record.event == Event::Truncated).unwrap();
+        assert_eq!(
+            (truncated.record.bytes, truncated.record.digest),
+            (ledger.start().number, ledger.start().hash)
+        );
+        let head = ledger.append(records(500)).unwrap();
+        assert!(ledger.start().number < head.number);
+        drop(ledger);
+        let ledger = open(folder.path(), SMALL);
+        assert_eq!(ledger.head(), head);
+        ledger.verify(&[head]).unwrap();
+    }
+
+    #[test]
+    fn a_ledger_that_was_set_aside_begins_anew_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&folder.path().join("ledger")).unwrap();
+        let aside = Opened::SetAside(folder.path().join("aside"));
+        let ledger = Ledger::open(store, &aside, Config::default()).unwrap();
+        assert_eq!(ledger.read(1).unwrap()[0].record.event, Event::Restarted);
+    }
+
+    /// Prints what a group of entries costs: 10 flows, one sync a group.
+    #[test]
+    fn the_cost_of_an_entry_is_printed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = open(folder.path(), Config::default());
+        let size = |ledger: &Ledger| ledger.size_on_disk().unwrap();
+        let begun = std::time::Instant::now();
+        for _ in 0..100 {
+            ledger.append(records(10)).unwrap();
+        }
+        println!(
+            "ledger: 1,000 entries in 100 syncs, {} µs a sync, {} bytes on disk",
+            begun.elapsed().as_micros() / 100,
+            size(&ledger)
+        );
+        assert_eq!(ledger.head().number, 1000);
+    }
+}

@@ -1,1 +1,475 @@
 //! sled with the guards that make it durable: the only file that knows sled.
+//!
+//! What was measured on sled 0.34.7, and what follows: its `flush` is no fsync on Linux, so `sync` adds fdatasync of
+//! the log; pages above a quarter of a segment go to files that are never synced, so segments are 8 MiB, values are
+//! bounded and a used `blobs/` is an alarm; its default cache is 1 GiB; its recovery is full of asserts, and a
+//! damaged log is mostly opened without a word up to the damage, all behind it gone. So each sync is numbered in the store and, after it,
+//! in a file beside: a store that knows fewer syncs than the file lost something.
+//!
+//! ```text
+//! <dir>/             sled's: db, conf, blobs/
+//! <dir>.lock         flock of the process that has it open, and its number
+//! <dir>.synced       number of the last sync (u64 BE), twice; may lag behind the store, never lead
+//! <dir>.opening      how many openings did not come back: one byte
+//! <dir>.corrupt-<n>  a damaged store, set aside whole; the newest ones are kept
+//! ```
+
+pub mod files;
+
+use files::FileError;
+use glovebox_core::limits::{STORE_CACHE_BYTES, STORE_SEGMENT_BYTES, STORE_VALUE_BYTES_MAX};
+use glovebox_core::limits::{STORE_OPENINGS_MAX, STORES_SET_ASIDE_MAX};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::ops::RangeBounds;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// Holds the number of the last sync, under the empty key.
+const SYNCS_TREE: &str = "glovebox/syncs";
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another process has it.
+    #[error(
+        "the store {} is in use{}: while the daemon runs, commands speak to it over its control socket; stop it \
+         (`systemctl stop glovebox`) to open the store itself",
+        dir.display(),
+        holder.map_or(String::new(), |pid| format!(" by process {pid}"))
+    )]
+    Locked {
+        /// The store.
+        dir: PathBuf,
+        /// The process that said it has it.
+        holder: Option<u32>,
+    },
+    /// What was read is not what was written.
+    #[error("the store {} is damaged ({what}): it is set aside at the next start", dir.display())]
+    Damaged {
+        /// The store.
+        dir: PathBuf,
+        /// sled's own words.
+        what: String,
+    },
+    /// The system under sled.
+    #[error("the store {} cannot be written or read: {what}", dir.display())]
+    Io {
+        /// The store.
+        dir: PathBuf,
+        /// sled's own words.
+        what: String,
+    },
+    /// More than a store takes.
+    #[error("a value of {bytes} bytes is too large for a store: at most {STORE_VALUE_BYTES_MAX}")]
+    Large {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Values lie where they are never synced.
+    #[error("the store {} keeps values in blobs/, where a power cut can take them", dir.display())]
+    Blobs {
+        /// The store.
+        dir: PathBuf,
+    },
+}
+
+/// What was found where a store was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// Nothing: it is new.
+    Fresh,
+    /// A sound one.
+    Existing,
+    /// A damaged one, now here; the store is new.
+    SetAside(PathBuf),
+}
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    db: sled::Db,
+    dir: PathBuf,
+    log: File,
+    syncs: Mutex<Syncs>,
+    _lock: File,
+}
+
+/// The numbering of syncs, in the store and beside it.
+#[derive(Debug)]
+struct Syncs {
+    last: u64,
+    tree: sled::Tree,
+    beside: File,
+}
+
+/// A map of bytes in a store, in the order of its keys.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    tree: sled::Tree,
+    dir: PathBuf,
+}
+
+/// Writes that come into force together, also after a power cut.
+#[derive(Debug, Default)]
+pub struct Batch {
+    batch: sled::Batch,
+    largest: usize,
+}
+
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+impl Store {
+    /// Opens or makes the store in `dir`. A damaged one is set aside and a new one made: never fatal, never a panic.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] if another process has it; else the system's.
+    pub fn open(dir: &Path) -> Result<(Self, Opened), StoreError> {
+        let lock = lock(dir)?;
+        let existed = dir.join("db").exists();
+        let stuck = openings(dir) >= STORE_OPENINGS_MAX;
+        if existed && !stuck {
+            match open_guarded(dir)? {
+                Ok(parts) => return Ok((Self::finish(parts, lock, dir), Opened::Existing)),
+                Err(what) => tracing::error!(target: "store", "{} is damaged: {what}", dir.display()),
+            }
+        }
+        let mut opened = Opened::Fresh;
+        if existed {
+            let aside = set_aside(dir)?;
+            tracing::error!(
+                target: "store",
+                "set aside the damaged store {} as {}; a new, empty one takes its place",
+                dir.display(),
+                aside.display()
+            );
+            opened = Opened::SetAside(aside);
+        }
+        files::create_folder(dir)?;
+        for suffix in [".opening", ".synced"] {
+            let _ = fs::remove_file(beside(dir, suffix));
+        }
+        match open_guarded(dir)? {
+            Ok(parts) => {
+                let store = Self::finish(parts, lock, dir);
+                store.sync_new()?;
+                Ok((store, opened))
+            }
+            Err(what) => Err(StoreError::Damaged { dir: dir.to_owned(), what }),
+        }
+    }
+
+    fn finish((db, log, syncs): Parts, lock: File, dir: &Path) -> Self {
+        Self { db, dir: dir.to_owned(), log, syncs: Mutex::new(syncs), _lock: lock }
+    }
+
+    /// The tree of that name; made if it is not there.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn tree(&self, name: &str) -> Result<Tree, StoreError> {
+        let tree = self.db.open_tree(name).map_err(|error| failure(&self.dir, &error))?;
+        Ok(Tree { tree, dir: self.dir.clone() })
+    }
+
+    /// Makes all that was written before durable: when it returns, a power cut takes nothing of it.
+    ///
+    /// # Errors
+    /// If the system cannot write, or if values lie in `blobs/`, which is never synced.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        let mut syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = syncs.last.saturating_add(1).to_be_bytes();
+        syncs.tree.insert(b"", &number).map_err(|error| failure(&self.dir, &error))?;
+        self.db.flush().map_err(|error| failure(&self.dir, &error))?;
+        self.log.sync_data().map_err(files::io_error("sync", &self.dir))?;
+        // Not synced itself: after a power cut it may be older than the store, which is harmless.
+        let twice = [number, number].concat();
+        syncs.beside.write_all_at(&twice, 0).map_err(files::io_error("number the sync of", &self.dir))?;
+        syncs.last = syncs.last.saturating_add(1);
+        if blobs(&self.dir) {
+            tracing::error!(target: "store", "{} holds values in blobs/", self.dir.display());
+            return Err(StoreError::Blobs { dir: self.dir.clone() });
+        }
+        Ok(())
+    }
+
+    /// Bytes that the store takes on disk.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.db.size_on_disk().map_err(|error| failure(&self.dir, &error))
+    }
+
+    /// A new store: its files and their names too.
+    fn sync_new(&self) -> Result<(), StoreError> {
+        self.sync()?;
+        let conf = self.dir.join("conf");
+        File::open(&conf).and_then(|file| file.sync_all()).map_err(files::io_error("sync", &conf))?;
+        files::sync_folder(&self.dir)?;
+        Ok(self.dir.parent().map_or(Ok(()), files::sync_folder)?)
+    }
+}
+
+impl Tree {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// If the store is damaged.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.run(self.tree.get(key))?.map(|value| value.to_vec()))
+    }
+
+    /// Sets the value of `key`; durable after the next [`Store::sync`].
+    ///
+    /// # Errors
+    /// If it is too large, or the store cannot be written.
+    pub fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        bounded(key.len().max(value.len()))?;
+        self.run(self.tree.insert(key, value)).map(drop)
+    }
+
+    /// Removes `key`; durable after the next [`Store::sync`].
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        self.run(self.tree.remove(key)).map(drop)
+    }
+
+    /// All that `batch` holds, or nothing of it; durable after the next [`Store::sync`].
+    ///
+    /// # Errors
+    /// If something in it is too large, or the store cannot be written.
+    pub fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        bounded(batch.largest)?;
+        self.run(self.tree.apply_batch(batch.batch))
+    }
+
+    /// All entries in the order of their keys.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<> {
+        self.entries(self.tree.iter())
+    }
+
+    /// The entries whose keys are in `range`, in order.
+    pub fn range<'k, R: RangeBounds<&'k [u8]>>(
+        &self,
+        range: R,
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<'k, R> {
+        self.entries(self.tree.range(range))
+    }
+
+    /// How many entries there are. Counts them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// No entry at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+
+    fn entries(
+        &self,
+        iterator: sled::Iter,
+    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<> {
+        let dir = self.dir.clone();
+        iterator.map(move |entry| match entry {
+            Ok((key, value)) => Ok((key.to_vec(), value.to_vec())),
+            Err(error) => Err(failure(&dir, &error)),
+        })
+    }
+
+    fn run<T>(&self, outcome: sled::Result<T>) -> Result<T, StoreError> {
+        outcome.map_err(|error| failure(&self.dir, &error))
+    }
+}
+
+impl Batch {
+    /// Sets a value.
+    pub fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.largest = self.largest.max(key.len()).max(value.len());
+        self.batch.insert(key, value);
+    }
+
+    /// Removes a key.
+    pub fn remove(&mut self, key: &[u8]) {
+        self.batch.remove(key);
+    }
+}
+
+fn bounded(bytes: usize) -> Result<(), StoreError> {
+    if bytes > STORE_VALUE_BYTES_MAX { Err(StoreError::Large { bytes }) } else { Ok(()) }
+}
+
+/// sled's error in our words; damage is remembered, so that the next opening sets the store aside.
+fn failure(dir: &Path, error: &sled::Error) -> StoreError {
+    let (dir, what) = (dir.to_owned(), error.to_string());
+    match error {
+        sled::Error::Io(_) | sled::Error::CollectionNotFound(_) | sled::Error::Unsupported(_) => {
+            StoreError::Io { dir, what }
+        }
+        sled::Error::Corruption { .. } | sled::Error::ReportableBug(_) => {
+            let _ = files::write_atomically(&beside(&dir, ".opening"), &[STORE_OPENINGS_MAX]);
+            StoreError::Damaged { dir, what }
+        }
+    }
+}
+
+/// An open sled, its log for fdatasync, the numbering of syncs.
+type Parts = (sled::Db, File, Syncs);
+/// The inner error says why the store is damaged.
+type Guarded = Result<Parts, String>;
+
+/// Opens sled and reads all of it.
+///
+/// sled 0.34 asserts and unwraps while it recovers a damaged log, in this thread: the panic is caught here and means
+/// damage. Where panics abort (the release profile) the marker does it: it counts openings that did not come back,
+/// and is taken away by one that did.
+fn open_guarded(dir: &Path) -> Result<Guarded, StoreError> {
+    let marker = beside(dir, ".opening");
+    files::write_atomically(&marker, &[openings(dir).saturating_add(1)])?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| open_and_read(dir)));
+    let db = match outcome {
+        Ok(Ok(db)) => db,
+        Ok(Err(sled::Error::Io(error))) if !damage(&error) => {
+            let _ = fs::remove_file(&marker);
+            let what = error.to_string();
+            if what.contains("could not acquire lock") {
+                return Err(StoreError::Locked { dir: dir.to_owned(), holder: None });
+            }
+            return Err(StoreError::Io { dir: dir.to_owned(), what });
+        }
+        Ok(Err(error)) => return Ok(Err(error.to_string())),
+        Err(_) => return Ok(Err("sled panicked while it recovered the log".to_owned())),
+    };
+    let log = dir.join("db");
+    let log = File::open(&log).map_err(files::io_error("open", &log))?;
+    let parts = match syncs(&db, dir)? {
+        Ok(syncs) => (db, log, syncs),
+        Err(what) => return Ok(Err(what)),
+    };
+    fs::remove_file(&marker).map_err(files::io_error("remove", &marker))?;
+    Ok(Ok(parts))
+}
+
+/// Compares how many syncs the store knows with the number beside it.
+fn syncs(db: &sled::Db, dir: &Path) -> Result<Result<Syncs, String>, StoreError> {
+    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).ok();
+    let path = beside(dir, ".synced");
+    let beside = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(files::io_error("open", &path))?;
+    let mut twice = [0; 16];
+    // Absent or cut short by a power cut: then nothing is known, and nothing can be said to be lost.
+    let said = beside.read_exact_at(&mut twice, 0).ok().and_then(|()| {
+        let (one, two) = twice.split_at(8);
+        number(one).filter(|_| one == two)
+    });
+    let tree = db.open_tree(SYNCS_TREE).map_err(|error| failure(dir, &error))?;
+    let last = tree.get(b"").map_err(|error| failure(dir, &error))?;
+    let last = last.and_then(|bytes| number(&bytes)).unwrap_or(0);
+    if last < said.unwrap_or(0) {
+        return Ok(Err(format!("it holds {last} syncs of {}", said.unwrap_or(0))));
+    }
+    Ok(Ok(Syncs { last, tree, beside }))
+}
+
+/// These stores are small: reading all of them finds at the start what would otherwise come up on the road.
+fn open_and_read(dir: &Path) -> sled::Result<sled::Db> {
+    let db = sled::Config::new()
+        .path(dir)
+        .segment_size(STORE_SEGMENT_BYTES)
+        .cache_capacity(STORE_CACHE_BYTES)
+        .flush_every_ms(None)
+        .open()?;
+    for name in db.tree_names() {
+        for entry in &db.open_tree(name)? {
+            entry?;
+        }
+    }
+    Ok(db)
+}
+
+/// sled reports a log or settings cut short as an I/O error; what the system says of disk or rights is not damage.
+fn damage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    matches!(error.kind(), Kind::UnexpectedEof | Kind::InvalidData | Kind::InvalidInput)
+}
+
+fn openings(dir: &Path) -> u8 {
+    fs::read(beside(dir, ".opening")).ok().and_then(|bytes| bytes.first().copied()).unwrap_or(0)
+}
+
+/// sled's own lock does not say who holds it, and a damaged store must not be moved away under somebody.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    if let Some(parent) = dir.parent() {
+        files::create_folder(parent)?;
+    }
+    let path = beside(dir, ".lock");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(files::io_error("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            return Err(StoreError::Locked { dir: dir.to_owned(), holder });
+        }
+        Err(fs::TryLockError::Error(error)) => return Err(files::io_error("lock", &path)(error).into()),
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(files::io_error("write", &path))?;
+    Ok(file)
+}
+
+/// Moves a damaged store out of the way, and removes the oldest of those set aside before.
+fn set_aside(dir: &Path) -> Result<PathBuf, StoreError> {
+    let name = |number: u32| beside(dir, &format!(".corrupt-{number}"));
+    let mut aside: Vec<u32> = Vec::new();
+    let parent = dir.parent().unwrap_or_else(|| Path::new("."));
+    let own = dir.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("{own}.corrupt-");
+    for entry in fs::read_dir(parent).map_err(files::io_error("list", parent))?.flatten() {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        aside.extend(file.strip_prefix(&prefix).and_then(|number| number.parse::<u32>().ok()));
+    }
+    aside.sort_unstable();
+    let target = name(aside.last().map_or(1, |last| last.saturating_add(1)));
+    fs::rename(dir, &target).map_err(files::io_error("set aside", dir))?;
+    files::sync_folder(parent)?;
+    for old in aside.iter().rev().skip(STORES_SET_ASIDE_MAX - 1) {
+        let _ = fs::remove_dir_all(name(*old));
+    }
+    Ok(target)
+}
+
+fn blobs(dir: &Path) -> bool {
+    fs::read_dir(dir.join("blobs")).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    files::with_suffix(dir, suffix)
+}
+
+#[cfg(test)]
+mod tests;

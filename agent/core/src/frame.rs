@@ -31,6 +31,7 @@ pub struct Frame {
 impl Frame {
     /// `None` if `data` is longer than 64 bytes.
     #[must_use]
+    #[inline]
     pub fn new(bus: BusIndex, id: CanId, moment: Moment, data: &[u8]) -> Option<Self> {
         let mut bytes = [0; 64];
         bytes.get_mut(..data.len())?.copy_from_slice(data);
@@ -39,12 +40,14 @@ impl Frame {
 
     /// The payload.
     #[must_use]
+    #[inline]
     pub fn data(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
 
     /// All 64 bytes, zero behind the payload: lets extraction read whole words.
     #[must_use]
+    #[inline]
     pub fn padded(&self) -> &[u8; 64] {
         &self.bytes
     }

@@ -30,6 +30,8 @@ pub const BATCH_AGE_US_MAX: i64 = 3_600_000_000;
 pub const LOSSES_PER_BATCH_MAX: usize = 64;
 /// The descriptor travels again after this many batches of a flow.
 pub const DESCRIPTOR_EVERY_BATCHES: u32 = 100;
+/// Last emissions that the gate remembers across swaps: 64 flows × 256 signals.
+pub const GATE_MEMORY_MAX: usize = 16_384;
 /// A segment file is closed at this size and deleted whole.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).
@@ -41,3 +43,203 @@ pub const BACKOFF_MAX_MS: u64 = 300_000;
 
 const _: () = assert!(BATCH_COLUMN_BYTES_MAX < ENVELOPE_BYTES_MAX);
 const _: () = assert!(BACKOFF_MIN_MS < BACKOFF_MAX_MS);
+
+// Configuration.
+
+/// A configuration file: a full one is under 4 KiB.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * 1024;
+/// Configuration files that are read together, drop-ins included.
+pub const CONFIG_FILES_MAX: usize = 64;
+/// DBC files of one bus.
+pub const DBC_FILES_PER_BUS_MAX: usize = 64;
+/// Groups that a car is configured into.
+pub const GROUPS_MAX: usize = 64;
+/// A path of a Unix socket: `sun_path` has 108 bytes with its closing zero.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Name of a network interface: `IFNAMSIZ` less its closing zero.
+pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
+/// A host name (RFC 1035, section 2.3.4).
+pub const HOST_NAME_BYTES_MAX: usize = 253;
+/// Shortest age at which a batch closes.
+pub const BATCH_AGE_S_MIN: u64 = 1;
+/// Longest age at which a batch closes, the same as [`BATCH_AGE_US_MAX`].
+pub const BATCH_AGE_S_MAX: u64 = 3_600;
+/// Age at which a batch closes if nothing is said.
+pub const BATCH_AGE_S_DEFAULT: u64 = 10;
+/// Smallest size at which a batch closes: below that headers and seal outweigh the samples.
+pub const BATCH_SIZE_KIB_MIN: u64 = 1;
+/// Largest size at which a batch closes, the same as [`BATCH_COLUMN_BYTES_MAX`]; also the default.
+pub const BATCH_SIZE_KIB_MAX: u64 = 112;
+/// Smallest outbox: room for some segments.
+pub const OUTBOX_SIZE_MIB_MIN: u64 = 4;
+/// Largest outbox: more is a mistake of units.
+pub const OUTBOX_SIZE_MIB_MAX: u64 = 65_536;
+/// Size of the outbox if nothing is said: days of one car's data.
+pub const OUTBOX_SIZE_MIB_DEFAULT: u64 = 64;
+/// Shortest MQTT keep-alive: below that a slow mobile network looks dead.
+pub const KEEP_ALIVE_S_MIN: u64 = 5;
+/// Longest MQTT keep-alive: the limit of several cloud brokers.
+pub const KEEP_ALIVE_S_MAX: u64 = 1_200;
+/// MQTT keep-alive if nothing is said.
+pub const KEEP_ALIVE_S_DEFAULT: u64 = 30;
+/// Slowest replay, as a factor of the recorded pace.
+pub const REPLAY_SPEED_FACTOR_MIN: f64 = 0.01;
+/// Fastest replay with a pace; beyond that say `max`.
+pub const REPLAY_SPEED_FACTOR_MAX: f64 = 1_000.0;
+
+const _: () = assert!(BATCH_AGE_S_MAX * 1_000_000 == BATCH_AGE_US_MAX.unsigned_abs());
+const _: () = assert!(BATCH_SIZE_KIB_MAX * 1024 == BATCH_COLUMN_BYTES_MAX as u64);
+const _: () = assert!(BUSES_MAX <= 256);
+// Signed documents.
+
+/// Signatures on one envelope: more would be a way to make the car compute.
+pub const SIGNATURES_MAX: usize = 4;
+/// A text in a document that a person reads.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+/// A language tag (RFC 5646, section 4.4.1 recommends 35).
+pub const LANGUAGE_BYTES_MAX: usize = 35;
+/// Languages of one text.
+pub const LANGUAGES_MAX: usize = 64;
+/// Entries of a catalogue: every leaf once.
+pub const CATALOGUE_ENTRIES_MAX: usize = LEAVES_MAX;
+/// Directives in a bundle.
+pub const DIRECTIVES_MAX: usize = 4_096;
+/// HPKE keys of a recipient: the one in use and those that follow it.
+pub const HPKE_KEYS_PER_RECIPIENT_MAX: usize = 8;
+/// Transforms of one signal: the design's table has fewer ops.
+pub const TRANSFORMS_PER_SIGNAL_MAX: usize = 32;
+/// Parameters of one transform.
+pub const TRANSFORM_PARAMETERS_MAX: usize = 16;
+/// Items of a list that is a parameter.
+pub const LIST_PARAMETER_ITEMS_MAX: usize = 256;
+/// Companies to whom data is passed on.
+pub const DISCLOSURES_MAX: usize = 64;
+/// Events of one consent record: it begins with one and tools add few.
+pub const EVENTS_PER_RECORD_MAX: usize = 64;
+/// Consent records kept before widening, refusing and deferring stop; what narrows or ends a live flow is kept beyond.
+pub const RECORDS_MAX: usize = 8_192;
+/// Narrowed records met in one flow between two grants; then a withdrawal or a renewal is due.
+pub const NARROWINGS_PER_FLOW_MAX: usize = 256;
+/// A policy version rises by no more at once, so that one poisoned number cannot lock out all later bundles.
+pub const POLICY_VERSION_STEP_MAX: u64 = 1 << 32;
+/// A bundle may be dated so far ahead of the car's clock: clocks differ a little.
+pub const ISSUED_AHEAD_US_MAX: i64 = 3_600_000_000;
+
+// Keys, stores, control socket.
+
+/// A PEM file with one key has 119 bytes; comments of other tools make it a little longer.
+pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
+/// Enrolled owner keys: a few phones and a fleet's signing service.
+pub const OWNER_KEYS_MAX: usize = 32;
+/// sled's segments: below 8 MiB a power cut corrupted stores, because pages over a quarter of one are never synced.
+pub const STORE_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+/// sled's cache; its default is 1 GiB.
+pub const STORE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// A value in a store: so that a page of some of them stays well below a quarter of a segment.
+pub const STORE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Damaged stores that are kept to be looked at, per store.
+pub const STORES_SET_ASIDE_MAX: usize = 2;
+/// Openings of a store that may fail to come back (a power cut, a kill) before it counts as damaged.
+pub const STORE_OPENINGS_MAX: u8 = 3;
+/// A clock before this is wrong: the day this release was made (2026-11-01T00:00:00Z). Moved with each release.
+pub const BUILD_DATE_US: i64 = 1_793_491_200_000_000;
+/// One document or reading of the clock moves the persisted mark by no more: a clock set far ahead must not poison it.
+pub const MARK_STEP_US_MAX: i64 = 24 * 3_600 * 1_000_000;
+/// Smaller steps of the mark are not written: flash wears out.
+pub const MARK_STEP_US_MIN: i64 = 600 * 1_000_000;
+/// How far the system clock is trusted to be right when nothing speaks against it.
+pub const CLOCK_ERROR_US: i64 = 1_000_000;
+/// Tombstones that are read: a flow ends once, and a car does not have so many.
+pub const TOMBSTONES_MAX: usize = 65_536;
+/// Consent records in the store: those that are taken, and beyond them all that may narrow or end a live flow.
+pub const STORED_RECORDS_MAX: usize = RECORDS_MAX + FLOWS_MAX * (NARROWINGS_PER_FLOW_MAX + 1);
+/// A line on the control socket: the largest document in base64, and its frame.
+pub const CONTROL_LINE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Commands that speak to the daemon at once; more are turned away.
+pub const CONTROL_CLIENTS_MAX: usize = 8;
+/// A client on the control socket that says nothing so long is let go.
+pub const CONTROL_IDLE_MS_MAX: u64 = 10_000;
+/// A command waits so long for the daemon: a withdrawal syncs several files on slow flash.
+pub const CONTROL_ANSWER_MS_MAX: u64 = 30_000;
+/// How long a grant lasts if the owner says nothing: a year, and never longer than its request.
+pub const GRANT_US_DEFAULT: i64 = 365 * 24 * 3_600 * 1_000_000;
+
+const _: () = assert!(DOCUMENT_BYTES_MAX / 3 * 4 + 64 * 1024 < CONTROL_LINE_BYTES_MAX);
+// Decode and bus.
+
+/// Notices kept of one DBC or mapping file: enough to mend by, not enough to fill a log.
+pub const DBC_NOTICES_MAX: usize = 1_000;
+/// Multiplexors above a signal; real databases have at most three.
+pub const MULTIPLEX_DEPTH_MAX: usize = 8;
+/// Bytes of a classic or FD frame.
+pub const FRAME_BYTES_MAX: u32 = 64;
+/// A line of a candump log: an FD frame takes about 190.
+pub const LOG_LINE_BYTES_MAX: usize = 512;
+/// Buses of one car: numbered in a byte.
+pub const BUSES_MAX: usize = 64;
+// uplink
+
+/// Bytes of publishes without PUBACK (one message may always go): what a withdrawal may find "perhaps sent",
+/// and what a PINGREQ has to queue behind on a slow link.
+pub const UPLINK_WINDOW_BYTES: usize = 512 * 1024;
+/// Publishes that wait for room in the window; the daemon offers no more than this.
+pub const UPLINK_WAITING_MESSAGES: usize = 64;
+/// Events that wait for the daemon before commands are left in their channel.
+pub const UPLINK_EVENTS_WAITING: usize = 256;
+/// An MQTT topic, both ways; ours have under 160 bytes.
+pub const UPLINK_TOPIC_BYTES_MAX: usize = 256;
+/// Documents that the broker may send before the first is acknowledged: bounds memory to 4 MiB.
+pub const UPLINK_DOCUMENTS_IN_FLIGHT: u16 = 4;
+/// The broker keeps our session (subscriptions, documents not yet acknowledged) this long: a month in a garage.
+pub const UPLINK_SESSION_EXPIRY_S: u32 = 31 * 24 * 3600;
+/// The client library refuses less, and every ping costs power.
+pub const UPLINK_KEEP_ALIVE_S_MIN: u16 = 5;
+/// Networks forget idle connections within this.
+pub const UPLINK_KEEP_ALIVE_S_MAX: u16 = 1_200;
+/// Resolving the broker's name.
+pub const UPLINK_RESOLVE_MS_MAX: u64 = 10_000;
+/// Addresses of the broker that are tried.
+pub const UPLINK_ADDRESSES_MAX: usize = 8;
+/// TCP connection to one address.
+pub const UPLINK_TCP_MS_MAX: u64 = 10_000;
+/// TLS handshake.
+pub const UPLINK_TLS_MS_MAX: u64 = 15_000;
+/// What waits in the kernel's send buffer at most (the kernel doubles it): a reset throws it away, a PINGREQ waits behind it.
+pub const UPLINK_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// CONNECT to CONNACK.
+pub const UPLINK_CONNACK_S_MAX: u64 = 15;
+/// SUBSCRIBE to SUBACK.
+pub const UPLINK_SUBACK_MS_MAX: u64 = 15_000;
+/// No PUBACK at all for this long with messages in flight: 256 KiB at 20 kbit/s take 105 s.
+pub const UPLINK_ACK_MS_MAX: u64 = 120_000;
+/// From DISCONNECT to the broker's own close: a stop has 2 s for everything.
+pub const UPLINK_DISCONNECT_MS_MAX: u64 = 1_000;
+/// A connection that held this long starts the back-off anew.
+pub const UPLINK_HELD_MS: u64 = 60_000;
+/// A PEM file: chains of certificates have under 20 KiB.
+pub const PEM_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+const _: () = assert!(UPLINK_WINDOW_MESSAGES <= UPLINK_WAITING_MESSAGES);
+const _: () = assert!(UPLINK_WAITING_MESSAGES + UPLINK_WINDOW_MESSAGES <= UPLINK_EVENTS_WAITING);
+const _: () = assert!(ENVELOPE_BYTES_MAX <= UPLINK_WINDOW_BYTES);
+
+// Outbox and ledger.
+
+/// With a small cap a segment is this part of it, so that the cap takes an eighth at a time and not all.
+pub const SEGMENTS_PER_CAP_MIN: u64 = 8;
+/// Envelopes between two syncs are kept in memory too, in case the sync fails.
+pub const OUTBOX_UNSYNCED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Acknowledgements that a power cut may undo, so that these batches are sent again: each saving writes some KiB.
+pub const ACKS_UNSAVED_MAX: usize = 64;
+/// Ledger entries that are kept; three a batch and 10 s batches of ten flows are 26,000 a day.
+pub const LEDGER_ENTRIES_MAX: u64 = 200_000;
+/// When there are too many, this many of the oldest go at once, with one sync.
+pub const LEDGER_ENTRIES_TRUNCATED: u64 = 4_096;
+/// A page of the ledger that is read at once.
+pub const LEDGER_PAGE_ENTRIES_MAX: usize = 1_024;
+
+const _: () = assert!(LEDGER_ENTRIES_TRUNCATED < LEDGER_ENTRIES_MAX);
+const _: () = assert!(ENVELOPE_BYTES_MAX < OUTBOX_UNSYNCED_BYTES_MAX);
+
+/// Transforms of one signal of a consent record: those asked for and the floor.
+pub const TRANSFORMS_PER_RECORDED_SIGNAL_MAX: usize = 2 * TRANSFORMS_PER_SIGNAL_MAX;

@@ -1,1 +1,206 @@
-//! Joins decode, consent and batch: frames in, closed batches out.
+//! Joins decode, consent and batch: frames in, closed batches out. One thread owns it; nothing is locked and nothing
+//! is allocated per frame.
+
+use crate::batch::{Batch, OpenBatch, TimeMapping};
+use crate::consent::effective::FlowRules;
+use crate::consent::{Consented, Gate};
+use crate::decode::plan::Outcome;
+use crate::decode::{Plan, Reading};
+use crate::frame::Frame;
+use crate::names::{FlowId, Moment};
+
+/// What comes in.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A frame from a bus. Moments do not run far backwards; where they do, `rate` holds readings back.
+    Frame(&'a Frame),
+    /// No frame came for a while: the time line has reached this moment.
+    Time(Moment),
+    /// What may leave has changed.
+    Swap(Box<Compiled>),
+    /// How moments map to wall time has changed.
+    Mapping(TimeMapping),
+    /// The end: close what is open.
+    Flush,
+}
+
+/// A plan and a gate that belong together.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// Extracts only what the gate lets through.
+    pub plan: Plan,
+    /// What may leave.
+    pub gate: Gate,
+}
+
+/// What comes out.
+#[derive(Debug)]
+pub enum Output {
+    /// A closed batch, to be sealed.
+    Batch(Batch),
+    /// Samples of an open batch that went because its rules were narrowed; to be declared.
+    Narrowed {
+        /// The flow, which goes on.
+        flow: FlowId,
+        /// How many.
+        samples: u64,
+    },
+}
+
+/// What happened so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Frames in.
+    pub frames: u64,
+    /// Of these, not needed by any grant.
+    pub frames_not_needed: u64,
+    /// Frames shorter than their database says.
+    pub frames_short: u64,
+    /// Readings decoded.
+    pub readings: u64,
+    /// Samples let through, over all flows.
+    pub samples: u64,
+    /// Samples of open batches dropped because their flow ended.
+    pub samples_ended: u64,
+}
+
+/// From frame to closed batch.
+#[derive(Debug)]
+pub struct Pipeline {
+    compiled: Compiled,
+    mapping: TimeMapping,
+    column_bytes_max: usize,
+    open: Vec<Option<OpenBatch>>,
+    next_due: Option<Moment>,
+    readings: Vec<Reading>,
+    consented: Vec<Consented>,
+    counts: Counts,
+}
+
+impl Pipeline {
+    /// Lets nothing through until the first swap.
+    #[must_use]
+    pub fn new(mapping: TimeMapping, column_bytes_max: usize) -> Self {
+        Self {
+            compiled: Compiled::default(),
+            mapping,
+            column_bytes_max,
+            open: Vec::new(),
+            next_due: None,
+            readings: Vec::new(),
+            consented: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes one event; appends what comes of it to `out`.
+    #[inline]
+    pub fn on_event(&mut self, event: Event<'_>, out: &mut Vec<Output>) {
+        match event {
+            Event::Frame(frame) => self.on_frame(frame, out),
+            Event::Time(now) => self.close_due(now, out),
+            Event::Swap(compiled) => self.swap(*compiled, out),
+            Event::Mapping(mapping) => self.mapping = mapping,
+            Event::Flush => self.flush(out),
+        }
+    }
+
+    /// When an open batch has to be closed at the latest; `Event::Time` does it.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Moment> {
+        self.next_due
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What may leave now.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.compiled.gate
+    }
+
+    fn on_frame(&mut self, frame: &Frame, out: &mut Vec<Output>) {
+        self.counts.frames += 1;
+        if self.next_due.is_some_and(|due| frame.moment >= due) {
+            self.close_due(frame.moment, out);
+        }
+        self.readings.clear();
+        match self.compiled.plan.decode(frame, &mut self.readings) {
+            Outcome::NotNeeded => {
+                self.counts.frames_not_needed += 1;
+                return;
+            }
+            Outcome::Short(_) => self.counts.frames_short += 1,
+            Outcome::Decoded => {}
+        }
+        self.consented.clear();
+        self.compiled.gate.pass(frame.moment, &self.readings, &mut self.consented);
+        self.counts.readings += self.readings.len() as u64;
+        self.counts.samples += self.consented.len() as u64;
+        for at in 0..self.consented.len() {
+            let sample = self.consented[at];
+            self.push(&sample, out);
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, sample: &Consented, out: &mut Vec<Output>) {
+        let slot = sample.flow().index();
+        if self.open[slot].is_none() {
+            self.open[slot] = self.begin(slot, sample.moment());
+        }
+        let Some(open) = &mut self.open[slot] else { return };
+        if open.push(sample) {
+            out.extend(self.open[slot].take().map(|full| Output::Batch(full.close())));
+        }
+    }
+
+    fn begin(&mut self, slot: usize, base: Moment) -> Option<OpenBatch> {
+        let rules = self.compiled.gate.flows().get(slot)?.clone();
+        let version = self.compiled.gate.policy_version();
+        let open = OpenBatch::new(rules, version, self.mapping, base, self.column_bytes_max);
+        let due = open.due();
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        Some(open)
+    }
+
+    fn close_due(&mut self, now: Moment, out: &mut Vec<Output>) {
+        for open in &mut self.open {
+            if open.as_ref().is_some_and(|open| now >= open.due()) {
+                out.extend(open.take().map(|due| Output::Batch(due.close())));
+            }
+        }
+        self.next_due = self.open.iter().flatten().map(OpenBatch::due).min();
+    }
+
+    fn flush(&mut self, out: &mut Vec<Output>) {
+        out.extend(self.open.iter_mut().filter_map(Option::take).map(|open| Output::Batch(open.close())));
+        self.next_due = None;
+    }
+
+    /// What was collected goes on only if the new rules let it out too: an ended flow's open batch is dropped
+    /// (invariant 5), a narrowed one's is dropped and declared, any other is closed under the rules it was made with.
+    fn swap(&mut self, mut compiled: Compiled, out: &mut Vec<Output>) {
+        compiled.gate.inherit(&self.compiled.gate);
+        for open in self.open.drain(..).flatten() {
+            match find(compiled.gate.flows(), open.rules().flow) {
+                None => self.counts.samples_ended += u64::from(open.samples()),
+                Some(new) if new.narrower_than(open.rules()) => {
+                    out.push(Output::Narrowed { flow: new.flow, samples: open.samples().into() });
+                }
+                Some(_) => out.push(Output::Batch(open.close())),
+            }
+        }
+        self.open.resize_with(compiled.gate.flows().len(), || None);
+        self.next_due = None;
+        self.compiled = compiled;
+    }
+}
+
+fn find(flows: &[std::sync::Arc<FlowRules>], flow: FlowId) -> Option<&FlowRules> {
+    flows.iter().map(AsRef::as_ref).find(|rules| rules.flow == flow)
+}

@@ -1,9 +1,161 @@
 //! The command line: one file a subcommand.
 
+pub mod consent;
+pub mod keys;
+pub mod policy;
+pub mod provision;
+mod check;
+mod complete;
+pub mod decode;
+mod log;
+mod man;
+mod out;
+mod status;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+#[cfg(test)]
+pub(crate) mod trial;
+
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Faults, Files};
+
+/// Exit code of findings and refusals.
+const FINDINGS: u8 = 1;
+/// Exit code of unusable arguments or configuration; clap uses the same.
+const UNUSABLE: u8 = 2;
+
+const ABOUT: &str = "In-vehicle telematics agent: only what the owner has agreed to leaves the car";
+
+const LEARN: &str = "\
+Examples:
+  glovebox check                                 what is wrong before driving off
+  glovebox --config my.toml check --json         the same for a script
+  glovebox status                                what the running daemon does
+  glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals
+  glovebox completions bash                      completion for a shell
+
+Configuration:
+  /etc/glovebox/glovebox.toml, and over it glovebox.d/*.toml beside it in the order of their names.
+  --config FILE takes the place of both and may be repeated: later files win.
+
+Environment:
+  GLOVEBOX_LOG   what is logged to stderr: LEVEL, or STAGE=LEVEL, joined by commas
+  NO_COLOR       no colours
+
+Exit codes:
+  0  fine
+  1  findings, or refused
+  2  unusable arguments or configuration";
+
+/// The arguments.
+#[derive(Debug, Parser)]
+#[command(name = "glovebox", version, about = ABOUT, after_help = LEARN, max_term_width = 100)]
+#[command(arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes. The ids are such that no command has an argument of the same id.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// A configuration file instead of /etc/glovebox; may be repeated, later ones win.
+    #[arg(id = "config-file", long = "config", global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// What is logged to stderr, for example `warn,uplink=debug`.
+    #[arg(
+        id = "log-filter",
+        long = "log",
+        global = true,
+        value_name = "FILTER",
+        env = "GLOVEBOX_LOG",
+        default_value = ""
+    )]
+    log: log::Filter,
+    /// How it is logged.
+    #[arg(
+        id = "log-line",
+        long = "log-format",
+        global = true,
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    log_format: log::Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Status(status::Args),
+    Decode(decode::Args),
+    Completions(complete::Args),
+    Man(man::Args),
+}
 
 /// Parses the arguments and runs the command.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    // What `decode` is given are arguments: a log or a database that cannot be used is an unusable one.
+    let on_error = if matches!(cli.command, Command::Decode(_)) { UNUSABLE } else { FINDINGS };
+    match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {
+        Ok(code) => code,
+        Err(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => tell(&error, on_error),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Check(args) => check::run(&args, common),
+        Command::Status(args) => status::run(&args, common),
+        Command::Decode(args) => decode::run(args),
+        Command::Completions(args) => complete::run(&args),
+        Command::Man(args) => man::run(&args),
+    }
+}
+
+impl Common {
+    /// The files of the configuration in their order.
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        config::files(&self.config).context("the folder of the configuration cannot be read")
+    }
+
+    /// The configuration, for a command that cannot do without.
+    fn load(&self, named: Files) -> anyhow::Result<Config> {
+        Ok(Config::load(&self.files()?, named)?)
+    }
+}
+
+/// Says on stderr what went wrong; where even that fails, the exit code says it.
+fn tell(error: &anyhow::Error, code: u8) -> ExitCode {
+    let mut stderr = std::io::stderr().lock();
+    match error.downcast_ref::<Faults>() {
+        Some(faults) => {
+            let _ = writeln!(stderr, "{faults}");
+            ExitCode::from(UNUSABLE)
+        }
+        None => {
+            let _ = writeln!(stderr, "glovebox: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_argument_of_a_command_collides_with_a_common_one() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -1,4 +1,9 @@
-//! Columnar batch per flow; closed when full or due.
+//! Columnar batch per flow; closed when full or due. Samples are coded as they come, so an open batch is as small as
+//! its bytes and closing it copies nothing.
+
+mod columns;
+
+pub use columns::{Batch, Column, OpenBatch, Times};
 
 /// What consent had let through and was lost before it could be sent; declared in the flow's next batch (invariant 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,4 +35,26 @@ pub enum LossReason {
     Refused,
     /// Older than the grant allows.
     Age,
+}
+
+/// How good the wall time is that moments are mapped to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClockQuality {
+    /// Nothing is known.
+    Unknown,
+    /// From the car's clock, not synchronised.
+    Rtc,
+    /// Synchronised.
+    Synchronised,
+    /// Times of a replayed log.
+    Replay,
+}
+
+/// From the car's time line to wall time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeMapping {
+    /// Wall time less moment, in microseconds.
+    pub offset_us: i64,
+    /// How good it is.
+    pub quality: ClockQuality,
 }

@@ -1,1 +1,408 @@
-//! What applies: the meet of request, grant, floor and directive, and why not.
+//! What applies to each flow: the meet of request, grant, floor and directive; and if nothing leaves, why not.
+//!
+//! A signal may leave when: recipient active ∧ request valid and unexpired ∧ grant live ∧ signal in request ∧ signal
+//! granted `yes` ∧ not dropped or suspended ∧ the leaf is extracted as it was when granted ∧ the recipient's request key
+//! is the one whose thumbprint the grant holds, and it signed the HPKE key in use ∧ the time is trustworthy.
+
+use super::document::bundle::{Bundle, Category, Directive, RecipientStatus};
+use super::document::policy::Policy;
+use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformation};
+use super::document::request::Request;
+use super::grants::{Grant, Grants};
+use super::transform::{Rule, Transform};
+use crate::decode::{LeafIndex, Leaves, ValueType};
+use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
+use crate::names::{
+    Digest, FlowId, HpkeKey, PolicyVersion, PurposeId, RecipientId, SignalPath, TrustedTime, WallTime,
+};
+use std::sync::Arc;
+
+/// All that the decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The policy in force; `None`: nothing leaves.
+    pub policy: Option<&'a Policy>,
+    /// The owner's live grants.
+    pub grants: &'a Grants,
+    /// What the car's databases give.
+    pub leaves: &'a Leaves,
+    /// `None`: in doubt, so nothing leaves.
+    pub time: Option<TrustedTime>,
+    /// Of this program: `1.2.3`.
+    pub agent_version: &'a str,
+}
+
+/// Why something does not leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Clause {
+    /// Invariant 3.
+    #[error("there is no policy")]
+    NoPolicy,
+    /// Invariant 3.
+    #[error("the time is in doubt")]
+    TimeInDoubt,
+    /// A bundle that was held back must not go on for ever.
+    #[error("the policy is not valid at this time")]
+    PolicyExpired,
+    /// Directive `require_min_version`.
+    #[error("the policy asks for a newer agent")]
+    AgentTooOld,
+    /// Before or after the dates of the record.
+    #[error("the grant is not live at this time")]
+    GrantNotLive,
+    /// The record sets a condition that is not built.
+    #[error("the grant sets a condition that this agent cannot keep")]
+    Condition,
+    /// Not in the bundle.
+    #[error("the policy does not name the recipient")]
+    RecipientUnknown,
+    /// Status, or directive `suspend`.
+    #[error("the recipient is suspended")]
+    RecipientSuspended,
+    /// Attack: the recipient's key was swapped.
+    #[error("the recipient's request key is not the one that was agreed with")]
+    RecipientKeyChanged,
+    /// None valid now.
+    #[error("the recipient has no valid HPKE key")]
+    NoHpkeKey,
+    /// The bundle does not hold the request that was granted.
+    #[error("the policy does not hold the request that was granted")]
+    RequestGone,
+    /// Past its date.
+    #[error("the request has expired")]
+    RequestExpired,
+    /// Directive `suspend`.
+    #[error("the request is suspended")]
+    RequestSuspended,
+    /// More than [`FLOWS_MAX`].
+    #[error("there are too many flows")]
+    TooManyFlows,
+    /// Decision is not `yes`.
+    #[error("the owner did not say yes to this signal")]
+    NotGranted,
+    /// A grant cannot hold more than was asked.
+    #[error("the request does not ask for this signal")]
+    NotRequested,
+    /// Directive `drop`.
+    #[error("the policy drops this signal")]
+    SignalDropped,
+    /// `unknown`, or not in the catalogue.
+    #[error("the catalogue does not say what this signal is")]
+    CategoryUnknown,
+    /// Attack: the catalogue moves a signal.
+    #[error("the catalogue now puts this signal into another category")]
+    CategoryChanged,
+    /// No database has it.
+    #[error("no database of this car gives this signal")]
+    NoSuchLeaf,
+    /// Attack: the signal map relabels.
+    #[error("this signal is extracted in another way than when it was granted")]
+    ExtractionChanged,
+    /// `drop`, an op that is not built, or two that have no common coarsening.
+    #[error("the transforms let nothing through")]
+    TransformDenies,
+}
+
+/// What does not leave, and why. In no log: a signal's name stands in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    /// The grant's flow; `None`: all.
+    pub flow: Option<FlowId>,
+    /// `None`: all of the flow.
+    pub signal: Option<SignalPath>,
+    /// The first clause that says no.
+    pub clause: Clause,
+}
+
+/// All that may leave now.
+#[derive(Debug, Clone, Default)]
+pub struct Effective {
+    /// Version of the policy in force.
+    pub policy_version: PolicyVersion,
+    /// One for each flow that may send something.
+    pub flows: Vec<Arc<FlowRules>>,
+    /// The rest.
+    pub withheld: Vec<Withheld>,
+}
+
+/// What may leave in one flow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlowRules {
+    /// The flow.
+    pub flow: FlowId,
+    /// Who gets it.
+    pub recipient: RecipientId,
+    /// What for.
+    pub purpose: PurposeId,
+    /// The request that was granted.
+    pub request_digest: Digest,
+    /// The key it is sealed to.
+    pub hpke_key: HpkeKey,
+    /// Nothing leaves from here on.
+    pub live_until: WallTime,
+    /// A batch is closed when its first sample is so old.
+    pub batch_age_us: i64,
+    /// Stamps in microseconds instead of milliseconds.
+    pub microseconds: bool,
+    /// Every leaf of the grant, in its order; the position is the signal number on the wire.
+    pub signals: Vec<SignalRules>,
+}
+
+/// One leaf of a grant. All but `permitted` follows from the grant alone and stands in the descriptor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalRules {
+    /// The leaf.
+    pub leaf: LeafIndex,
+    /// Its name.
+    pub path: SignalPath,
+    /// Its unit.
+    pub unit: String,
+    /// How its raw values are read, before quantising.
+    pub value_type: ValueType,
+    /// `value = raw * scale + offset`, before quantising.
+    pub scale: f64,
+    /// See `scale`.
+    pub offset: f64,
+    /// Value table.
+    pub names: Vec<(i64, String)>,
+    /// As granted.
+    pub granted: Transform,
+    /// What applies now: the grant or stricter.
+    pub permitted: Rule,
+}
+
+impl SignalRules {
+    /// The transform that coded values and descriptor follow: what applies, or the grant while nothing may leave.
+    #[must_use]
+    pub fn coded(&self) -> Transform {
+        match self.permitted {
+            Rule::Pass(transform) => transform,
+            Rule::Deny => self.granted,
+        }
+    }
+}
+
+impl FlowRules {
+    /// Whether everything that these rules let out, `other` lets out too. Batches made under `other` may then not
+    /// go on when these come into force, unless the two are equal.
+    #[must_use]
+    pub fn narrower_than(&self, other: &FlowRules) -> bool {
+        let still = |old: &SignalRules| {
+            self.signals.iter().find(|new| new.path == old.path).map_or(Rule::Deny, |new| new.permitted)
+        };
+        other.signals.iter().any(|old| !old.permitted.within(still(old)))
+    }
+}
+
+impl Effective {
+    /// What applies in this situation.
+    #[must_use]
+    pub fn of(situation: &Situation<'_>) -> Self {
+        match in_force(situation) {
+            Err(clause) => {
+                Self { withheld: vec![Withheld { flow: None, signal: None, clause }], ..Self::default() }
+            }
+            Ok((policy, time)) => Self::of_policy(situation, policy, time),
+        }
+    }
+
+    fn of_policy(situation: &Situation<'_>, policy: &Policy, time: TrustedTime) -> Self {
+        let mut effective = Self { policy_version: policy.bundle().payload().version, ..Self::default() };
+        for grant in situation.grants.live() {
+            let view = View { policy, bundle: policy.bundle().payload(), leaves: situation.leaves, time };
+            match view.flow(grant, &mut effective.withheld) {
+                Ok(_) if effective.flows.len() >= FLOWS_MAX => {
+                    effective.withhold(grant, Clause::TooManyFlows);
+                }
+                Ok(rules) if rules.signals.iter().any(|s| s.permitted != Rule::Deny) => {
+                    effective.flows.push(Arc::new(rules));
+                }
+                Ok(_) => {}
+                Err(clause) => effective.withhold(grant, clause),
+            }
+        }
+        effective
+    }
+
+    fn withhold(&mut self, grant: &Grant, clause: Clause) {
+        self.withheld.push(Withheld { flow: Some(grant.flow()), signal: None, clause });
+    }
+}
+
+/// The policy and the time, if both are to be trusted.
+fn in_force<'a>(situation: &Situation<'a>) -> Result<(&'a Policy, TrustedTime), Clause> {
+    let policy = situation.policy.ok_or(Clause::NoPolicy)?;
+    let time = situation.time.ok_or(Clause::TimeInDoubt)?;
+    let bundle = policy.bundle().payload();
+    if time.latest >= bundle.expires || time.latest < bundle.issued {
+        return Err(Clause::PolicyExpired);
+    }
+    let too_old = |directive: &Directive| match directive {
+        Directive::RequireMinVersion { version } => !at_least(situation.agent_version, version),
+        _ => false,
+    };
+    if bundle.directives.iter().any(too_old) {
+        return Err(Clause::AgentTooOld);
+    }
+    Ok((policy, time))
+}
+
+/// Compares `major.minor.patch`; what is no such version is never reached.
+fn at_least(have: &str, want: &str) -> bool {
+    let numbers = |text: &str| -> Option<Vec<u64>> { text.split('.').map(|n| n.parse().ok()).collect() };
+    match (numbers(have), numbers(want)) {
+        (Some(have), Some(want)) => have >= want,
+        _ => false,
+    }
+}
+
+fn held_back(grant: &Grant, item: &PiiInformation, clause: Clause, withheld: &mut Vec<Withheld>) {
+    withheld.push(Withheld { flow: Some(grant.flow()), signal: Some(item.signal.clone()), clause });
+}
+
+struct View<'a> {
+    policy: &'a Policy,
+    bundle: &'a Bundle,
+    leaves: &'a Leaves,
+    time: TrustedTime,
+}
+
+impl View<'_> {
+    /// The rules of one grant, or the first clause that ends it.
+    fn flow(&self, grant: &Grant, withheld: &mut Vec<Withheld>) -> Result<FlowRules, Clause> {
+        let given = grant.given().payload();
+        let records =
+            || std::iter::once(given).chain(grant.narrowed().map(super::document::Verified::payload));
+        if !records().all(|record| self.is_live(record)) {
+            return Err(Clause::GrantNotLive);
+        }
+        if records().any(|record| record.conditions != Conditions::default()) {
+            return Err(Clause::Condition);
+        }
+        let hpke_key = self.recipient(given)?;
+        let request = self.request(given)?;
+        let live_until = records().map(|record| record.not_after).min().unwrap_or(given.not_after);
+        let mut signals = Vec::new();
+        for item in &given.pii_information {
+            match self.signal(item, request, grant, withheld) {
+                Ok(rules) => signals.push(rules),
+                Err(clause) => held_back(grant, item, clause, withheld),
+            }
+        }
+        Ok(FlowRules {
+            flow: grant.flow(),
+            recipient: given.recipient.party_id.clone(),
+            purpose: given.purpose.id.clone(),
+            request_digest: given.request_digest,
+            hpke_key,
+            live_until: live_until.min(request.expires).min(self.bundle.expires),
+            batch_age_us: (i64::from(request.batch_age_s.max(1)) * 1_000_000).min(BATCH_AGE_US_MAX),
+            microseconds: request.microseconds,
+            signals,
+        })
+    }
+
+    fn is_live(&self, record: &ConsentRecord) -> bool {
+        record.not_before <= self.time.earliest && self.time.latest < record.not_after
+    }
+
+    fn recipient(&self, given: &ConsentRecord) -> Result<HpkeKey, Clause> {
+        let id = &given.recipient.party_id;
+        let recipient = self.policy.recipient(id).ok_or(Clause::RecipientUnknown)?;
+        let suspended = |directive: &Directive| matches!(directive, Directive::Suspend { recipient, request: None } if recipient == id);
+        if recipient.status != RecipientStatus::Active || self.bundle.directives.iter().any(suspended) {
+            return Err(Clause::RecipientSuspended);
+        }
+        if Digest::of(&recipient.request_key.0) != given.recipient.key_thumbprint {
+            return Err(Clause::RecipientKeyChanged);
+        }
+        self.policy.hpke_key(id, self.time).ok_or(Clause::NoHpkeKey)
+    }
+
+    fn request(&self, given: &ConsentRecord) -> Result<&Request, Clause> {
+        let request = self.policy.request(&given.request_digest).ok_or(Clause::RequestGone)?.payload();
+        if request.recipient != given.recipient.party_id || request.purpose.id != given.purpose.id {
+            return Err(Clause::RequestGone);
+        }
+        if self.time.latest >= request.expires {
+            return Err(Clause::RequestExpired);
+        }
+        let suspended = |directive: &Directive| {
+            matches!(directive, Directive::Suspend { recipient, request: Some(id) }
+                if *recipient == request.recipient && *id == request.id)
+        };
+        if self.bundle.directives.iter().any(suspended) {
+            return Err(Clause::RequestSuspended);
+        }
+        Ok(request)
+    }
+
+    fn signal(
+        &self,
+        item: &PiiInformation,
+        request: &Request,
+        grant: &Grant,
+        withheld: &mut Vec<Withheld>,
+    ) -> Result<SignalRules, Clause> {
+        if item.decision != Decision::Yes {
+            return Err(Clause::NotGranted);
+        }
+        let asked =
+            request.signals.iter().find(|asked| asked.signal == item.signal).ok_or(Clause::NotRequested)?;
+        let leaf = self.leaves.find(&item.signal).ok_or(Clause::NoSuchLeaf)?;
+        let extracted = self.leaves.get(leaf).ok_or(Clause::NoSuchLeaf)?;
+        if extracted.digest != item.signal_map_digest {
+            return Err(Clause::ExtractionChanged);
+        }
+        let granted = Rule::of(&asked.transforms).meet(Rule::of(&item.transform));
+        let Rule::Pass(as_granted) = granted else { return Err(Clause::TransformDenies) };
+        // What is held back now stays in the descriptor, which follows from the grant alone.
+        let permitted = self.permitted(item, granted, grant).unwrap_or_else(|clause| {
+            held_back(grant, item, clause, withheld);
+            Rule::Deny
+        });
+        Ok(SignalRules {
+            leaf,
+            path: item.signal.clone(),
+            unit: extracted.unit.clone(),
+            value_type: extracted.value_type,
+            scale: extracted.scale,
+            offset: extracted.offset,
+            names: extracted.names.clone(),
+            granted: as_granted,
+            permitted,
+        })
+    }
+
+    /// What the catalogue, the directives and later records leave of it.
+    fn permitted(&self, item: &PiiInformation, granted: Rule, grant: &Grant) -> Result<Rule, Clause> {
+        let entry = self.policy.catalogue(&item.signal).ok_or(Clause::CategoryUnknown)?;
+        if entry.category == Category::Unknown {
+            return Err(Clause::CategoryUnknown);
+        }
+        if entry.category != item.category {
+            return Err(Clause::CategoryChanged);
+        }
+        let mut rule = granted;
+        if !item.floor_waived {
+            rule = rule.meet(Rule::of(&entry.floor));
+        }
+        for record in grant.narrowed() {
+            let kept = record.payload().pii_information.iter().find(|kept| kept.signal == item.signal);
+            match kept {
+                Some(kept) if kept.decision == Decision::Yes => rule = rule.meet(Rule::of(&kept.transform)),
+                _ => return Err(Clause::NotGranted),
+            }
+        }
+        for directive in &self.bundle.directives {
+            match directive {
+                Directive::Drop { signal } if *signal == item.signal => return Err(Clause::SignalDropped),
+                Directive::Tighten { signal, transforms } if *signal == item.signal => {
+                    rule = rule.meet(Rule::of(transforms));
+                }
+                _ => {}
+            }
+        }
+        if rule == Rule::Deny { Err(Clause::TransformDenies) } else { Ok(rule) }
+    }
+}

@@ -4,9 +4,13 @@
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
 //! ```
 
+pub mod decimal;
 pub mod document;
 pub mod effective;
 pub mod gate;
+pub mod grants;
+mod quantise;
 pub mod transform;
 
 pub use gate::{Consented, Gate};
+pub use grants::{Grant, Grants};

@@ -1,37 +1,18 @@
 //! All signals of the car by name: databases of every bus, joined with their mappings.
 
-use super::{LeafIndex, ValueType};
+mod build;
+mod digest;
+mod value;
+
+use super::dbc::Database;
+use super::map::Mapping;
+use super::{LeafIndex, Notice, ValueType};
 use crate::frame::{BusIndex, CanId};
-use crate::names::{Digest, SignalPath};
+use crate::limits::LEAVES_MAX;
+use crate::names::{BusName, Digest, SignalPath};
+use std::collections::HashMap;
 
-/// Byte order of a signal in its frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ByteOrder {
-    /// Intel: `start` is the least significant bit.
-    LittleEndian,
-    /// Motorola: `start` is the most significant bit, numbered as in the DBC (bit 7 is the first of byte 0).
-    BigEndian,
-}
-
-/// Where the bits are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Layout {
-    /// DBC start bit.
-    pub start: u16,
-    /// 1 to 64 bits.
-    pub length: u8,
-    /// Byte order.
-    pub order: ByteOrder,
-}
-
-/// The leaf is in a frame only while the multiplexor at `layout` holds a value in one of `ranges`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Selector {
-    /// Where the multiplexor is (unsigned).
-    pub layout: Layout,
-    /// Inclusive ranges of its raw value.
-    pub ranges: Vec<(u64, u64)>,
-}
+pub use super::layout::{ByteOrder, Layout, Selector};
 
 /// A signal of the car: what it is called, where it comes from and how it is read.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +44,8 @@ pub struct Leaf {
     /// All must hold (cascaded multiplexing has several); empty: in every frame.
     pub selectors: Vec<Selector>,
     /// `signal_map_digest`: over all that is compiled (bus name, id, selectors, bits, order, type, scale, offset,
-    /// enumeration), so that a leaf that changed waits for the owner.
+    /// enumeration, and range and unit, which change what a reading says), so that a leaf that changed waits for the
+    /// owner.
     pub digest: Digest,
 }
 
@@ -75,14 +57,87 @@ impl Leaf {
     }
 }
 
+/// The value of a reading.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    /// Exact: the raw value, scale and offset are whole numbers.
+    Integer(i128),
+    /// `raw * scale + offset` in doubles.
+    Float(f64),
+}
+
+/// The databases of one bus, and the names that its signals have in the VSS.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BusDatabase {
+    /// Number of the bus in the configuration.
+    pub bus: BusIndex,
+    /// Its name, as in `CAN.<bus>.<Message>.<Signal>`.
+    pub name: BusName,
+    /// What is on it.
+    pub databases: Vec<Database>,
+    /// VSS names; resolved within this bus.
+    pub mapping: Option<Mapping>,
+}
+
+/// Why databases and mappings do not fit together. It names places in files, never a signal's value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LeavesError {
+    /// More than the bound.
+    #[error("the databases hold more than {max} signals together; leave out those of other cars")]
+    TooMany {
+        /// The bound.
+        max: usize,
+    },
+    /// One name for two different signals.
+    #[error(
+        "{first} and {second} give two different signals the same name; leave one of them out, or give the buses different names or mappings"
+    )]
+    Duplicate {
+        /// Place of the first: file and line, or file and JSON path.
+        first: String,
+        /// Place of the second.
+        second: String,
+    },
+    /// A mapping entry that means two signals.
+    #[error(
+        "{at} names a signal that bus `{bus}` has twice: at {first} and at {second}; leave one of the databases out"
+    )]
+    Ambiguous {
+        /// Mapping file and JSON path.
+        at: String,
+        /// The bus.
+        bus: BusName,
+        /// Place of the first: file and line.
+        first: String,
+        /// Place of the second.
+        second: String,
+    },
+}
+
 /// All leaves, by number and by path.
 #[derive(Debug, Clone, Default)]
 pub struct Leaves {
     all: Vec<Leaf>,
-    by_path: std::collections::HashMap<SignalPath, LeafIndex>,
+    by_path: HashMap<SignalPath, LeafIndex>,
 }
 
 impl Leaves {
+    /// All leaves of these buses, in the order given. What cannot have a name is left out and told.
+    ///
+    /// # Errors
+    /// [`LeavesError`] where a name would stand for two signals, or there are too many.
+    pub fn build(buses: &[BusDatabase]) -> Result<(Self, Vec<Notice>), LeavesError> {
+        let mut builder = build::Builder::default();
+        for bus in buses {
+            builder.bus(bus)?;
+        }
+        let (all, by_path, notices) = builder.finish();
+        if all.len() > LEAVES_MAX {
+            return Err(LeavesError::TooMany { max: LEAVES_MAX });
+        }
+        Ok((Self { all, by_path }, notices))
+    }
+
     /// The leaf of that number; numbers come only from this object, so it is there.
     #[must_use]
     pub fn get(&self, index: LeafIndex) -> Option<&Leaf> {

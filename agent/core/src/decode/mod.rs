@@ -6,6 +6,7 @@
 //! ```
 
 pub mod dbc;
+mod layout;
 pub mod leaves;
 pub mod map;
 pub mod plan;
@@ -54,4 +55,27 @@ pub struct Reading {
     pub state: State,
     /// The raw value before scale and offset, as [`ValueType`] says; 0 unless `state` is `Value`.
     pub bits: u64,
+}
+
+/// Something of a file that was left out or mended while it was read. It names no signal, so that it may be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The file, as it was given.
+    pub place: String,
+    /// Line, from 1; 0 where the file as a whole is meant.
+    pub line: u32,
+    /// Column, from 1; 0 where the file as a whole is meant.
+    pub column: u32,
+    /// What was done and why.
+    pub what: String,
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { place, line, column, what } = self;
+        match line {
+            0 => write!(f, "{place}: {what}"),
+            _ => write!(f, "{place}:{line}:{column}: {what}"),
+        }
+    }
 }

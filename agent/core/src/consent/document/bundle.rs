@@ -1,7 +1,15 @@
 //! The policy bundle and the key statements in it.
 
 use super::super::transform::TransformSpec;
+use super::check::{
+    Checked, before, count, country, distinct, each, leaf, rule, schema, texts, transforms, words,
+};
 use super::dsse::DsseEnvelope;
+use super::{Complaint, Document, DocumentKind};
+use crate::limits::{
+    CATALOGUE_ENTRIES_MAX, DIRECTIVES_MAX, HPKE_KEYS_PER_RECIPIENT_MAX, RECIPIENTS_MAX, REQUESTS_MAX,
+    TRANSFORMS_PER_SIGNAL_MAX,
+};
 use crate::names::{DeviceId, PolicyVersion, RecipientId, RequestId, SignalPath, VerifyingKey, WallTime};
 use serde::{Deserialize, Serialize};
 
@@ -181,4 +189,86 @@ pub struct HpkeStatement {
     pub not_before: WallTime,
     /// Until when.
     pub not_after: WallTime,
+}
+
+impl Document for Bundle {
+    const KIND: DocumentKind = DocumentKind::Bundle;
+    const TYPE: &'static str = POLICY_TYPE;
+    const SIGNED_BY: &'static str = "the key that its signing-key statement names";
+
+    fn check(&self) -> Result<(), Complaint> {
+        schema(self.schema_version)?;
+        before(self.issued, self.expires, "expires", "must be later than `issued`")?;
+        count(self.catalogue.len(), 0, CATALOGUE_ENTRIES_MAX, "catalogue")?;
+        each(&self.catalogue, "catalogue", CatalogueEntry::check)?;
+        distinct(&self.catalogue, "catalogue", "signal", |entry| &entry.signal)?;
+        count(self.recipients.len(), 0, RECIPIENTS_MAX, "recipients")?;
+        each(&self.recipients, "recipients", Recipient::check)?;
+        distinct(&self.recipients, "recipients", "id", |recipient| &recipient.id)?;
+        distinct(&self.recipients, "recipients", "request_key", |recipient| recipient.request_key)?;
+        count(self.requests.len(), 0, REQUESTS_MAX, "requests")?;
+        count(self.directives.len(), 0, DIRECTIVES_MAX, "directives")?;
+        each(&self.directives, "directives", Directive::check)
+    }
+}
+
+impl CatalogueEntry {
+    fn check(&self) -> Checked {
+        leaf(&self.signal, "signal")?;
+        texts(&self.labels, 0, "labels")?;
+        transforms(&self.floor, TRANSFORMS_PER_SIGNAL_MAX, "floor")
+    }
+}
+
+impl Recipient {
+    fn check(&self) -> Checked {
+        words(&self.name, "name")?;
+        words(&self.contact, "contact")?;
+        country(&self.country, "country")?;
+        let least = usize::from(self.status == RecipientStatus::Active);
+        count(self.hpke_keys.len(), least, HPKE_KEYS_PER_RECIPIENT_MAX, "hpke_keys")
+    }
+}
+
+impl Directive {
+    fn check(&self) -> Checked {
+        match self {
+            Self::Suspend { .. } => Ok(()),
+            Self::Drop { signal } => leaf(signal, "signal"),
+            Self::Tighten { signal, transforms: list } => {
+                leaf(signal, "signal")?;
+                count(list.len(), 1, TRANSFORMS_PER_SIGNAL_MAX, "transforms")?;
+                transforms(list, TRANSFORMS_PER_SIGNAL_MAX, "transforms")
+            }
+            Self::RequireMinVersion { version } => {
+                let parts: Vec<&str> = version.split('.').collect();
+                let number =
+                    |part: &&str| part.bytes().all(|b| b.is_ascii_digit()) && part.parse::<u32>().is_ok();
+                let fits = parts.len() == 3 && parts.iter().all(number);
+                rule(fits, "version", "must be three numbers with dots, as `1.4.0`")
+            }
+        }
+    }
+}
+
+impl Document for SigningKeyStatement {
+    const KIND: DocumentKind = DocumentKind::SigningKey;
+    const TYPE: &'static str = KEY_TYPE;
+    const SIGNED_BY: &'static str = "the authority's root key that this car was provisioned with";
+
+    fn check(&self) -> Result<(), Complaint> {
+        schema(self.schema_version)?;
+        before(self.not_before, self.not_after, "not_after", "must be later than `not_before`")
+    }
+}
+
+impl Document for HpkeStatement {
+    const KIND: DocumentKind = DocumentKind::HpkeKey;
+    const TYPE: &'static str = KEY_TYPE;
+    const SIGNED_BY: &'static str = "the request key of the recipient that brings it";
+
+    fn check(&self) -> Result<(), Complaint> {
+        schema(self.schema_version)?;
+        before(self.not_before, self.not_after, "not_after", "must be later than `not_before`")
+    }
 }

@@ -2,7 +2,16 @@
 
 use super::super::transform::TransformSpec;
 use super::bundle::Category;
+use super::check::{
+    Checked, before, count, countries, distinct, duration, each, leaf, notice, plain, rule, schema,
+    transforms, words,
+};
+use super::dsse::{DsseEnvelope, verify};
 use super::request::{Necessity, PrivacyNotice};
+use super::{Complaint, Document, DocumentError, DocumentKind, Fault, Verified, Verifier, strict};
+use crate::limits::{
+    DISCLOSURES_MAX, EVENTS_PER_RECORD_MAX, SIGNALS_PER_REQUEST_MAX, TRANSFORMS_PER_RECORDED_SIGNAL_MAX,
+};
 use crate::names::{Digest, PurposeId, RecipientId, SignalPath, VerifyingKey, WallTime};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -177,10 +186,170 @@ pub enum EventState {
     ConsentInvalidated,
 }
 
+impl EventState {
+    /// Whether a record in this state lets more leave than before: only an owner's signature can do that.
+    #[must_use]
+    pub fn widens(self) -> bool {
+        match self {
+            Self::ConsentGiven | Self::RenewedConsentGiven => true,
+            Self::ConsentNarrowed
+            | Self::ConsentRefused
+            | Self::ConsentRequestDeferred
+            | Self::ConsentWithdrawn
+            | Self::ConsentExpired
+            | Self::ConsentInvalidated => false,
+        }
+    }
+
+    /// Whether a record in this state ends its flow.
+    #[must_use]
+    pub fn ends(self) -> bool {
+        matches!(self, Self::ConsentWithdrawn | Self::ConsentExpired | Self::ConsentInvalidated)
+    }
+}
+
 impl ConsentRecord {
     /// The state after its last event; a record without events permits nothing.
     #[must_use]
     pub fn state(&self) -> Option<EventState> {
         self.events.last().map(|event| event.event_state)
     }
+}
+
+impl Document for ConsentRecord {
+    const KIND: DocumentKind = DocumentKind::Consent;
+    const TYPE: &'static str = CONSENT_TYPE;
+    const SIGNED_BY: &'static str = "an owner key that is enrolled on this car";
+
+    fn check(&self) -> Result<(), Complaint> {
+        schema(self.schema_version)?;
+        rule(
+            self.record_id.get_version_num() == 4,
+            "record_id",
+            "must be a random UUID (RFC 9562, version 4)",
+        )?;
+        rule(
+            self.supersedes != Some(self.record_id),
+            "supersedes",
+            "is the record itself; name the one before it",
+        )?;
+        count(self.events.len(), 1, EVENTS_PER_RECORD_MAX, "events")?;
+        each(&self.events, "events", ConsentEvent::check)?;
+        notice(&self.privacy_notice)?;
+        words(&self.purpose.code, "purpose.code")?;
+        words(&self.lawful_basis, "lawful_basis")?;
+        countries(&self.jurisdiction, "jurisdiction")?;
+        words(&self.recipient.party_name, "recipient.party_name")?;
+        words(&self.recipient.party_contact, "recipient.party_contact")?;
+        words(&self.recipient.party_role, "recipient.party_role")?;
+        duration(&self.retention_period, "retention_period")?;
+        countries(&self.storage_locations, "storage_locations")?;
+        before(self.not_before, self.not_after, "not_after", "must be later than `not_before`")?;
+        words(&self.withdrawal_method, "withdrawal_method")?;
+        let onward = &self.processing.onward_disclosure;
+        count(onward.len(), 0, DISCLOSURES_MAX, "processing.onward_disclosure")?;
+        each(onward, "processing.onward_disclosure", |party| words(party, ""))?;
+        let least = usize::from(self.state().is_some_and(EventState::widens));
+        count(self.pii_information.len(), least, SIGNALS_PER_REQUEST_MAX, "pii_information")?;
+        each(&self.pii_information, "pii_information", PiiInformation::check)?;
+        distinct(&self.pii_information, "pii_information", "signal", |pii| &pii.signal)
+    }
+}
+
+impl ConsentEvent {
+    fn check(&self) -> Checked {
+        words(&self.event_type, "event_type")?;
+        words(&self.entity_id, "entity_id")?;
+        words(&self.indication_method, "indication_method")
+    }
+}
+
+impl PiiInformation {
+    fn check(&self) -> Checked {
+        leaf(&self.signal, "signal")?;
+        plain(&self.pii_type, "pii_type")?;
+        transforms(&self.transform, TRANSFORMS_PER_RECORDED_SIGNAL_MAX, "transform")
+    }
+}
+
+/// A record that lets more leave. Made only where an owner's signature on it was checked: [`verify_record`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Widening(Verified<ConsentRecord>);
+
+/// A record that lets less leave, or says that nothing changes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Narrowing(Verified<ConsentRecord>);
+
+impl Widening {
+    /// The record, signed by an owner.
+    #[must_use]
+    pub fn record(&self) -> &Verified<ConsentRecord> {
+        &self.0
+    }
+}
+
+impl Narrowing {
+    /// The record, signed by an owner or by the car's record key.
+    #[must_use]
+    pub fn record(&self) -> &Verified<ConsentRecord> {
+        &self.0
+    }
+}
+
+/// A consent record by what it may do: the ratchet as a type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ConsentAct {
+    /// Given or renewed, by an owner.
+    Widening(Widening),
+    /// Anything else, by an owner or by the car itself.
+    Narrowing(Narrowing),
+}
+
+impl ConsentAct {
+    /// The record.
+    #[must_use]
+    pub fn record(&self) -> &Verified<ConsentRecord> {
+        match self {
+            Self::Widening(widening) => widening.record(),
+            Self::Narrowing(narrowing) => narrowing.record(),
+        }
+    }
+}
+
+/// Verifies a consent record: what widens needs one of `owners`, what narrows one of them or the car's `record_key`.
+/// A key that is both counts as the record key, which cannot widen.
+///
+/// # Errors
+/// [`DocumentError`] names the place and what to do.
+pub fn verify_record(
+    bytes: &[u8],
+    owners: &[VerifyingKey],
+    record_key: &VerifyingKey,
+    verifier: &dyn Verifier,
+) -> Result<ConsentAct, DocumentError> {
+    let envelope = DsseEnvelope::parse(bytes)?;
+    let owners: Vec<VerifyingKey> = owners.iter().filter(|key| *key != record_key).copied().collect();
+    let keys = [owners.as_slice(), &[*record_key]].concat();
+    let record: Verified<ConsentRecord> = verify(&envelope, &keys, verifier)?;
+    // `check` refused a record without events; if it had not, this would.
+    let Some(state) = record.payload.state() else {
+        return Err(DocumentError::new(DocumentKind::Consent, "events", Fault::Rule("must not be empty")));
+    };
+    if !state.widens() {
+        return Ok(ConsentAct::Narrowing(Narrowing(record)));
+    }
+    if owners.contains(&record.signer) {
+        return Ok(ConsentAct::Widening(Widening(record)));
+    }
+    let fault = Fault::Signature { by: ConsentRecord::SIGNED_BY };
+    Err(DocumentError::new(DocumentKind::Consent, "signatures", fault))
+}
+
+/// What a stored record that does not verify says of itself: enough to stop the flow that it was about.
+/// Never a ground to let anything leave.
+#[must_use]
+pub fn claimed_flow(bytes: &[u8]) -> Option<(RecipientId, PurposeId)> {
+    let payload = DsseEnvelope::parse(bytes).ok()?.payload_bytes().ok()?;
+    let record: ConsentRecord = strict::typed(DocumentKind::Consent, &payload).ok()?;
+    Some((record.recipient.party_id, record.purpose.id))
 }

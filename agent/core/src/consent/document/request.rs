@@ -2,6 +2,12 @@
 
 use super::super::transform::TransformSpec;
 use super::bundle::Text;
+use super::check::{
+    Checked, count, countries, distinct, duration, each, leaf, notice, plain, rule, schema, texts,
+    transforms, words,
+};
+use super::{Complaint, Document, DocumentKind};
+use crate::limits::{DISCLOSURES_MAX, SIGNALS_PER_REQUEST_MAX, TRANSFORMS_PER_SIGNAL_MAX};
 use crate::names::{PurposeId, RecipientId, RequestId, SignalPath, WallTime};
 use serde::{Deserialize, Serialize};
 
@@ -100,4 +106,38 @@ pub struct PrivacyNotice {
     pub digest: crate::names::Digest,
     /// BCP 47 tag.
     pub language: String,
+}
+
+impl Document for Request {
+    const KIND: DocumentKind = DocumentKind::Request;
+    const TYPE: &'static str = REQUEST_TYPE;
+    const SIGNED_BY: &'static str = "the request key of its recipient";
+
+    fn check(&self) -> Result<(), Complaint> {
+        schema(self.schema_version)?;
+        words(&self.purpose.code, "purpose.code")?;
+        texts(&self.purpose.text, 1, "purpose.text")?;
+        words(&self.lawful_basis, "lawful_basis")?;
+        duration(&self.retention_period, "retention_period")?;
+        countries(&self.storage_locations, "storage_locations")?;
+        countries(&self.jurisdiction, "jurisdiction")?;
+        count(self.onward_disclosure.len(), 0, DISCLOSURES_MAX, "onward_disclosure")?;
+        each(&self.onward_disclosure, "onward_disclosure", |party| words(party, ""))?;
+        plain(&self.incentive, "incentive")?;
+        notice(&self.privacy_notice)?;
+        rule(self.batch_age_s > 0, "batch_age_s", "must be at least 1")?;
+        if let Some(reference) = &self.subject_reference {
+            words(reference, "subject_reference")?;
+        }
+        count(self.signals.len(), 1, SIGNALS_PER_REQUEST_MAX, "signals")?;
+        each(&self.signals, "signals", RequestedSignal::check)?;
+        distinct(&self.signals, "signals", "signal", |signal| &signal.signal)
+    }
+}
+
+impl RequestedSignal {
+    fn check(&self) -> Checked {
+        leaf(&self.signal, "signal")?;
+        transforms(&self.transforms, TRANSFORMS_PER_SIGNAL_MAX, "transforms")
+    }
 }

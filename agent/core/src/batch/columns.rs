@@ -1,0 +1,238 @@
+//! The open batch of one flow: a column a signal, times kept once for signals that come together.
+
+use super::TimeMapping;
+use crate::consent::effective::{FlowRules, SignalRules};
+use crate::consent::gate::Consented;
+use crate::consent::transform::Rule;
+use crate::decode::{State, ValueType};
+use crate::limits::BATCH_SAMPLES_MAX;
+use crate::names::{Moment, PolicyVersion};
+use glovebox_proto::column::{StateEncoder, TimeEncoder, ValueEncoder};
+use glovebox_proto::v1;
+use std::sync::Arc;
+
+/// The size is looked at every so many samples; between two looks a batch grows by at most 30 bytes a sample.
+const LOOK_EVERY_SAMPLES: u32 = 128;
+/// Room kept for that growth.
+const LOOK_BYTES: usize = LOOK_EVERY_SAMPLES as usize * 30;
+
+/// Samples of one flow under one policy version that are still being collected.
+#[derive(Debug)]
+pub struct OpenBatch {
+    rules: Arc<FlowRules>,
+    policy_version: PolicyVersion,
+    mapping: TimeMapping,
+    base: Moment,
+    times: Vec<OpenTimes>,
+    columns: Vec<OpenColumn>,
+    samples: u32,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct OpenTimes {
+    encoder: TimeEncoder,
+    last: Moment,
+}
+
+#[derive(Debug)]
+struct OpenColumn {
+    values: ValueEncoder,
+    states: StateEncoder,
+    count: u32,
+    times: u16,
+}
+
+/// A closed batch: only made of [`Consented`] samples (invariant 2).
+#[derive(Debug)]
+pub struct Batch {
+    rules: Arc<FlowRules>,
+    policy_version: PolicyVersion,
+    mapping: TimeMapping,
+    base_us: i64,
+    times: Vec<Times>,
+    columns: Vec<Column>,
+    samples: u32,
+}
+
+/// A coded time column.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How many samples.
+    pub count: u32,
+    /// As `glovebox_proto::column::TimeEncoder` writes them.
+    pub deltas: Vec<u8>,
+}
+
+/// A coded column of one signal.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Number in the descriptor.
+    pub signal: u16,
+    /// Index of its times.
+    pub times: u16,
+    /// As `ValueEncoder` writes them.
+    pub values: Vec<u8>,
+    /// As `StateEncoder` writes them.
+    pub states: Vec<u8>,
+}
+
+impl OpenBatch {
+    /// An empty batch whose time zero is `base`. It is full at `bytes_max` bytes of columns.
+    #[must_use]
+    pub fn new(
+        rules: Arc<FlowRules>,
+        policy_version: PolicyVersion,
+        mapping: TimeMapping,
+        base: Moment,
+        bytes_max: usize,
+    ) -> Self {
+        let columns = rules.signals.iter().map(OpenColumn::new).collect();
+        Self { rules, policy_version, mapping, base, times: Vec::new(), columns, samples: 0, bytes_max }
+    }
+
+    /// Adds a sample of this flow. Returns whether the batch is full.
+    #[inline]
+    pub fn push(&mut self, sample: &Consented) -> bool {
+        let group = usize::from(sample.times());
+        if group >= self.times.len() {
+            self.times.resize_with(group + 1, OpenTimes::default);
+        }
+        let (times, column) = (&mut self.times[group], &mut self.columns[usize::from(sample.signal())]);
+        column.times = sample.times();
+        let moment = sample.moment();
+        if times.last != moment || times.encoder.count() == column.count {
+            times.last = moment;
+            times.encoder.push(
+                in_unit(&self.rules, self.mapping, moment) - in_unit(&self.rules, self.mapping, self.base),
+            );
+        }
+        column.pad(times.encoder.count() - 1);
+        column.push(sample);
+        self.samples += 1;
+        self.samples.is_multiple_of(LOOK_EVERY_SAMPLES) && self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        let columns: usize = self.columns.iter().map(|c| c.values.len() + c.states.len()).sum();
+        let times: usize = self.times.iter().map(|t| t.encoder.len()).sum();
+        self.samples >= BATCH_SAMPLES_MAX || columns + times + LOOK_BYTES >= self.bytes_max
+    }
+
+    /// When it is to be closed at the latest.
+    #[must_use]
+    pub fn due(&self) -> Moment {
+        self.base.plus_us(self.rules.batch_age_us)
+    }
+
+    /// Samples so far.
+    #[must_use]
+    pub fn samples(&self) -> u32 {
+        self.samples
+    }
+
+    /// The rules it was collected under.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<FlowRules> {
+        &self.rules
+    }
+
+    /// Closes it.
+    #[must_use]
+    pub fn close(self) -> Batch {
+        let counts: Vec<u32> = self.times.iter().map(|t| t.encoder.count()).collect();
+        let columns = (0u16..).zip(self.columns).filter(|(_, column)| column.count > 0);
+        let columns = columns.map(|(signal, mut column)| {
+            column.pad(counts[usize::from(column.times)]);
+            let (values, states) = (column.values.take(), column.states.take());
+            Column { signal, times: column.times, values, states }
+        });
+        let columns = columns.collect();
+        let unit = if self.rules.microseconds { 1 } else { 1000 };
+        let base_us = in_unit(&self.rules, self.mapping, self.base).saturating_mul(unit);
+        let close = |mut t: OpenTimes| Times { count: t.encoder.count(), deltas: t.encoder.take() };
+        let times = self.times.into_iter().map(close).collect();
+        let Self { rules, policy_version, mapping, samples, .. } = self;
+        Batch { rules, policy_version, mapping, base_us, times, columns, samples }
+    }
+}
+
+/// Wall time in the batch's unit, rounded down.
+#[inline]
+fn in_unit(rules: &FlowRules, mapping: TimeMapping, moment: Moment) -> i64 {
+    let wall = moment.0.saturating_add(mapping.offset_us);
+    if rules.microseconds { wall } else { wall.div_euclid(1000) }
+}
+
+impl OpenColumn {
+    fn new(signal: &SignalRules) -> Self {
+        let quantised = matches!(signal.permitted, Rule::Pass(transform) if transform.quantise.is_some());
+        let value_type = match signal.value_type {
+            _ if quantised => v1::ValueType::Signed,
+            ValueType::Unsigned => v1::ValueType::Unsigned,
+            ValueType::Signed => v1::ValueType::Signed,
+            ValueType::Boolean => v1::ValueType::Boolean,
+            ValueType::Float32 => v1::ValueType::Float32,
+            ValueType::Float64 => v1::ValueType::Float64,
+        };
+        Self { values: ValueEncoder::new(value_type), states: StateEncoder::default(), count: 0, times: 0 }
+    }
+
+    /// Fills up with `Absent` to `count` samples.
+    #[inline]
+    fn pad(&mut self, count: u32) {
+        while self.count < count {
+            self.states.push(self.count, v1::State::Absent);
+            self.count += 1;
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, sample: &Consented) {
+        match sample.state() {
+            State::Value => self.values.push(sample.bits()),
+            State::NotAvailable => self.states.push(self.count, v1::State::NotAvailable),
+            State::Error => self.states.push(self.count, v1::State::Error),
+            State::OutOfRange => self.states.push(self.count, v1::State::OutOfRange),
+        }
+        self.count += 1;
+    }
+}
+
+impl Batch {
+    /// The rules it was collected under.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<FlowRules> {
+        &self.rules
+    }
+
+    /// Version of the policy it was collected under.
+    #[must_use]
+    pub fn policy_version(&self) -> PolicyVersion {
+        self.policy_version
+    }
+
+    /// How its moments were mapped to wall time.
+    #[must_use]
+    pub fn mapping(&self) -> TimeMapping {
+        self.mapping
+    }
+
+    /// Time zero of the time columns: wall time in microseconds, whole milliseconds if that is the unit.
+    #[must_use]
+    pub fn base_us(&self) -> i64 {
+        self.base_us
+    }
+
+    /// Samples in it.
+    #[must_use]
+    pub fn samples(&self) -> u32 {
+        self.samples
+    }
+
+    /// The coded columns, taken out.
+    #[must_use]
+    pub fn into_columns(self) -> (Vec<Times>, Vec<Column>) {
+        (self.times, self.columns)
+    }
+}

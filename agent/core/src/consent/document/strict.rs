@@ -1,0 +1,207 @@
+//! JSON read strictly: size, depth and duplicate keys first, then the type, then the document's own rules.
+
+use super::Document;
+use super::error::{DocumentError, DocumentKind, Fault, join};
+use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX};
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::fmt;
+
+/// Reads a payload as the document `T`, without asking who signed it: for tools that are about to sign it.
+///
+/// # Errors
+/// [`DocumentError`] names the place.
+pub fn read<T: Document>(payload: &[u8]) -> Result<T, DocumentError> {
+    let document: T = typed(T::KIND, payload)?;
+    document.check().map_err(|c| DocumentError::new(T::KIND, c.path, c.fault))?;
+    Ok(document)
+}
+
+/// Writes `document` as the payload bytes that are to be signed.
+///
+/// # Errors
+/// If a number in it has no JSON form.
+pub fn write<T: Document>(document: &T) -> Result<Vec<u8>, DocumentError> {
+    pretty(T::KIND, document)
+}
+
+/// Indented JSON and a line end: a person reads these files.
+pub(super) fn pretty<T: serde::Serialize>(kind: DocumentKind, value: &T) -> Result<Vec<u8>, DocumentError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|_| DocumentError::new(kind, "", Fault::Rule("holds a number that JSON cannot write")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Bounds, then one strict walk over everything, then serde.
+pub(super) fn typed<T: DeserializeOwned>(kind: DocumentKind, bytes: &[u8]) -> Result<T, DocumentError> {
+    if bytes.len() > DOCUMENT_BYTES_MAX {
+        let fault = Fault::TooLarge { bytes: bytes.len(), max: DOCUMENT_BYTES_MAX };
+        return Err(DocumentError::new(kind, "", fault));
+    }
+    walk(kind, bytes)?;
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = safe_path(error.path());
+        let fault = explain(error.inner(), &path);
+        DocumentError::new(kind, path, fault)
+    })
+}
+
+/// Depth and duplicate keys, everywhere: serde looks for them only in structs, not in the maps of a transform.
+fn walk(kind: DocumentKind, bytes: &[u8]) -> Result<(), DocumentError> {
+    let found = RefCell::new(None);
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let walked = Walk { path: String::new(), depth: 0, found: &found }
+        .deserialize(&mut json)
+        .and_then(|()| json.end());
+    let Err(error) = walked else { return Ok(()) };
+    Err(match found.into_inner() {
+        Some((path, fault)) => DocumentError::new(kind, path, fault),
+        None => DocumentError::new(kind, "", syntax(&error)),
+    })
+}
+
+fn syntax(error: &serde_json::Error) -> Fault {
+    let what = error.to_string();
+    let what = what.split(" at line ").next().unwrap_or_default().to_owned();
+    Fault::Syntax { line: error.line(), column: error.column(), what }
+}
+
+struct Walk<'a> {
+    path: String,
+    depth: usize,
+    found: &'a RefCell<Option<(String, Fault)>>,
+}
+
+impl Walk<'_> {
+    fn below(&self, step: &str) -> Self {
+        Self { path: join(&self.path, step), depth: self.depth + 1, found: self.found }
+    }
+
+    fn stop<E: serde::de::Error>(&self, path: String, fault: Fault) -> E {
+        *self.found.borrow_mut() = Some((path, fault));
+        E::custom("refused")
+    }
+
+    fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
+        if self.depth < DOCUMENT_DEPTH_MAX {
+            return Ok(());
+        }
+        Err(self.stop(self.path.clone(), Fault::TooDeep { max: DOCUMENT_DEPTH_MAX }))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = ();
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        self.check_depth()?;
+        for index in 0usize.. {
+            if list.next_element_seed(self.below(&format!("[{index}]")))?.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.check_depth()?;
+        let mut keys = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let step = safe_key(&key).to_owned();
+            if !keys.insert(key) {
+                map.next_value::<IgnoredAny>()?;
+                return Err(self.stop(join(&self.path, &step), Fault::DuplicateKey));
+            }
+            map.next_value_seed(self.below(&step))?;
+        }
+        Ok(())
+    }
+}
+
+/// Keys come from outside too: one that looks like no field name is not repeated.
+fn safe_key(key: &str) -> &str {
+    let plain = key.len() <= 40 && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if plain && !key.is_empty() { key } else { "…" }
+}
+
+fn safe_path(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |outer, segment| match segment {
+        Segment::Seq { index } => join(&outer, &format!("[{index}]")),
+        Segment::Map { key } => join(&outer, safe_key(key)),
+        Segment::Enum { variant } => join(&outer, safe_key(variant)),
+        Segment::Unknown => outer,
+    })
+}
+
+/// Serde's words with the document's own values left out: a value may be a person's.
+fn explain(error: &serde_json::Error, path: &str) -> Fault {
+    if !error.is_data() {
+        return syntax(error);
+    }
+    let message = error.to_string();
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(head, _)| head);
+    let tail = |mark: &str| message.rsplit_once(mark).map(|(_, tail)| tail.to_owned());
+    let words = if message.starts_with("missing field ") {
+        format!("{message}; add it")
+    } else if message.starts_with("unknown field ") {
+        format!("unknown field; known here: {}", tail("`, expected ").unwrap_or_else(|| "none".to_owned()))
+    } else if message.starts_with("unknown variant ") {
+        format!("unknown word; known here: {}", tail("`, expected ").unwrap_or_else(|| "none".to_owned()))
+    } else if message.starts_with("invalid ") {
+        format!("must be {}", tail(", expected ").unwrap_or_else(|| "something else".to_owned()))
+    } else if message.starts_with("data did not match any variant") {
+        "must be a boolean, number, text or a list of these".to_owned()
+    } else if message.starts_with("not ") && message.ends_with(" hexadecimal digits") {
+        message.replacen("not", "must be", 1)
+    } else if let Some(tail) = tail(" holds the character ") {
+        format!("holds the character {tail}")
+    } else if let Some(tail) = tail(" characters, must have ") {
+        format!("must have {tail} characters")
+    } else {
+        fallback(path).to_owned()
+    };
+    Fault::Shape(words)
+}
+
+fn fallback(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or_default() {
+        "issued" | "expires" | "not_before" | "not_after" | "event_time" => {
+            "must be a time of RFC 3339: `2026-11-22T10:00:00Z`"
+        }
+        "record_id" | "supersedes" => "must be a UUID",
+        _ => "does not fit its field",
+    }
+}

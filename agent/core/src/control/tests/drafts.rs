@@ -1,0 +1,112 @@
+//! Drafted records, from wish to live flow.
+
+use super::{aliases, car, empty, take};
+use crate::consent::document::bundle::Category;
+use crate::consent::document::record::{Decision, EventState};
+use crate::consent::document::samples::{
+    OWNER, RANGE, RECORD, SPEED, id, leaf_digest, now, rate, record_file, time,
+};
+use crate::consent::document::{describe, read, write};
+use crate::consent::grants::Effect;
+use crate::control::{DraftError, Stamp, Wish};
+use crate::names::{Digest, FlowId, PurposeId, RecipientId, SignalPath};
+
+fn stamp(number: u64) -> Stamp<'static> {
+    Stamp { record_id: id(number), now: now().earliest, entity: "owner", shown_by: "command_line" }
+}
+
+struct Names(RecipientId, PurposeId);
+
+fn names() -> Names {
+    Names("acme".parse().unwrap(), "tyre-care".parse().unwrap())
+}
+
+fn wish<'a>(names: &'a Names, number: u64, wanted: &'a dyn Fn(&SignalPath) -> bool) -> Wish<'a> {
+    Wish {
+        recipient: &names.0,
+        purpose: &names.1,
+        wanted,
+        until: time("2027-01-01T00:00:00Z"),
+        floor_waived: false,
+        language: "de",
+        stamp: stamp(number),
+    }
+}
+
+#[test]
+fn a_draft_is_taken_renewed_narrowed_and_withdrawn() {
+    let (mut control, names) = (car(), names());
+    let all = |_: &SignalPath| true;
+    let first = control.draft(&wish(&names, 1, &all), &leaf_digest, &aliases).unwrap();
+    assert_eq!(first.state(), Some(EventState::ConsentGiven));
+    assert_eq!(first.pii_information[0].transform, [rate(60_000)], "the floor is resolved in it");
+    assert_eq!(first.events[0].ui_digest, Digest::of(describe(&first).as_bytes()));
+    let (flow, effect) = take(&mut control, &record_file(&first, OWNER)).unwrap();
+    assert_eq!(effect, Effect::Widens);
+    let flow = flow.unwrap();
+    let less = |signal: &SignalPath| signal.as_str() == RANGE;
+    let narrowed = control.draft_narrowing(flow, &less, stamp(2)).unwrap();
+    assert_eq!(narrowed.pii_information[0].decision, Decision::No);
+    assert_eq!(take(&mut control, &record_file(&narrowed, RECORD)).unwrap().1, Effect::Narrows);
+    let renewed = control.draft(&wish(&names, 3, &all), &leaf_digest, &aliases).unwrap();
+    assert_eq!(renewed.state(), Some(EventState::RenewedConsentGiven));
+    assert_eq!(take(&mut control, &record_file(&renewed, OWNER)), Ok((Some(flow), Effect::Widens)));
+    let end = control.draft_withdrawal(flow, stamp(4)).unwrap();
+    assert!(end.pii_information.is_empty());
+    assert_eq!(take(&mut control, &record_file(&end, RECORD)), Ok((Some(flow), Effect::Ends)));
+    assert_eq!(control.draft_withdrawal(flow, stamp(5)), Err(DraftError::NotLive(flow)));
+    let anew = control.draft(&wish(&names, 6, &all), &leaf_digest, &aliases).unwrap();
+    assert_eq!(anew.state(), Some(EventState::ConsentGiven));
+    let (new, _) = take(&mut control, &record_file(&anew, OWNER)).unwrap();
+    assert_eq!(new, Some(FlowId::from_record(id(6))));
+    for record in [&first, &narrowed, &renewed, &end, &anew] {
+        let bytes = write(record).unwrap();
+        assert_eq!(&read::<crate::consent::document::record::ConsentRecord>(&bytes).unwrap(), record);
+    }
+}
+
+#[test]
+fn every_leaf_that_is_asked_for_is_decided() {
+    let (control, names) = (car(), names());
+    let speed = |signal: &SignalPath| signal.as_str() == SPEED;
+    let record = control.draft(&wish(&names, 1, &speed), &leaf_digest, &aliases).unwrap();
+    let decided: Vec<_> = record.pii_information.iter().map(|p| (p.signal.as_str(), p.decision)).collect();
+    assert_eq!(decided, [(SPEED, Decision::Yes), (RANGE, Decision::No)]);
+    let without_range = |signal: &SignalPath| leaf_digest(signal).filter(|_| signal.as_str() != RANGE);
+    let record = control.draft(&wish(&names, 1, &|_| true), &without_range, &aliases).unwrap();
+    assert_eq!(record.pii_information[1].decision, Decision::NotSet);
+    let mut more = wish(&names, 1, &|_| true);
+    more.floor_waived = true;
+    let record = control.draft(&more, &leaf_digest, &aliases).unwrap();
+    assert!(record.pii_information[0].floor_waived && record.pii_information[0].transform.is_empty());
+    assert!(!record.pii_information[1].floor_waived, "it has no floor to waive");
+    assert!(describe(&record).contains("MORE THAN THE USUAL LIMIT"));
+}
+
+#[test]
+fn what_the_catalogue_does_not_know_is_not_given() {
+    use crate::consent::document::samples::{bundle, bundle_file};
+    let (mut control, names) = (empty(), names());
+    let mut bundle = bundle(1);
+    bundle.catalogue[0].category = Category::Unknown;
+    bundle.catalogue.remove(1);
+    take(&mut control, &bundle_file(&bundle)).unwrap();
+    let nothing = control.draft(&wish(&names, 1, &|_| true), &leaf_digest, &aliases);
+    assert_eq!(nothing, Err(DraftError::NothingWanted));
+}
+
+#[test]
+fn there_is_nothing_to_sign_without_policy_request_alias_or_time() {
+    let (control, names) = (car(), names());
+    let draft =
+        |control: &crate::control::Control, wish: &Wish<'_>| control.draft(wish, &leaf_digest, &aliases);
+    assert_eq!(draft(&empty(), &wish(&names, 1, &|_| true)), Err(DraftError::NoPolicy));
+    assert_eq!(draft(&control, &wish(&names, 1, &|_| false)), Err(DraftError::NothingWanted));
+    let mut past = wish(&names, 1, &|_| true);
+    past.until = now().earliest;
+    assert!(matches!(draft(&control, &past), Err(DraftError::Dates { .. })));
+    let other = Names("acme".parse().unwrap(), "maps".parse().unwrap());
+    assert!(matches!(draft(&control, &wish(&other, 1, &|_| true)), Err(DraftError::NoRequest { .. })));
+    let none = control.draft(&wish(&names, 1, &|_| true), &leaf_digest, &|_| None);
+    assert_eq!(none, Err(DraftError::NoAlias));
+}

@@ -1,1 +1,0 @@
-//! Order, quota, what to drop, what to purge.

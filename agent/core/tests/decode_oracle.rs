@@ -1,0 +1,138 @@
+//! What cantools computed for thousands of frames of real DBC files must be what the plan computes, line by line.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test reads recorded data, may fail loudly and tells what it counted"
+)]
+
+mod common;
+
+use common::{Checked, Oracle, dbc_leaves, shared};
+use glovebox_core::decode::leaves::Leaf;
+use glovebox_core::decode::{Plan, Reading, State};
+use glovebox_core::frame::{BusIndex, CanId, Frame};
+use glovebox_core::names::Moment;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Equal lines, all lines, and why lines were not equal.
+#[derive(Default)]
+struct Tally {
+    equal: usize,
+    lines: usize,
+    unequal: BTreeMap<String, usize>,
+}
+
+fn run(file: &str, folder: &str) -> Option<Tally> {
+    let root = shared()?;
+    let mut oracles: BTreeMap<String, Oracle> = BTreeMap::new();
+    let mut tally = Tally::default();
+    for line in common::gz_lines(&root.join("data/oracle").join(file)) {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let dbc = line["dbc"].as_str().unwrap();
+        let oracle = oracles
+            .entry(dbc.to_owned())
+            .or_insert_with(|| dbc_leaves(&root.join("data").join(folder).join(dbc)));
+        tally.lines += 1;
+        match check(oracle, &line) {
+            Ok(()) => tally.equal += 1,
+            Err(why) => *tally.unequal.entry(format!("{dbc}: {why}")).or_default() += 1,
+        }
+    }
+    eprintln!("{file}: {} / {}", tally.equal, tally.lines);
+    for (why, lines) in &tally.unequal {
+        eprintln!("  {lines} lines not equal: {why}");
+    }
+    Some(tally)
+}
+
+fn check(oracle: &Oracle, line: &Value) -> Result<(), String> {
+    let number = u32::try_from(line["frame_id"].as_u64().unwrap()).unwrap();
+    let id = if line["is_extended"].as_bool().unwrap() {
+        CanId::Extended(number)
+    } else {
+        CanId::Standard(u16::try_from(number).unwrap())
+    };
+    let data = hex::decode(line["data_hex"].as_str().unwrap()).unwrap();
+    let frame = Frame::new(BusIndex(0), id, Moment(0), &data).unwrap();
+    let mut readings = Vec::new();
+    oracle.plan.decode(&frame, &mut readings);
+    let checked: Vec<Checked<'_>> =
+        readings.iter().map(|reading| Checked::new(&oracle.leaves, reading, &frame)).collect();
+    let message = line["message"].as_str().unwrap();
+    if let Some(other) = checked.iter().find(|checked| checked.leaf.message != message) {
+        return Err(format!("message {message} is called {}", other.leaf.message));
+    }
+    match line["signals"].as_object() {
+        Some(signals) => {
+            for checked in &checked {
+                let want = signals
+                    .get(&checked.leaf.signal)
+                    .ok_or_else(|| format!("{message}.{} is not expected", checked.leaf.signal))?;
+                if !checked.equals(want) {
+                    return Err(format!("{message}.{}: {want} is {:?}", checked.leaf.signal, checked.value));
+                }
+            }
+            match signals.keys().find(|name| checked.iter().all(|checked| checked.leaf.signal != **name)) {
+                Some(missing) => Err(format!("{message}.{missing} is missing")),
+                None => Ok(()),
+            }
+        }
+        None => undefined_selector(oracle, &frame, &checked).then_some(()).ok_or_else(|| {
+            format!("{message}: some multiplexor should hold a value that the database does not define")
+        }),
+    }
+}
+
+/// cantools refuses a frame whose multiplexor holds an undefined value: here no leaf of that multiplexor is decoded.
+fn undefined_selector(oracle: &Oracle, frame: &Frame, checked: &[Checked<'_>]) -> bool {
+    let of_message = |leaf: &&Leaf| leaf.id == frame.id;
+    let multiplexors: Vec<_> = oracle
+        .leaves
+        .iter()
+        .map(|(_, leaf)| leaf)
+        .filter(of_message)
+        .filter_map(|leaf| leaf.selectors.last())
+        .map(|selector| selector.layout)
+        .collect();
+    multiplexors.iter().any(|layout| {
+        !checked
+            .iter()
+            .any(|checked| checked.leaf.selectors.iter().any(|selector| selector.layout == *layout))
+    })
+}
+
+#[test]
+fn every_line_of_the_oracle_is_equal() {
+    let Some(tally) = run("decode_oracle.jsonl.gz", "dbc") else { return };
+    assert_eq!(tally.lines, 15_079);
+    assert_eq!(tally.equal, tally.lines);
+}
+
+/// These 32 identifiers have bit 30 and not bit 31: neither 11 nor 29 bits. The mended twin drops that bit; we leave
+/// the messages out with a notice.
+const LEFT_OUT: (&str, usize) = ("opendbc__toyota_2017_ref_pt.dbc: ", 192);
+
+#[test]
+fn files_that_others_refuse_are_read_as_their_mended_twins() {
+    let Some(tally) = run("decode_oracle_lenient.jsonl.gz", "dbc_lenient") else { return };
+    let (dbc, left_out) = LEFT_OUT;
+    assert_eq!(tally.lines, 4_426);
+    assert_eq!(tally.equal, tally.lines - left_out);
+    assert!(tally.unequal.keys().all(|why| why.starts_with(dbc) && why.ends_with("is missing")));
+}
+
+#[test]
+fn states_of_the_plan_are_those_of_the_leaf() {
+    let Some(root) = shared() else { return };
+    let oracle = dbc_leaves(&root.join("data/dbc/cantools__floating_point.dbc"));
+    for (index, leaf) in oracle.leaves.iter() {
+        let plan = Plan::compile(&oracle.leaves, &[index]);
+        let mut readings: Vec<Reading> = Vec::new();
+        let frame = Frame::new(BusIndex(0), leaf.id, Moment(0), &[0xFF; 8]).unwrap();
+        plan.decode(&frame, &mut readings);
+        assert_eq!(readings.first().map(|reading| reading.state), Some(State::Error), "all ones are NaN");
+    }
+}

@@ -1,0 +1,118 @@
+//! The folder of the state, the keys in it, the control socket: who may read and write them.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+
+use super::Finding;
+use crate::config::Config;
+use crate::key_store::{KeyError, KeyStore};
+
+pub(super) fn state(config: &Config) -> Vec<Finding> {
+    let folder = &config.health.state;
+    let mut findings = vec![state_folder(folder)];
+    findings.extend(foreign_entry(folder));
+    findings
+}
+
+/// The folder of all state: whoever else may write there could put an older store in its place.
+fn state_folder(folder: &Path) -> Finding {
+    let shown = folder.display();
+    let metadata = match std::fs::metadata(folder) {
+        Ok(metadata) => metadata,
+        Err(error) => {
+            let what = format!("state folder {shown}: {error}");
+            return Finding::warn(
+                "health",
+                what,
+                "`glovebox provision` makes it, or systemd with the service",
+            );
+        }
+    };
+    let mode = metadata.mode() & 0o777;
+    if !metadata.is_dir() {
+        return Finding::fail("health", format!("{shown} is no folder"), "correct `health.state`");
+    }
+    if access(folder, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        let what = format!("state folder {shown} cannot be read and written by this user");
+        return Finding::fail("health", what, "run as the agent's user, or correct the owner of the folder");
+    }
+    if mode & 0o022 != 0 {
+        let what = format!("state folder {shown} has rights {mode:03o}: others may write");
+        return Finding::fail("health", what, format!("chmod 700 {shown}"));
+    }
+    if mode & 0o055 != 0 {
+        let what = format!("state folder {shown} has rights {mode:03o}: others may look");
+        return Finding::warn("health", what, format!("chmod 700 {shown}"));
+    }
+    Finding::ok("health", format!("state folder {shown} is closed to others"))
+}
+
+/// What `provision` run by root leaves behind: the agent's own user cannot read it.
+fn foreign_entry(folder: &Path) -> Option<Finding> {
+    let owner = std::fs::metadata(folder).ok()?.uid();
+    let inside = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    };
+    let entries = inside(folder);
+    let deeper = entries.iter().flat_map(|entry| inside(entry));
+    let foreign = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|entry| entry.uid() != owner);
+    let first = entries.iter().cloned().chain(deeper).find(foreign)?;
+    Some(Finding::fail(
+        "health",
+        format!("{} belongs to another user than {}", first.display(), folder.display()),
+        format!("chown -R --reference={0} {0}", folder.display()),
+    ))
+}
+
+/// Whether somebody is enrolled, and whether all keys can be read.
+pub(super) fn keys(config: &Config) -> Vec<Finding> {
+    let all = KeyStore::open(&config.health.state.join("keys")).and_then(|keys| {
+        keys.root()?;
+        keys.alias()?;
+        keys.record_key()?;
+        keys.owners()
+    });
+    vec![match all {
+        Ok(owners) if !owners.is_empty() => {
+            Finding::ok("consent", format!("{} owner key(s) enrolled", owners.len()))
+        }
+        Ok(_) | Err(KeyError::NotProvisioned { .. }) => Finding::warn(
+            "consent",
+            "no owner is enrolled: nothing can be granted, and nothing leaves",
+            "glovebox provision --authority A.pub --owner O.pub",
+        ),
+        Err(error) => {
+            Finding::fail("consent", error, "put back the file, or begin again with an erased state folder")
+        }
+    }]
+}
+
+pub(super) fn socket(config: &Config) -> Vec<Finding> {
+    let folder = config.health.control_socket.parent();
+    let missing = folder.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    let finding = |folder: &Path| {
+        Finding::warn(
+            "health",
+            format!("{}, the folder of the control socket, is not there yet", folder.display()),
+            "systemd makes it with the service; else make it yourself",
+        )
+    };
+    missing.map(finding).into_iter().collect()
+}
+
+/// A key file of a stage.
+pub(super) fn rights_of_secret(stage: &'static str, file: &Path) -> Finding {
+    let shown = file.display();
+    match std::fs::metadata(file).map(|metadata| metadata.mode() & 0o777) {
+        Ok(mode) if mode & 0o077 == 0 => {
+            Finding::ok(stage, format!("{shown} can be read by its owner alone"))
+        }
+        Ok(mode) => {
+            let what = format!("the key {shown} has rights {mode:03o}: others may read it");
+            Finding::warn(stage, what, format!("chmod 600 {shown}"))
+        }
+        Err(error) => Finding::fail(stage, format!("{shown}: {error}"), "correct the path"),
+    }
+}

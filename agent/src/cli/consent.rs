@@ -1,0 +1,165 @@
+//! `glovebox consent`: the owner's acts from a shell.
+
+use crate::clock::Clock;
+use crate::control::{Authority, Consent, ControlClient, DraftOrder};
+use crate::daemon::authority::{Car, LeafDigests, LocalAuthority};
+use crate::key_store;
+use anyhow::Context as _;
+use ed25519_dalek::Signer as _;
+use glovebox_core::consent::document::record::ConsentRecord;
+use glovebox_core::consent::document::{Document as _, DsseEnvelope};
+use glovebox_core::names::{PurposeId, RecipientId, VerifyingKey, WallTime};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Grant, withdraw and list consent.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Let a recipient have what it asks for, for one purpose. Shows what it means, then signs it with the owner's key.
+    Grant(GrantArgs),
+    /// End what was granted. Needs no key.
+    Withdraw {
+        /// To whom.
+        #[arg(long)]
+        recipient: RecipientId,
+        /// For what; all purposes if it is not given.
+        #[arg(long)]
+        purpose: Option<PurposeId>,
+    },
+    /// All consent records, oldest first.
+    List {
+        /// As JSON, for a script.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct GrantArgs {
+    /// To whom.
+    #[arg(long)]
+    recipient: RecipientId,
+    /// For what.
+    #[arg(long)]
+    purpose: PurposeId,
+    /// Private key of an enrolled owner (Ed25519, PEM).
+    #[arg(long, value_name = "OWNER.key")]
+    key: PathBuf,
+    /// Only these of the signals asked for; `*` stands for anything.
+    #[arg(long, value_name = "GLOB")]
+    signal: Vec<String>,
+    /// Until when (RFC 3339); a year or as long as the request if neither is given.
+    #[arg(long, value_name = "RFC3339", value_parser = WallTime::parse, conflicts_with = "days")]
+    until: Option<WallTime>,
+    /// For so many days.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: Option<u32>,
+    /// A second, separate yes: more than the usual limit of the catalogue.
+    #[arg(long)]
+    waive_floor: bool,
+}
+
+/// Where documents are decided: the running daemon, or the stores when none runs. `leaves` is asked only for the
+/// latter.
+///
+/// # Errors
+/// If a daemon is there and may not be asked, or the stores cannot be opened.
+pub fn authority(
+    control_socket: &Path,
+    state: &Path,
+    car: Car,
+    leaves: impl FnOnce() -> anyhow::Result<LeafDigests>,
+) -> anyhow::Result<Box<dyn Authority>> {
+    if let Some(client) = ControlClient::connect(control_socket)? {
+        return Ok(Box::new(client));
+    }
+    let local = LocalAuthority::open(state, car, leaves()?)?;
+    for complaint in local.complaints() {
+        writeln!(std::io::stderr().lock(), "glovebox: {complaint}")?;
+    }
+    Ok(Box::new(local))
+}
+
+/// Runs it. `open` is [`authority`] with the configuration's places.
+///
+/// # Errors
+/// The refusal's reason, or what cannot be read.
+pub fn run(
+    args: &Args,
+    open: impl FnOnce() -> anyhow::Result<Box<dyn Authority>>,
+) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::Grant(args) => grant(args, open),
+        Command::Withdraw { recipient, purpose } => {
+            let ended = open()?.withdraw(recipient, purpose.as_ref())?;
+            let mut out = std::io::stdout().lock();
+            for flow in ended {
+                writeln!(out, "withdrawn: {} for {} (flow {})", flow.recipient, flow.purpose, flow.flow)?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::List { json } => list(&open()?.list()?, *json),
+    }
+}
+
+fn grant(
+    args: &GrantArgs,
+    open: impl FnOnce() -> anyhow::Result<Box<dyn Authority>>,
+) -> anyhow::Result<ExitCode> {
+    let key = key_store::read_signing_key(&args.key)?;
+    let mut authority = open()?;
+    let day_us = 24 * 3_600 * 1_000_000;
+    let in_days = |days: u32| WallTime(Clock::new().now().0.saturating_add(i64::from(days) * day_us));
+    let draft = authority.draft(&DraftOrder {
+        recipient: args.recipient.clone(),
+        purpose: args.purpose.clone(),
+        signals: args.signal.clone(),
+        until: args.until.or(args.days.map(in_days)),
+        waive_floor: args.waive_floor,
+    })?;
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", printable(&draft.words))?;
+    let envelope = DsseEnvelope::unsigned(ConsentRecord::TYPE, &draft.payload);
+    let signature = key.sign(&envelope.signing_input()?).to_bytes();
+    let keyid = VerifyingKey(key.verifying_key().to_bytes()).to_string();
+    let document = envelope.with_signature(&keyid, &signature).to_bytes()?;
+    let taken = authority
+        .submit(&document)
+        .with_context(|| format!("signed with {}, but not taken", args.key.display()))?;
+    writeln!(out, "{}: {}", taken.kind, taken.effect)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(consents: &[Consent], json: bool) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, consents)?;
+        writeln!(out)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if consents.is_empty() {
+        writeln!(out, "nothing was granted: nothing leaves")?;
+    }
+    for consent in consents {
+        let live = if consent.live { "live" } else { "-" };
+        let Consent { recipient, purpose, state, not_before, not_after, .. } = consent;
+        let name = printable(&consent.name);
+        writeln!(out, "{live:4}  {recipient}  {purpose}  {state}  {not_before} until {not_after}  {name}")?;
+        for signal in &consent.signals {
+            writeln!(out, "        + {signal}")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Words of a document, without what moves a terminal's cursor.
+pub(crate) fn printable(words: &str) -> String {
+    words.chars().filter(|c| *c == '\n' || !c.is_control()).collect()
+}

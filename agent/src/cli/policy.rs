@@ -1,0 +1,256 @@
+//! `glovebox policy`: bundles, requests and key statements from a shell.
+
+mod inspect;
+mod new;
+
+use crate::control::Authority;
+use crate::key_store;
+use crate::sealer::StrictVerifier;
+use anyhow::{Context as _, bail};
+use clap::ValueEnum;
+use ed25519_dalek::Signer as _;
+use glovebox_core::consent::document::bundle::{Bundle, HpkeStatement, SigningKeyStatement};
+use glovebox_core::consent::document::record::ConsentRecord;
+use glovebox_core::consent::document::request::Request;
+use glovebox_core::consent::document::{Document, DsseEnvelope, Policy, read, verify};
+use glovebox_core::limits::DOCUMENT_BYTES_MAX;
+use glovebox_core::names::{Digest, VerifyingKey, WallTime};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Make, sign, show, check and install policy documents.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Write a new document, ready to be read over and signed.
+    New(new::Args),
+    /// Sign a document: JSON in, DSSE envelope out.
+    Sign(SignArgs),
+    /// Say in words what a signed document holds, without checking its signature.
+    Inspect {
+        /// The signed document.
+        file: PathBuf,
+        /// As JSON, for a script.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check signature and content of a signed document.
+    Verify {
+        /// The signed document.
+        file: PathBuf,
+        /// The key it must go back to: for a bundle or a signing-key statement the authority's root, for a request or
+        /// an HPKE-key statement the recipient's request key, for a consent record the owner's.
+        #[arg(long, value_name = "A.pub")]
+        authority: PathBuf,
+    },
+    /// Put a signed bundle in force, in the running daemon or in the stores.
+    Install {
+        /// The signed bundle.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct SignArgs {
+    /// The document, as `policy new` writes it.
+    file: PathBuf,
+    /// What kind of document it is.
+    #[arg(long = "type")]
+    kind: Kind,
+    /// Private key to sign with (Ed25519, PEM).
+    #[arg(long, value_name = "K.key")]
+    key: PathBuf,
+    /// For a bundle: the root's signed statement on that key, which travels with it.
+    #[arg(long, value_name = "SIGNING.dsse")]
+    statement: Option<PathBuf>,
+    /// Where to write the signed document.
+    #[arg(short, long, value_name = "OUT")]
+    out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// Policy bundle, signed by the key that the statement names.
+    Bundle,
+    /// Request, signed by its recipient.
+    Request,
+    /// Statement on the bundle-signing key, signed by the authority's root.
+    SigningKey,
+    /// Statement on an HPKE key, signed by its recipient.
+    HpkeKey,
+    /// Consent record, signed by the owner.
+    Consent,
+}
+
+/// Runs it. `authority` opens the way to the daemon or the stores and is asked only by `install`.
+///
+/// # Errors
+/// With file, place and what to do.
+pub fn run(
+    args: &Args,
+    now: WallTime,
+    authority: impl FnOnce() -> anyhow::Result<Box<dyn Authority>>,
+) -> anyhow::Result<ExitCode> {
+    match &args.command {
+        Command::New(args) => new::run(args, now),
+        Command::Sign(args) => sign(args),
+        Command::Inspect { file, json } => inspect::run(file, *json),
+        Command::Verify { file, authority } => check(file, authority),
+        Command::Install { file } => {
+            let document = read_file(file)?;
+            let taken = authority()?
+                .submit(&document)
+                .with_context(|| format!("{} is not installed", file.display()))?;
+            writeln!(std::io::stdout().lock(), "{}: {} {}", taken.kind, taken.effect, taken.digest)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
+    let place = || args.file.display().to_string();
+    let payload = read_file(&args.file)?;
+    let key = key_store::read_signing_key(&args.key)?;
+    let own = VerifyingKey(key.verifying_key().to_bytes());
+    let payload_type = match args.kind {
+        Kind::Bundle => checked::<Bundle>(&payload),
+        Kind::Request => checked::<Request>(&payload),
+        Kind::SigningKey => checked::<SigningKeyStatement>(&payload),
+        Kind::HpkeKey => checked::<HpkeStatement>(&payload),
+        Kind::Consent => checked::<ConsentRecord>(&payload),
+    }
+    .with_context(place)?;
+    let envelope = DsseEnvelope::unsigned(payload_type, &payload);
+    let signature = key.sign(&envelope.signing_input().with_context(place)?).to_bytes();
+    let mut envelope = envelope.with_signature(&own.to_string(), &signature);
+    match (&args.statement, args.kind) {
+        (Some(file), Kind::Bundle) => envelope = envelope.with_statement(statement(file, &own)?),
+        (None, Kind::Bundle) => bail!(
+            "a bundle needs `--statement SIGNING.dsse`: the authority's statement on the key that signs it; make it \
+             with `glovebox policy new signing-key` and sign it with the root key"
+        ),
+        (Some(_), _) => bail!("`--statement` belongs to a bundle only"),
+        (None, _) => {}
+    }
+    let bytes = envelope.to_bytes()?;
+    std::fs::write(&args.out, bytes).with_context(|| args.out.display().to_string())?;
+    let digest = Digest::of(&payload);
+    writeln!(
+        std::io::stdout().lock(),
+        "{}  signed by {}, sha-256 {digest}",
+        args.out.display(),
+        key_store::thumb(&own)
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn checked<T: Document>(payload: &[u8]) -> anyhow::Result<&'static str> {
+    read::<T>(payload)?;
+    Ok(T::TYPE)
+}
+
+/// The statement must name the key that signs, or no car would take the bundle. Its own signature is the car's to check.
+fn statement(file: &Path, own: &VerifyingKey) -> anyhow::Result<DsseEnvelope> {
+    let place = || file.display().to_string();
+    let envelope = DsseEnvelope::parse(&read_file(file)?).with_context(place)?;
+    let payload: SigningKeyStatement =
+        read(&envelope.payload_bytes().with_context(place)?).with_context(place)?;
+    if payload.key != *own {
+        bail!(
+            "{}: the statement names the key {}, but `--key` is {own}: sign with the key that the statement names",
+            file.display(),
+            payload.key
+        );
+    }
+    Ok(envelope)
+}
+
+fn check(file: &Path, authority: &Path) -> anyhow::Result<ExitCode> {
+    let bytes = read_file(file)?;
+    let root = key_store::read_verifying_key(authority)?;
+    let words = checked_words(&bytes, &root).with_context(|| file.display().to_string())?;
+    writeln!(std::io::stdout().lock(), "{}: good: {words}", file.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn checked_words(bytes: &[u8], root: &VerifyingKey) -> anyhow::Result<String> {
+    let envelope = DsseEnvelope::parse(bytes)?;
+    let keys = [*root];
+    match kind_of(&envelope)? {
+        Kind::Bundle => {
+            let policy = Policy::verify(bytes, root, &StrictVerifier)?;
+            let bundle = policy.bundle().payload();
+            Ok(format!(
+                "policy bundle version {}, {} recipients, {} requests, signed by {} (serial {})",
+                bundle.version.0,
+                bundle.recipients.len(),
+                policy.requests().len(),
+                policy.bundle().signer(),
+                policy.signing().payload().serial
+            ))
+        }
+        Kind::Request => {
+            let request = verify::<Request>(&envelope, &keys, &StrictVerifier)?;
+            let request = request.payload();
+            Ok(format!("request {} version {} by {}", request.id, request.version, request.recipient))
+        }
+        Kind::SigningKey => {
+            let statement = verify::<SigningKeyStatement>(&envelope, &keys, &StrictVerifier)?;
+            Ok(format!("signing-key statement, serial {}", statement.payload().serial))
+        }
+        Kind::HpkeKey => {
+            let statement = verify::<HpkeStatement>(&envelope, &keys, &StrictVerifier)?;
+            Ok(format!("HPKE-key statement of {}", statement.payload().recipient))
+        }
+        Kind::Consent => {
+            let record = verify::<ConsentRecord>(&envelope, &keys, &StrictVerifier)?;
+            let record = record.payload();
+            Ok(format!("consent record for {}, {}", record.recipient.party_id, record.purpose.id))
+        }
+    }
+}
+
+/// Which kind of document is in the envelope; the two key statements share a type and differ in a field.
+fn kind_of(envelope: &DsseEnvelope) -> anyhow::Result<Kind> {
+    let kind = [
+        (Bundle::TYPE, Kind::Bundle),
+        (Request::TYPE, Kind::Request),
+        (SigningKeyStatement::TYPE, Kind::SigningKey),
+        (ConsentRecord::TYPE, Kind::Consent),
+    ]
+    .into_iter()
+    .find_map(|(name, kind)| (name == envelope.payload_type).then_some(kind));
+    match kind {
+        Some(Kind::SigningKey) if read::<HpkeStatement>(&envelope.payload_bytes()?).is_ok() => {
+            Ok(Kind::HpkeKey)
+        }
+        Some(kind) => Ok(kind),
+        None => bail!("the payload type is none of Glovebox's: is it another tool's DSSE envelope?"),
+    }
+}
+
+/// Reads a document of bounded size; `-` is standard input.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let place = || path.display().to_string();
+    let bound = u64::try_from(DOCUMENT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(bound).read_to_end(&mut bytes).context("standard input")?;
+    } else {
+        let file = std::fs::File::open(path).with_context(place)?;
+        file.take(bound).read_to_end(&mut bytes).with_context(place)?;
+    }
+    if bytes.len() > DOCUMENT_BYTES_MAX {
+        bail!("{}: longer than {DOCUMENT_BYTES_MAX} bytes: not a document of Glovebox", path.display());
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

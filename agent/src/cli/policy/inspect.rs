@@ -1,0 +1,204 @@
+//! `glovebox policy inspect`: a signed document in words, its signature unchecked.
+
+use super::super::consent::printable;
+use super::{Kind, kind_of, read_file};
+use crate::key_store::thumb;
+use anyhow::Context as _;
+use glovebox_core::consent::document::bundle::{
+    Bundle, Directive, HpkeStatement, RecipientStatus, SigningKeyStatement, Target,
+};
+use glovebox_core::consent::document::record::ConsentRecord;
+use glovebox_core::consent::document::request::{Necessity, Request};
+use glovebox_core::consent::document::{DsseEnvelope, describe, read};
+use glovebox_core::consent::transform::{Parameter, TransformSpec};
+use glovebox_core::names::Digest;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub(super) fn run(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let place = || file.display().to_string();
+    let envelope = DsseEnvelope::parse(&read_file(file)?).with_context(place)?;
+    let text = if json { as_json(&envelope) } else { in_words(&envelope) }.with_context(place)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text.trim_end())?;
+    if !json {
+        writeln!(
+            out,
+            "Signatures are not checked here; `glovebox policy verify FILE --authority A.pub` does."
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The payload beside what the envelope says; documents inside stay as they are.
+pub(super) fn as_json(envelope: &DsseEnvelope) -> anyhow::Result<String> {
+    let payload = envelope.payload_bytes()?;
+    kind_of(envelope)?;
+    let value = serde_json::json!({
+        "type": envelope.payload_type,
+        "sha256": Digest::of(&payload),
+        "keyids": envelope.signatures.iter().map(|signature| &signature.keyid).collect::<Vec<_>>(),
+        "payload": serde_json::from_slice::<serde_json::Value>(&payload)?,
+    });
+    Ok(serde_json::to_string_pretty(&value)?)
+}
+
+pub(super) fn in_words(envelope: &DsseEnvelope) -> anyhow::Result<String> {
+    let payload = envelope.payload_bytes()?;
+    let mut text = String::new();
+    match kind_of(envelope)? {
+        Kind::Bundle => {
+            let statement = envelope.signing_key.as_deref().map(inner::<SigningKeyStatement>).transpose()?;
+            bundle(&mut text, &read(&payload)?, statement.as_ref())?;
+        }
+        Kind::Request => request(&mut text, &read(&payload)?)?,
+        Kind::SigningKey => signing_key(&mut text, &read(&payload)?)?,
+        Kind::HpkeKey => {
+            let statement: HpkeStatement = read(&payload)?;
+            write!(text, "HPKE-key statement of {}", statement.recipient)?;
+            hpke_key(&mut text, &statement)?;
+        }
+        Kind::Consent => text.push_str(&describe(&read::<ConsentRecord>(&payload)?)),
+    }
+    writeln!(text, "SHA-256 of the document: {}", Digest::of(&payload))?;
+    Ok(printable(&text))
+}
+
+fn inner<T: glovebox_core::consent::document::Document>(envelope: &DsseEnvelope) -> anyhow::Result<T> {
+    Ok(read(&envelope.payload_bytes()?)?)
+}
+
+fn signing_key(text: &mut String, statement: &SigningKeyStatement) -> fmt::Result {
+    let SigningKeyStatement { key, serial, not_before, not_after, .. } = statement;
+    writeln!(text, "signing-key statement, serial {serial}")?;
+    writeln!(text, "  key {key} ({})", thumb(key))?;
+    writeln!(text, "  may sign bundles issued from {not_before} until {not_after}")
+}
+
+fn hpke_key(text: &mut String, statement: &HpkeStatement) -> fmt::Result {
+    let HpkeStatement { hpke_key, not_before, not_after, .. } = statement;
+    writeln!(text, "\n    sealed to {hpke_key} from {not_before} until {not_after}")
+}
+
+fn bundle(text: &mut String, bundle: &Bundle, statement: Option<&SigningKeyStatement>) -> anyhow::Result<()> {
+    let target = match &bundle.target {
+        Target::Vehicle(device) => format!("the car {device}"),
+        Target::Group(group) => format!("the cars of group {group}"),
+    };
+    writeln!(text, "policy bundle, version {}, for {target}", bundle.version.0)?;
+    writeln!(text, "  issued {}, nothing leaves under it after {}", bundle.issued, bundle.expires)?;
+    let signed = statement.map_or_else(
+        || "WITHOUT a signing-key statement: no car takes it".to_owned(),
+        |s| format!("to be signed by {} (serial {}, until {})", s.key, s.serial, s.not_after),
+    );
+    writeln!(text, "  {signed}")?;
+    for recipient in &bundle.recipients {
+        let status = match recipient.status {
+            RecipientStatus::Active => "active",
+            RecipientStatus::Suspended => "SUSPENDED: nothing leaves for it",
+        };
+        let (id, name, country) = (&recipient.id, &recipient.name, &recipient.country);
+        writeln!(text, "recipient {id}: {name}, {country}, {}, {status}", recipient.contact)?;
+        write!(text, "    request key {} ({})", recipient.request_key, thumb(&recipient.request_key))?;
+        for envelope in &recipient.hpke_keys {
+            hpke_key(text, &inner(envelope)?)?;
+        }
+    }
+    for (index, envelope) in bundle.requests.iter().enumerate() {
+        let asked: Request = inner(envelope).with_context(|| format!("requests[{index}]"))?;
+        request(text, &asked)?;
+    }
+    catalogue(text, bundle)?;
+    for directive in &bundle.directives {
+        writeln!(text, "directive: {}", directive_words(directive))?;
+    }
+    Ok(())
+}
+
+fn catalogue(text: &mut String, bundle: &Bundle) -> anyhow::Result<()> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for entry in &bundle.catalogue {
+        let name = serde_json::to_value(entry.category)?.as_str().unwrap_or_default().to_owned();
+        *counts.entry(name).or_default() += 1;
+    }
+    let counts: Vec<String> = counts.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
+    writeln!(text, "catalogue of {} signals: {}", bundle.catalogue.len(), counts.join(", "))?;
+    for entry in bundle.catalogue.iter().filter(|entry| !entry.floor.is_empty()) {
+        writeln!(text, "  at least {} for {}", transforms(&entry.floor), entry.signal)?;
+    }
+    Ok(())
+}
+
+fn directive_words(directive: &Directive) -> String {
+    match directive {
+        Directive::Suspend { recipient, request: None } => format!("nothing leaves for {recipient}"),
+        Directive::Suspend { recipient, request: Some(id) } => {
+            format!("nothing leaves for {recipient} by its request {id}")
+        }
+        Directive::Drop { signal } => format!("{signal} leaves for nobody"),
+        Directive::Tighten { signal, transforms: list } => {
+            format!("{signal} is made at least as coarse as {}", transforms(list))
+        }
+        Directive::RequireMinVersion { version } => format!("agents before {version} send nothing"),
+    }
+}
+
+fn request(text: &mut String, request: &Request) -> fmt::Result {
+    let Request { id, version, recipient, purpose, .. } = request;
+    writeln!(
+        text,
+        "request {id}, version {version}: {recipient} asks, for {} ({})",
+        purpose.id, purpose.code
+    )?;
+    for words in &purpose.text {
+        writeln!(text, "    {}: \"{}\"", words.language, words.text)?;
+    }
+    for asked in &request.signals {
+        let reduced = if asked.transforms.is_empty() {
+            "as it is".to_owned()
+        } else {
+            format!("reduced by {}", transforms(&asked.transforms))
+        };
+        let optional = if asked.necessity == Necessity::Optional { ", optional" } else { "" };
+        writeln!(text, "  + {}, {reduced}{optional}", asked.signal)?;
+    }
+    let yes_no = |flag| if flag { "yes" } else { "no" };
+    let storage = request.storage_locations.join(", ");
+    writeln!(
+        text,
+        "    kept for {} in {storage}, legal ground {}",
+        request.retention_period, request.lawful_basis
+    )?;
+    let onward = &request.onward_disclosure;
+    let onward = if onward.is_empty() { "nobody".to_owned() } else { onward.join(", ") };
+    let (profiling, automated) = (yes_no(request.profiling), yes_no(request.automated_decision));
+    writeln!(text, "    passed on to {onward}; profiling: {profiling}; automated decisions: {automated}")?;
+    let age = request.batch_age_s;
+    writeln!(text, "    a batch every {age} s; nothing leaves under it after {}", request.expires)
+}
+
+fn transforms(list: &[TransformSpec]) -> String {
+    let one = |spec: &TransformSpec| {
+        let parameters: Vec<String> =
+            spec.parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value))).collect();
+        if parameters.is_empty() {
+            spec.op.clone()
+        } else {
+            format!("{} ({})", spec.op, parameters.join(", "))
+        }
+    };
+    list.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+fn parameter(value: &Parameter) -> String {
+    match value {
+        Parameter::Flag(flag) => flag.to_string(),
+        Parameter::Integer(number) => number.to_string(),
+        Parameter::Number(number) => number.to_string(),
+        Parameter::Text(text) => text.clone(),
+        Parameter::List(items) => items.iter().map(parameter).collect::<Vec<_>>().join(" "),
+    }
+}

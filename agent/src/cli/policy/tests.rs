@@ -1,0 +1,118 @@
+//! The documents that commands make are taken by the car, and what is wrong is said with file, place and mend.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::inspect;
+use crate::cli::trial::Trial;
+use glovebox_core::consent::document::DsseEnvelope;
+use std::fs;
+
+#[test]
+fn a_bundle_made_by_commands_only_verifies_and_says_what_it_holds() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    trial.bundle(3, "--drop Vehicle.Speed --suspend insurer");
+    for (file, key) in [
+        ("bundle.dsse", "root.pub"),
+        ("signing.dsse", "root.pub"),
+        ("request.dsse", "tyres.pub"),
+        ("hpke.dsse", "tyres.pub"),
+    ] {
+        trial.run(&format!("policy verify @{file} --authority @{key}")).unwrap();
+        let error = trial.fails(&format!("policy verify @{file} --authority @owner.pub"));
+        assert!(error.contains(file) && error.contains("signature"), "{error}");
+        trial.run(&format!("policy inspect @{file}")).unwrap();
+        trial.run(&format!("policy inspect @{file} --json")).unwrap();
+    }
+    let envelope = DsseEnvelope::parse(&trial.read("bundle.dsse")).unwrap();
+    let words = inspect::in_words(&envelope).unwrap();
+    for expected in [
+        "policy bundle, version 3, for the car car-1",
+        "recipient tyres: Example_Tyres_GmbH, DE",
+        "+ Vehicle.Speed, reduced by rate (min_interval_ms 1000); quantise (step 0.5)",
+        "catalogue of 3 signals: 1 condition, 2 driving",
+        "directive: Vehicle.Speed leaves for nobody",
+        "directive: nothing leaves for insurer",
+        "(serial 1, until ",
+    ] {
+        assert!(words.contains(expected), "{expected:?} is not in\n{words}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&inspect::as_json(&envelope).unwrap()).unwrap();
+    assert_eq!(json["payload"]["version"], 3);
+}
+
+#[test]
+fn templates_without_options_are_documents_that_can_be_signed() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    trial.run("policy new request -o @r.json").unwrap();
+    trial.run("policy sign @r.json --type request --key @tyres.key -o @r.dsse").unwrap();
+    trial.run("policy new bundle --group fleet-a -o @b.json").unwrap();
+    trial
+        .run("policy sign @b.json --type bundle --key @signing.key --statement @signing.dsse -o @b.dsse")
+        .unwrap();
+    trial.run("policy verify @b.dsse --authority @root.pub").unwrap();
+}
+
+#[test]
+fn unusable_options_are_refused_with_what_is_known() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    for (line, words) in [
+        ("policy new request --signal Vehicle.Speed:blur=3", "known are rate, quantise, on_change"),
+        ("policy new request --signal Vehicle.Speed:rate=0", "above zero"),
+        ("policy new request --signal Vehicle.Speed:rate=fast", "no number"),
+        ("policy new request --signal Vehicle.*", "holds the character '*'"),
+        ("policy new request --signal Vehicle.Speed --signal Vehicle.Speed", "signals[1].signal"),
+        ("policy new request --country Germany", "storage_locations[0]"),
+        ("policy new bundle --device car-1 --recipient tyres:T:DE:@tyres.pub", "statement is missing"),
+        ("policy new bundle --device car-1 --category fun=*", "known are identity"),
+        ("policy new bundle", "--device"),
+        (
+            "policy new bundle --device car-1 --recipient other:T:DE:@tyres.pub:@hpke.dsse",
+            "the HPKE key of tyres",
+        ),
+        ("policy new signing-key --key @hpke.pub", "an X25519 key"),
+        ("policy new hpke-key --recipient tyres --key @root.pub", "an Ed25519 key"),
+        ("policy sign @bundle.json --type bundle --key @root.key -o @x", "bundle.json"),
+    ] {
+        let error = trial.fails(line);
+        assert!(error.contains(words), "{line}\n{error}");
+    }
+}
+
+#[test]
+fn signing_refuses_what_no_car_would_take() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    trial.bundle(1, "");
+    let no_statement = trial.fails("policy sign @bundle.json --type bundle --key @signing.key -o @x");
+    assert!(no_statement.contains("policy new signing-key"), "{no_statement}");
+    let wrong_key = trial
+        .fails("policy sign @bundle.json --type bundle --key @owner.key --statement @signing.dsse -o @x");
+    assert!(wrong_key.contains("signing.dsse: the statement names the key"), "{wrong_key}");
+    let wrong_type = trial.fails("policy sign @request.json --type bundle --key @signing.key -o @x");
+    assert!(wrong_type.contains("request.json"), "{wrong_type}");
+    let text = String::from_utf8(trial.read("request.json")).unwrap();
+    fs::write(trial.path("bad.json"), text.replace("\"version\"", "\"wersion\"")).unwrap();
+    let unknown = trial.fails("policy sign @bad.json --type request --key @tyres.key -o @x");
+    assert!(unknown.contains("bad.json") && unknown.contains("wersion"), "{unknown}");
+    let public = trial.fails("policy sign @request.json --type request --key @tyres.pub -o @x");
+    assert!(public.contains("it holds a public key"), "{public}");
+    assert!(!trial.path("x").exists(), "nothing is half written");
+}
+
+#[test]
+fn another_tools_envelope_and_rubbish_are_named() {
+    let trial = Trial::new();
+    fs::write(trial.path("rubbish"), "hello").unwrap();
+    let error = trial.fails("policy inspect @rubbish");
+    assert!(error.contains("rubbish") && error.contains("not JSON at line 1"), "{error}");
+    let error = trial.fails("policy inspect @gone");
+    assert!(error.contains("gone") && error.contains("No such file"), "{error}");
+    let foreign =
+        r#"{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"sig":"AA=="}]}"#;
+    fs::write(trial.path("foreign"), foreign).unwrap();
+    assert!(trial.fails("policy inspect @foreign").contains("another tool"));
+    fs::write(trial.path("huge"), vec![b' '; 3 << 20]).unwrap();
+    assert!(trial.fails("policy inspect @huge").contains("longer than"));
+}

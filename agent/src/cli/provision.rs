@@ -1,0 +1,45 @@
+//! `glovebox provision`: the first keys of a car.
+
+use crate::key_store::{self, KeyStore};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Set the policy authority and the first owner of this car, once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Root key of the policy authority (Ed25519, PEM): only bundles under it are taken.
+    #[arg(long, value_name = "A.pub")]
+    authority: PathBuf,
+    /// Key of the first owner (Ed25519, PEM): only what it signs can let more leave.
+    #[arg(long, value_name = "O.pub")]
+    owner: PathBuf,
+}
+
+/// Runs it on the state folder of the configuration.
+///
+/// # Errors
+/// If an owner is enrolled already, a key cannot be used, or the system refuses.
+pub fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
+    let authority = key_store::read_verifying_key(&args.authority)?;
+    let owner = key_store::read_verifying_key(&args.owner)?;
+    let made = KeyStore::open(&state.join("keys"))?.provision(&authority, &owner)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "This car is provisioned. Its keys are in {}.", made.dir.display())?;
+    writeln!(
+        out,
+        "  authority   {}  (pinned: only bundles under it are taken)",
+        key_store::thumb(&authority)
+    )?;
+    writeln!(
+        out,
+        "  owner       {}  (enrolled: only this key can let more leave)",
+        key_store::thumb(&owner)
+    )?;
+    writeln!(out, "  record key  {}  (made here: signs what narrows)", key_store::thumb(&made.record_key))?;
+    writeln!(out, "  alias       made here, owner epoch {}", made.epoch)?;
+    writeln!(out, "Nothing leaves yet. Next:")?;
+    writeln!(out, "  glovebox policy install BUNDLE")?;
+    writeln!(out, "  glovebox consent grant --recipient R --purpose P --key OWNER.key")?;
+    Ok(ExitCode::SUCCESS)
+}

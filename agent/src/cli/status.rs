@@ -1,0 +1,133 @@
+//! `glovebox status`: what a running daemon says of itself.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use super::out::Paint;
+use super::{Common, FINDINGS};
+use crate::config::Files;
+use crate::control::ControlClient;
+use crate::health::{FlowStatus, LinkState, LinkStatus, Status};
+
+/// Shows what the running daemon does: connection, flows, queue, counters.
+///
+/// Exit codes: 0 it answered, 1 no daemon runs or it refused, 2 the configuration is unusable.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The daemon's own answer, one JSON object on stdout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let config = common.load(Files::NotNeeded)?;
+    let socket = &config.health.control_socket;
+    let Some(mut client) = ControlClient::connect(socket)? else {
+        let shown = socket.display();
+        writeln!(
+            std::io::stderr(),
+            "glovebox: no daemon listens on {shown}: start it with `glovebox run` or `systemctl start glovebox`"
+        )?;
+        return Ok(ExitCode::from(FINDINGS));
+    };
+    let answer = client.status()?;
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        writeln!(stdout, "{answer}")?;
+    } else {
+        let status: Status = serde_json::from_value(answer)
+            .context("the daemon is of another version: --json shows its answer as it is")?;
+        show(&mut stdout, &status, Paint::of_stdout())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<()> {
+    writeln!(out, "glovebox {}, {}, up {}", status.version, status.device, duration(status.up_s))?;
+    match (&status.policy, &status.held) {
+        (None, _) => writeln!(out, "policy   {}", paint.doubtful("none yet: nothing leaves"))?,
+        (Some(version), None) => writeln!(out, "policy   version {}", version.0)?,
+        (Some(version), Some(held)) => {
+            writeln!(out, "policy   version {}; {}", version.0, paint.doubtful(&format!("held: {held}")))?;
+        }
+    }
+    writeln!(out, "uplink   {}", link(&status.link, paint))?;
+    for bus in &status.buses {
+        writeln!(out, "bus      {} on {}: {}", bus.name, bus.interface, bus.state)?;
+    }
+    let queue = &status.queue;
+    let (bytes, cap) = (size(queue.bytes), size(queue.cap_bytes));
+    writeln!(out, "outbox   {} batches, {bytes} of {cap}", queue.batches)?;
+    show_flows(out, &status.flows, paint)?;
+    writeln!(out)?;
+    let mut last = "";
+    for (stage, name, number) in status.counters.iter() {
+        let shown = if stage == last { "" } else { stage };
+        writeln!(out, "{shown:8} {:22} {number:>12}", name.replace('_', " "))?;
+        last = stage;
+    }
+    Ok(())
+}
+
+fn show_flows(out: &mut impl Write, flows: &[FlowStatus], paint: Paint) -> anyhow::Result<()> {
+    if flows.is_empty() {
+        return Ok(writeln!(out, "flows    none: no live grant")?);
+    }
+    for flow in flows {
+        let state = flow
+            .held
+            .as_ref()
+            .map_or_else(|| paint.good("flows"), |why| paint.doubtful(&format!("held: {why}")));
+        let queued = format!("{} queued, {}", flow.queued_batches, size(flow.queued_bytes));
+        writeln!(out, "flow     {} for {}: {state}, {queued}", flow.recipient, flow.purpose)?;
+    }
+    Ok(())
+}
+
+fn link(link: &LinkStatus, paint: Paint) -> String {
+    let state = match link.state {
+        LinkState::Connected => paint.good("connected"),
+        LinkState::Connecting => paint.doubtful("connecting"),
+        LinkState::Waiting => paint.doubtful("waiting for the next attempt"),
+        LinkState::Away => "away".to_owned(),
+    };
+    let error = link.last_error.as_ref().filter(|_| link.state != LinkState::Connected);
+    let error = error.map_or_else(String::new, |error| format!(" ({error})"));
+    format!("{}: {state}, {} in flight{error}", link.broker, link.in_flight)
+}
+
+fn duration(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s} s"),
+        (0, h, m, _) => format!("{h} h {m} min"),
+        (d, h, ..) => format!("{d} d {h} h"),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{} KiB", tenths(1_024)),
+        _ => format!("{} MiB", tenths(1_048_576)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_are_short() {
+        assert_eq!(size(1_023), "1023 B");
+        assert_eq!(size(1_536), "1.5 KiB");
+        assert_eq!(size(64 * 1_048_576), "64.0 MiB");
+        assert_eq!(duration(59), "59 s");
+        assert_eq!(duration(3_725), "1 h 2 min");
+        assert_eq!(duration(90_000), "1 d 1 h");
+    }
+}

@@ -1,1 +1,0 @@
-//! TOML to a checked configuration: all faults at once, each with its place.

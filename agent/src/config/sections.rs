@@ -1,0 +1,374 @@
+//! The sections: what each stage is told, checked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use glovebox_core::frame::BusIndex;
+use glovebox_core::limits;
+use glovebox_core::names::{BusName, DeviceId};
+
+use super::fault::{FaultKind, Hint, Place};
+use super::reader::{Collector, Read, Reader};
+use super::source::{Item, Table, Value};
+use crate::bus::replay::Speed;
+use crate::bus::{self, Interface};
+
+/// `[decode]`: what the frames mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decode {
+    /// One entry a bus.
+    pub databases: Vec<Database>,
+}
+
+/// `[[decode.database]]`: the DBC files and the mapping of one bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// The bus.
+    pub bus: BusName,
+    /// Its number.
+    pub index: BusIndex,
+    /// DBC files, at least one.
+    pub dbc: Vec<PathBuf>,
+    /// The Kuksa mapping to VSS names.
+    pub map: Option<PathBuf>,
+}
+
+/// `[consent]`: which car this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// The car, as authority and broker name it.
+    pub device: DeviceId,
+    /// Groups that bundles may be meant for.
+    pub groups: Vec<DeviceId>,
+    /// Bundles dropped here are taken.
+    pub policy_folder: Option<PathBuf>,
+}
+
+/// `[batch]`: when a batch closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// At this age.
+    pub age: Duration,
+    /// At this many raw column bytes.
+    pub size_bytes: usize,
+}
+
+/// `[outbox]`: how much waits for a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outbox {
+    /// Space on disk.
+    pub size_bytes: u64,
+}
+
+/// `[uplink]`: the broker and what it is met with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// Host name or address of the broker; its certificate must bear it.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// PEM: the authorities that may sign the broker's certificate.
+    pub ca: PathBuf,
+    /// PEM: this car's certificate and its chain.
+    pub cert: PathBuf,
+    /// PEM: this car's TLS key.
+    pub key: PathBuf,
+    /// MQTT keep-alive.
+    pub keep_alive: Duration,
+}
+
+/// `[health]`: where the agent keeps its state and listens for commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The folder of all state.
+    pub state: PathBuf,
+    /// The control socket.
+    pub control_socket: PathBuf,
+}
+
+pub(super) fn read_bus(
+    root: &Table,
+    interface: Read<Vec<Interface>>,
+    to: &mut Collector,
+) -> Read<bus::Config> {
+    let reader = Reader::section(root, "bus", to);
+    let replay = reader.file("replay", to);
+    let speed = read_speed(&reader, to)?;
+    Ok(bus::Config { replay: replay?, speed, interface: interface? })
+}
+
+fn read_speed(reader: &Reader<'_>, to: &mut Collector) -> Read<Speed> {
+    let factor = match reader.get("speed").map(|item| (item, &item.value)) {
+        None => return Ok(Speed::Factor(1.0)),
+        Some((_, Value::Text(text))) if text == "max" => return Ok(Speed::Max),
+        Some((_, Value::Float(factor))) => *factor,
+        // What does not fit 32 bits is out of range anyway.
+        Some((_, Value::Integer(number, _))) => {
+            number.and_then(|number| i32::try_from(number).ok()).map_or(f64::MAX, f64::from)
+        }
+        Some((item, _)) => return Err(wrong_speed(reader, item, to)),
+    };
+    let range = limits::REPLAY_SPEED_FACTOR_MIN..=limits::REPLAY_SPEED_FACTOR_MAX;
+    if range.contains(&factor) {
+        return Ok(Speed::Factor(factor));
+    }
+    Err(reader.outside("speed", factor, &range, to))
+}
+
+fn wrong_speed(reader: &Reader<'_>, item: &Item, to: &mut Collector) -> super::reader::Told {
+    reader.wrong("speed", item, "\"max\" or a number, 1.0 is as recorded", to)
+}
+
+/// `[[bus.interface]]`: apart from the rest of `[bus]`, for `[decode]` needs the names.
+pub(super) fn read_interfaces(root: &Table, to: &mut Collector) -> Read<Vec<Interface>> {
+    let reader = Reader::section(root, "bus", to);
+    let tables = reader.tables("interface", to)?;
+    if tables.is_empty() && reader.get("interface").is_none() {
+        let example = "[[bus.interface]] with name = \"can0\" and interface = \"can0\"";
+        return Err(reader.missing("interface", example, to));
+    }
+    let mut told = None;
+    if !(1..=limits::BUSES_MAX).contains(&tables.len()) {
+        told = Some(reader.outside("interface", tables.len(), &(1..=limits::BUSES_MAX), to));
+    }
+    let mut names = Seen::new("give each bus a name of its own");
+    let mut interfaces = Seen::new("one interface is one bus: remove one of them");
+    let mut all = Vec::new();
+    for table in &tables {
+        match read_interface(table, &mut names, &mut interfaces, to) {
+            Ok(interface) => all.push(interface),
+            Err(error) => told = Some(error),
+        }
+    }
+    told.map_or(Ok(all), Err)
+}
+
+fn read_interface(
+    table: &Reader<'_>,
+    names: &mut Seen,
+    interfaces: &mut Seen,
+    to: &mut Collector,
+) -> Read<Interface> {
+    let name = table
+        .needed("name", "name = \"can0\"", to, BusName::new)
+        .and_then(|name| names.once(table, "name", name.as_str(), to).map(|()| name));
+    let interface = table
+        .needed("interface", "interface = \"can0\"", to, interface_name)
+        .and_then(|text| interfaces.once(table, "interface", &text, to).map(|()| text));
+    Ok(Interface { name: name?, interface: interface? })
+}
+
+fn interface_name(text: &str) -> Result<String, String> {
+    let fits = (1..=limits::INTERFACE_NAME_BYTES_MAX).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != '#');
+    if fits {
+        return Ok(text.to_owned());
+    }
+    let max = limits::INTERFACE_NAME_BYTES_MAX;
+    Err(format!("`{text}` is no interface name: 1 to {max} printable characters without `/` and `#`"))
+}
+
+impl Decode {
+    pub(super) fn read(root: &Table, interfaces: &Read<Vec<Interface>>, to: &mut Collector) -> Read<Self> {
+        let reader = Reader::section(root, "decode", to);
+        let mut seen = Seen::new("put all DBC files of a bus into one list");
+        let mut told = None;
+        let mut databases = Vec::new();
+        for table in &reader.tables("database", to)? {
+            let dbc = read_dbc(table, to);
+            let map = table.file("map", to);
+            let bus = table
+                .needed("bus", "bus = \"can0\"", to, BusName::new)
+                .and_then(|name| seen.once(table, "bus", name.as_str(), to).map(|()| name))
+                .and_then(|name| find_bus(table, name, interfaces, to));
+            match (bus, dbc, map) {
+                (Ok((bus, index)), Ok(dbc), Ok(map)) => databases.push(Database { bus, index, dbc, map }),
+                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => told = Some(error),
+            }
+        }
+        told.map_or(Ok(Self { databases }), Err)
+    }
+}
+
+fn read_dbc(table: &Reader<'_>, to: &mut Collector) -> Read<Vec<PathBuf>> {
+    if table.get("dbc").is_none() {
+        return Err(table.missing("dbc", "dbc = [\"car.dbc\"]", to));
+    }
+    let files = table.files("dbc", to)?;
+    let range = 1..=limits::DBC_FILES_PER_BUS_MAX;
+    if !range.contains(&files.len()) {
+        return Err(table.outside("dbc", format!("a list of {}", files.len()), &range, to));
+    }
+    let mut seen = Seen::new("remove one of them");
+    for (path, place) in &files {
+        seen.once_at(table, "dbc", (&path.to_string_lossy(), place), to)?;
+    }
+    Ok(files.into_iter().map(|(path, _)| path).collect())
+}
+
+/// The number of a bus. If the buses themselves have faults, names are not judged.
+fn find_bus(
+    table: &Reader<'_>,
+    name: BusName,
+    interfaces: &Read<Vec<Interface>>,
+    to: &mut Collector,
+) -> Read<(BusName, BusIndex)> {
+    let interfaces = interfaces.as_ref().map_err(|told| *told)?;
+    let position = interfaces.iter().position(|interface| interface.name == name);
+    match position.map(u8::try_from) {
+        Some(Ok(index)) => Ok((name, BusIndex(index))),
+        _ => {
+            let hint = Hint::nearest(name.as_str(), interfaces.iter().map(|i| i.name.as_str()));
+            let kind = FaultKind::UnknownBus { key: table.name("bus"), bus: name.to_string(), hint };
+            Err(to.tell(&table.place("bus"), kind))
+        }
+    }
+}
+
+impl Consent {
+    pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
+        let reader = Reader::section(root, "consent", to);
+        let device = reader.needed("device", "device = \"car-1\"", to, DeviceId::new);
+        let groups = read_groups(&reader, to);
+        let policy_folder = reader.folder("policy_folder", to);
+        Ok(Self { device: device?, groups: groups?, policy_folder: policy_folder? })
+    }
+}
+
+fn read_groups(reader: &Reader<'_>, to: &mut Collector) -> Read<Vec<DeviceId>> {
+    let texts = reader.texts("groups", to)?;
+    if texts.len() > limits::GROUPS_MAX {
+        return Err(reader.outside("groups", texts.len(), &(0..=limits::GROUPS_MAX), to));
+    }
+    let mut seen = Seen::new("remove one of them");
+    let mut told = None;
+    let mut groups = Vec::new();
+    for (text, place) in texts {
+        let group = DeviceId::new(text).map_err(|why| {
+            let kind = FaultKind::Malformed {
+                key: reader.name("groups"),
+                why: why.to_string(),
+                example: "groups = [\"fleet-a\"]",
+            };
+            to.tell(&place, kind)
+        });
+        match group.and_then(|group| seen.once_at(reader, "groups", (text, &place), to).map(|()| group)) {
+            Ok(group) => groups.push(group),
+            Err(error) => told = Some(error),
+        }
+    }
+    told.map_or(Ok(groups), Err)
+}
+
+impl Batch {
+    pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
+        let reader = Reader::section(root, "batch", to);
+        let ages = limits::BATCH_AGE_S_MIN..=limits::BATCH_AGE_S_MAX;
+        let sizes = limits::BATCH_SIZE_KIB_MIN..=limits::BATCH_SIZE_KIB_MAX;
+        let age_s = reader.number("age_s", ages, limits::BATCH_AGE_S_DEFAULT, to);
+        let size_kib = reader.number("size_kib", sizes, limits::BATCH_SIZE_KIB_MAX, to);
+        let size_bytes = usize::try_from(size_kib? * 1024).unwrap_or(limits::BATCH_COLUMN_BYTES_MAX);
+        Ok(Self { age: Duration::from_secs(age_s?), size_bytes })
+    }
+}
+
+impl Outbox {
+    pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
+        let reader = Reader::section(root, "outbox", to);
+        let sizes = limits::OUTBOX_SIZE_MIB_MIN..=limits::OUTBOX_SIZE_MIB_MAX;
+        let size_mib = reader.number("size_mib", sizes, limits::OUTBOX_SIZE_MIB_DEFAULT, to)?;
+        Ok(Self { size_bytes: size_mib * 1024 * 1024 })
+    }
+}
+
+impl Uplink {
+    pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
+        let reader = Reader::section(root, "uplink", to);
+        let broker = reader.needed("broker", "broker = \"broker.example:8883\"", to, broker_address);
+        let ca = reader.needed_file("ca", "ca = \"ca.crt\"", to);
+        let cert = reader.needed_file("cert", "cert = \"car.crt\"", to);
+        let key = reader.needed_file("key", "key = \"car.key\"", to);
+        let times = limits::KEEP_ALIVE_S_MIN..=limits::KEEP_ALIVE_S_MAX;
+        let keep_alive_s = reader.number("keep_alive_s", times, limits::KEEP_ALIVE_S_DEFAULT, to);
+        let (host, port) = broker?;
+        let keep_alive = Duration::from_secs(keep_alive_s?);
+        Ok(Self { host, port, ca: ca?, cert: cert?, key: key?, keep_alive })
+    }
+}
+
+/// `HOST:PORT`, `[IPv6]:PORT`. A URL is refused without being shown: it may hold a password.
+fn broker_address(text: &str) -> Result<(String, u16), String> {
+    if text.contains("://") || text.contains('@') {
+        return Err("a URL is not taken here, and no user or password: mutual TLS is the login".to_owned());
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port"))?;
+    let port = port.parse::<u16>().ok().filter(|port| *port > 0);
+    let port = port.ok_or_else(|| format!("`{text}` has no port from 1 to 65535 behind its last colon"))?;
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let valid = match inner {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host_name(host),
+    };
+    if !valid {
+        return Err(format!("`{host}` is no host name or address; IPv6 goes into square brackets"));
+    }
+    Ok((inner.unwrap_or(host).to_owned(), port))
+}
+
+fn host_name(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
+    };
+    host.len() <= limits::HOST_NAME_BYTES_MAX && host.split('.').all(label)
+}
+
+impl Health {
+    pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
+        let reader = Reader::section(root, "health", to);
+        let state = reader.path("state", to);
+        let socket = reader.path("control_socket", to);
+        let control_socket = socket?.unwrap_or_else(|| PathBuf::from(DEFAULT_CONTROL_SOCKET));
+        let length = control_socket.as_os_str().len();
+        if length > limits::SOCKET_PATH_BYTES_MAX {
+            let range = 1..=limits::SOCKET_PATH_BYTES_MAX;
+            let found = format!("a path of {length} bytes");
+            return Err(reader.outside("control_socket", found, &range, to));
+        }
+        Ok(Self { state: state?.unwrap_or_else(|| PathBuf::from(DEFAULT_STATE)), control_socket })
+    }
+}
+
+const DEFAULT_STATE: &str = "/var/lib/glovebox";
+const DEFAULT_CONTROL_SOCKET: &str = "/run/glovebox/control.sock";
+
+/// Values that may stand once only.
+struct Seen {
+    mend: &'static str,
+    first: Vec<(String, Place)>,
+}
+
+impl Seen {
+    fn new(mend: &'static str) -> Self {
+        Self { mend, first: Vec::new() }
+    }
+
+    fn once(&mut self, table: &Reader<'_>, key: &str, value: &str, to: &mut Collector) -> Read<()> {
+        self.once_at(table, key, (value, &table.place(key)), to)
+    }
+
+    fn once_at(
+        &mut self,
+        table: &Reader<'_>,
+        key: &str,
+        (value, place): (&str, &Place),
+        to: &mut Collector,
+    ) -> Read<()> {
+        if let Some((_, first)) = self.first.iter().find(|(seen, _)| seen == value) {
+            let (key, value, first) = (table.name(key), value.to_owned(), first.clone());
+            return Err(to.tell(place, FaultKind::Duplicate { key, value, first, mend: self.mend }));
+        }
+        self.first.push((value.to_owned(), place.clone()));
+        Ok(())
+    }
+}

@@ -1,0 +1,118 @@
+//! The commands' end of the control socket.
+
+use super::{
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Request, SocketError, Withdrawn,
+};
+use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
+use glovebox_core::names::{PurposeId, RecipientId};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A connection to the running daemon.
+#[derive(Debug)]
+pub struct ControlClient {
+    path: PathBuf,
+    stream: BufReader<UnixStream>,
+}
+
+impl ControlClient {
+    /// Connects to the daemon; `None` if none runs.
+    ///
+    /// # Errors
+    /// If there is one and it may not or cannot be asked.
+    pub fn connect(path: &Path) -> Result<Option<Self>, SocketError> {
+        let stream = match UnixStream::connect(path) {
+            Ok(stream) => stream,
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused => return Ok(None),
+                ErrorKind::PermissionDenied => return Err(SocketError::Denied { path: path.to_owned() }),
+                _ => return Err(io("connect", path)(error)),
+            },
+        };
+        let wait = Some(Duration::from_millis(CONTROL_ANSWER_MS_MAX));
+        stream
+            .set_read_timeout(wait)
+            .and_then(|()| stream.set_write_timeout(wait))
+            .map_err(io("connect", path))?;
+        Ok(Some(Self { path: path.to_owned(), stream: BufReader::new(stream) }))
+    }
+
+    /// What runs now, as the daemon says it.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn status(&mut self) -> Result<Value, AuthorityError> {
+        self.ask(&Request::Status {})
+    }
+
+    /// Asks and returns the answer, less its `ok`.
+    fn ask(&mut self, request: &Request) -> Result<Value, AuthorityError> {
+        let bad = |what: &str| SocketError::Answer { path: self.path.clone(), what: what.to_owned() };
+        let mut line = serde_json::to_vec(request).map_err(|_| bad("the question cannot be written"))?;
+        line.push(b'\n');
+        // A server that turns a client away closes before it reads: its reason is worth more than our broken pipe.
+        let sent = self.stream.get_mut().write_all(&line);
+        let mut answer = Vec::new();
+        let bound = u64::try_from(CONTROL_LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        let read = (&mut self.stream).take(bound).read_until(b'\n', &mut answer);
+        if answer.is_empty() {
+            sent.map_err(io("write to", &self.path))?;
+        }
+        read.map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => bad("the daemon did not answer in time"),
+            _ => io("read from", &self.path)(error),
+        })?;
+        if answer.is_empty() {
+            return Err(SocketError::Denied { path: self.path.clone() }.into());
+        }
+        let mut answer: Value = serde_json::from_slice(&answer).map_err(|_| bad("the answer is no JSON"))?;
+        let fields = answer.as_object_mut().ok_or_else(|| bad("the answer is no object"))?;
+        match (fields.remove("ok"), fields.get("error")) {
+            (Some(Value::Bool(true)), _) => Ok(answer),
+            (_, Some(Value::String(error))) => Err(AuthorityError::Refused(error.clone())),
+            _ => Err(bad("the answer says neither yes nor why not").into()),
+        }
+    }
+
+    fn typed<T: DeserializeOwned>(&self, value: Value) -> Result<T, AuthorityError> {
+        serde_json::from_value(value).map_err(|error| {
+            let what = format!("the answer does not fit ({error}): is the daemon of another version?");
+            SocketError::Answer { path: self.path.clone(), what }.into()
+        })
+    }
+}
+
+impl Authority for ControlClient {
+    fn draft(&mut self, order: &DraftOrder) -> Result<Draft, AuthorityError> {
+        let answer = self.ask(&Request::Draft(order.clone()))?;
+        self.typed(answer)
+    }
+
+    fn submit(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError> {
+        let answer = self.ask(&Request::Submit { document: document.to_vec() })?;
+        self.typed(answer)
+    }
+
+    fn withdraw(
+        &mut self,
+        recipient: &RecipientId,
+        purpose: Option<&PurposeId>,
+    ) -> Result<Vec<Withdrawn>, AuthorityError> {
+        let request = Request::Withdraw { recipient: recipient.clone(), purpose: purpose.cloned() };
+        let mut answer = self.ask(&request)?;
+        self.typed(answer["withdrawn"].take())
+    }
+
+    fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
+        let mut answer = self.ask(&Request::Consents {})?;
+        self.typed(answer["consents"].take())
+    }
+}
+
+fn io(act: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> SocketError {
+    move |source| SocketError::Io { act, path: path.to_owned(), source }
+}

@@ -1,0 +1,175 @@
+//! Question and answer over a real socket, and what a client that misbehaves gets.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::{
+    Accepted, Authority, AuthorityError, Consent, ControlClient, Draft, DraftOrder, Handler, Request,
+    SocketError, Withdrawn, answer, listen, serve,
+};
+use glovebox_core::limits::{CONTROL_CLIENTS_MAX, CONTROL_LINE_BYTES_MAX};
+use glovebox_core::names::{Digest, FlowId, PurposeId, RecipientId, WallTime};
+use serde_json::{Value, json};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+
+/// Remembers what it was asked and answers with what the question held.
+#[derive(Default)]
+struct Echo;
+
+impl Authority for Echo {
+    fn draft(&mut self, order: &DraftOrder) -> Result<Draft, AuthorityError> {
+        Ok(Draft { payload: vec![0, 255, 10], words: format!("{order:?}") })
+    }
+    fn submit(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError> {
+        if document.is_empty() {
+            return Err(AuthorityError::Refused("an empty document".to_owned()));
+        }
+        let effect = document.len().to_string();
+        Ok(Accepted { kind: "request".to_owned(), digest: Digest::of(document), effect })
+    }
+    fn withdraw(
+        &mut self,
+        recipient: &RecipientId,
+        purpose: Option<&PurposeId>,
+    ) -> Result<Vec<Withdrawn>, AuthorityError> {
+        let purpose = purpose.cloned().unwrap_or_else(|| PurposeId::new("all").unwrap());
+        Ok(vec![Withdrawn { recipient: recipient.clone(), purpose, flow: FlowId(7) }])
+    }
+    fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
+        Ok(vec![Consent {
+            recipient: RecipientId::new("tyres").unwrap(),
+            name: "Example Tyres GmbH".to_owned(),
+            purpose: PurposeId::new("tyre-care").unwrap(),
+            record: "r".to_owned(),
+            state: "given".to_owned(),
+            live: true,
+            not_before: WallTime(0),
+            not_after: WallTime(1),
+            signals: vec!["Vehicle.Speed".to_owned()],
+        }])
+    }
+}
+
+struct Answering(Mutex<Echo>);
+
+impl Handler for Answering {
+    fn handle(&self, request: Request) -> Result<Value, String> {
+        let mut authority = self.0.lock().unwrap();
+        match answer(&mut *authority, &request) {
+            Some(answer) => answer.map_err(|error| error.to_string()),
+            None => Ok(json!({ "flows": 3 })),
+        }
+    }
+}
+
+/// A daemon that answers on a socket; ends with the runtime.
+fn daemon() -> (TempDir, PathBuf, tokio::runtime::Runtime) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("control.sock");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = listen(&path).unwrap();
+    let guard = runtime.enter();
+    let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+    drop(guard);
+    runtime.spawn(serve(listener, Arc::new(Answering(Mutex::default()))));
+    (folder, path, runtime)
+}
+
+fn client(path: &Path) -> ControlClient {
+    ControlClient::connect(path).unwrap().unwrap()
+}
+
+#[test]
+fn every_question_is_answered_alike_over_the_socket_and_without_it() {
+    let (_folder, path, _runtime) = daemon();
+    let (mut remote, mut local) = (client(&path), Echo);
+    let (recipient, purpose) = (RecipientId::new("tyres").unwrap(), PurposeId::new("tyre-care").unwrap());
+    let order = DraftOrder {
+        recipient: recipient.clone(),
+        purpose: purpose.clone(),
+        signals: vec!["Vehicle.*".to_owned()],
+        until: Some(WallTime(1_800_000_000_000_000)),
+        waive_floor: true,
+    };
+    assert_eq!(remote.draft(&order).unwrap(), local.draft(&order).unwrap());
+    let large = vec![0xA5; 1024 * 1024];
+    assert_eq!(remote.submit(&large).unwrap(), local.submit(&large).unwrap());
+    for purpose in [None, Some(&purpose)] {
+        let ended = remote.withdraw(&recipient, purpose).unwrap();
+        assert_eq!(ended, local.withdraw(&recipient, purpose).unwrap());
+    }
+    assert_eq!(remote.list().unwrap(), local.list().unwrap());
+    assert_eq!(remote.status().unwrap(), json!({ "flows": 3 }));
+    let refused = remote.submit(&[]).unwrap_err();
+    assert!(matches!(&refused, AuthorityError::Refused(why) if why == "an empty document"), "{refused}");
+    assert!(remote.list().is_ok(), "a refusal does not end the connection");
+}
+
+#[test]
+fn what_is_not_understood_is_said_without_repeating_it() {
+    let (_folder, path, _runtime) = daemon();
+    for line in [
+        "hello",
+        "{}",
+        r#"{"do":"obey"}"#,
+        r#"{"do":"submit","document":"Jane Doe"}"#,
+        r#"{"do":"consents","Jane Doe":1}"#,
+        r#"{"do":"draft","recipient":"Jane Doe","purpose":"p"}"#,
+    ] {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        BufReader::new(&stream).read_line(&mut said).unwrap();
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["ok"], false, "{line}: {said}");
+        assert!(said["error"].as_str().unwrap().contains("one JSON object a line"), "{said}");
+        assert!(!said.to_string().contains("Jane"), "{said}");
+    }
+}
+
+#[test]
+fn a_line_without_end_is_cut_off() {
+    let (_folder, path, _runtime) = daemon();
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(&vec![b'x'; CONTROL_LINE_BYTES_MAX]).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.contains("at most"), "{said}");
+}
+
+#[test]
+fn more_clients_than_there_are_places_are_turned_away() {
+    let (_folder, path, _runtime) = daemon();
+    let mut held: Vec<ControlClient> = (0..CONTROL_CLIENTS_MAX).map(|_| client(&path)).collect();
+    for client in &mut held {
+        client.list().unwrap();
+    }
+    let error = client(&path).list().unwrap_err();
+    assert!(error.to_string().contains("too many"), "{error}");
+    held.clear();
+    let freed = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        client(&path).list().is_ok()
+    });
+    assert!(freed, "places are given back");
+}
+
+#[test]
+fn the_socket_is_not_open_to_others_and_a_living_one_is_not_taken() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("control.sock");
+    assert!(ControlClient::connect(&path).unwrap().is_none(), "no daemon");
+    let first = listen(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    assert!(matches!(listen(&path), Err(SocketError::InUse { .. })));
+    drop(first);
+    assert!(ControlClient::connect(&path).unwrap().is_none(), "a stale socket is no daemon");
+    let _second = listen(&path).unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, b"precious").unwrap();
+    assert!(matches!(listen(&file), Err(SocketError::NotASocket { .. })));
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+}

@@ -1,0 +1,437 @@
+//! Joins key store, policy store and the core's control: takes documents, and makes what was decided durable before it
+//! is in force. The daemon holds one behind its control socket; commands make their own while no daemon runs.
+
+use crate::clock::Clock;
+use crate::control::{Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Withdrawn};
+use crate::key_store::{KeyError, KeyStore};
+use crate::policy_store::{PolicyStore, PolicyStoreError};
+use crate::sealer::{CarSealer, StrictVerifier};
+use ed25519_dalek::{Signer as _, SigningKey};
+use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
+use glovebox_core::consent::document::{Document as _, DsseEnvelope, describe, write};
+use glovebox_core::consent::grants::{Effect, Listed};
+use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
+use glovebox_core::limits::GRANT_US_DEFAULT;
+use glovebox_core::names::{
+    DeviceId, Digest, FlowId, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
+};
+use glovebox_core::seal::Sealer as _;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// How this car extracts a leaf; `None` if it does not have it.
+pub type LeafDigests = Box<dyn Fn(&SignalPath) -> Option<Digest> + Send + Sync>;
+
+/// Which car this is, from the configuration.
+#[derive(Debug, Clone)]
+pub struct Car {
+    /// As bundles name it.
+    pub device: DeviceId,
+    /// Groups that it is configured into.
+    pub groups: Vec<DeviceId>,
+}
+
+/// Why documents and keys cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The documents.
+    #[error(transparent)]
+    Documents(#[from] PolicyStoreError),
+    /// No randomness to be had.
+    #[error("no randomness to be had from the system")]
+    Random,
+}
+
+/// What is in force now that was not before; in the order in which it came into force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Another policy.
+    Policy,
+    /// More may leave in this flow, or it is new.
+    Widened(FlowId),
+    /// Less may leave in this flow: what is queued under a wider rule goes.
+    Narrowed(FlowId),
+    /// This flow has ended, its tombstone is durable: gate, connection, keys, segments, index follow.
+    Ended(FlowId),
+}
+
+/// Decides on documents, with the stores in hand.
+pub struct LocalAuthority {
+    sealer: Option<Arc<CarSealer>>,
+    record_key: SigningKey,
+    store: PolicyStore,
+    control: Control,
+    clock: Clock,
+    leaves: LeafDigests,
+    complaints: Vec<String>,
+    changes: Vec<Change>,
+    /// Ended flows whose tombstone could not be stored yet.
+    unburied: Vec<FlowId>,
+}
+
+impl LocalAuthority {
+    /// Opens keys and documents in the state folder and verifies again all that was in force. A car that is not
+    /// provisioned is opened too: it takes no document.
+    ///
+    /// # Errors
+    /// If another process has the documents, or a file is open to others or cannot be read.
+    pub fn open(state: &Path, car: Car, leaves: LeafDigests) -> Result<Self, OpenError> {
+        let keys = KeyStore::open(&state.join("keys"))?;
+        let owners = keys.owners()?;
+        // The owner's file is written last: without it the others do not count.
+        let (root, sealer, record_key) = if owners.is_empty() {
+            (None, None, throwaway_key()?)
+        } else {
+            let alias = keys.alias()?;
+            let sealer = Arc::new(CarSealer::new(alias.secret, alias.epoch));
+            (Some(keys.root()?), Some(sealer), keys.record_key()?)
+        };
+        let enrolment = Enrolment {
+            device: car.device,
+            groups: car.groups,
+            root,
+            owners,
+            record_key: VerifyingKey(record_key.verifying_key().to_bytes()),
+        };
+        let store = PolicyStore::open(state)?;
+        let mut complaints: Vec<String> = store.faults().iter().map(ToString::to_string).collect();
+        let aliases = |recipient: &RecipientId| alias(sealer.as_deref(), recipient);
+        let (control, refused) = Control::restore(enrolment, store.load()?, &aliases, &StrictVerifier);
+        complaints.extend(refused.iter().map(ToString::to_string));
+        let clock = Clock::new();
+        Ok(Self {
+            sealer,
+            record_key,
+            store,
+            control,
+            clock,
+            leaves,
+            complaints,
+            changes: Vec::new(),
+            unburied: Vec::new(),
+        })
+    }
+
+    /// The policy in force and the grants, of which the gate is made.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// The car's cryptography; `None` before it is provisioned.
+    #[must_use]
+    pub fn sealer(&self) -> Option<Arc<CarSealer>> {
+        self.sealer.clone()
+    }
+
+    /// What was wrong with what was stored, for a person.
+    #[must_use]
+    pub fn complaints(&self) -> &[String] {
+        &self.complaints
+    }
+
+    /// What is known of the time now; `None` is doubt.
+    #[must_use]
+    pub fn now(&self) -> Option<TrustedTime> {
+        self.clock.trusted(self.store.mark())
+    }
+
+    /// Remembers that it is at least this late, by a bounded step. To be called now and then while time is trusted.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    pub fn keep_time(&mut self) -> Result<(), PolicyStoreError> {
+        self.bury_again();
+        match self.now() {
+            Some(now) => self.store.raise_mark(now.earliest),
+            None => Ok(()),
+        }
+    }
+
+    /// What came into force since it was asked last: the daemon swaps its gate by it.
+    #[must_use]
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// How the car extracts leaves, after the configuration was read again.
+    pub fn set_leaves(&mut self, leaves: LeafDigests) {
+        self.leaves = leaves;
+    }
+
+    /// A document in, and why not.
+    fn take(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError> {
+        self.bury_again();
+        let aliases = |recipient: &RecipientId| alias(self.sealer.as_deref(), recipient);
+        let examined = self.control.examine(document, self.now(), &aliases, &StrictVerifier);
+        let digest = payload_digest(document);
+        let accepted = match examined {
+            Ok(accepted) => accepted,
+            Err(Refusal::AlreadyThere { kind }) => {
+                let effect = "was in force already".to_owned();
+                return Ok(Accepted { kind: kind.to_string(), digest, effect });
+            }
+            Err(refusal) => return Err(refused(&refusal)),
+        };
+        let (kind, effect, change) = said(&accepted);
+        // Stored first, in force after: a power cut in between takes nothing back that was said to be done.
+        self.keep(document, &accepted).map_err(|error| refused(&error))?;
+        self.control.adopt(accepted).map_err(|refusal| refused(&refusal))?;
+        self.changes.extend(change);
+        Ok(Accepted { kind: kind.to_owned(), digest, effect })
+    }
+
+    fn keep(&mut self, document: &[u8], accepted: &control::Accepted) -> Result<(), PolicyStoreError> {
+        match accepted {
+            control::Accepted::Policy(policy) => {
+                self.store.put_policy(document, self.control.counters_after(accepted))?;
+                self.store.raise_mark(policy.bundle().payload().issued)
+            }
+            control::Accepted::Record { flow: Some(flow), effect: Effect::Ends, .. } => {
+                // The tombstone first: from here on the flow stays dead whatever happens to the record.
+                let stored = self.end(*flow).and_then(|()| self.store.put_record(document));
+                if stored.is_err() {
+                    self.control.bury(*flow);
+                }
+                stored
+            }
+            control::Accepted::Record { .. } => self.store.put_record(document),
+        }
+    }
+
+    /// Sets the tombstone of a flow. If that fails it is tried again with each later act; whoever calls buries it in
+    /// this process in any case.
+    fn end(&mut self, flow: FlowId) -> Result<(), PolicyStoreError> {
+        self.changes.push(Change::Ended(flow));
+        let stored = self.store.tombstone(flow);
+        if stored.is_err() {
+            self.unburied.push(flow);
+        }
+        stored
+    }
+
+    fn bury_again(&mut self) {
+        let Self { unburied, store, .. } = self;
+        unburied.retain(|flow| store.tombstone(*flow).is_err());
+    }
+
+    fn stamp(&self) -> Stamp<'static> {
+        // For what narrows, a clock in doubt is no obstacle.
+        let now = self.now().map_or_else(|| self.clock.now(), |now| now.earliest);
+        Stamp { record_id: Uuid::nil(), now, entity: "agent", shown_by: "command_line" }
+    }
+
+    /// One flow withdrawn: with a record signed by the car's record key, and if that fails by its tombstone alone.
+    fn withdraw_flow(&mut self, flow: FlowId) -> Result<(), AuthorityError> {
+        let recorded = random_uuid()
+            .ok_or(())
+            .and_then(|record_id| {
+                let stamp = Stamp { record_id, ..self.stamp() };
+                self.control.draft_withdrawal(flow, stamp).map_err(drop)
+            })
+            .and_then(|record| self.signed(&record).ok_or(()))
+            .is_ok_and(|document| self.take(&document).is_ok());
+        if !recorded {
+            tracing::error!(target: "consent", "flow {flow}: withdrawn without a record");
+        }
+        if self.control.grants().find(flow).is_some() {
+            let _ = self.end(flow);
+            self.control.bury(flow);
+        }
+        // Dead in this process in any case; but a restart could bring it back.
+        match self.unburied.is_empty() {
+            true => Ok(()),
+            false => Err(AuthorityError::Refused(
+                "stopped, but the withdrawal could not be stored (is the disk full?): it is tried again with the next \
+                 command"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    fn signed(&self, record: &ConsentRecord) -> Option<Vec<u8>> {
+        let envelope = DsseEnvelope::unsigned(ConsentRecord::TYPE, &write(record).ok()?);
+        let signature = self.record_key.sign(&envelope.signing_input().ok()?).to_bytes();
+        let keyid = VerifyingKey(self.record_key.verifying_key().to_bytes()).to_string();
+        envelope.with_signature(&keyid, &signature).to_bytes().ok()
+    }
+
+    fn listed(&self, listed: &Listed<'_>) -> Consent {
+        let record = listed.record.payload();
+        let grant = listed.flow.and_then(|flow| self.control.grants().find(flow));
+        let counts = grant.is_some_and(|grant| {
+            let own = record.record_id;
+            grant.given().payload().record_id == own || grant.narrowed().any(|r| r.payload().record_id == own)
+        });
+        let dates =
+            self.now().is_some_and(|now| record.not_before <= now.earliest && now.latest < record.not_after);
+        let granted = record.pii_information.iter().filter(|pii| pii.decision == Decision::Yes);
+        Consent {
+            recipient: record.recipient.party_id.clone(),
+            name: record.recipient.party_name.clone(),
+            purpose: record.purpose.id.clone(),
+            record: record.record_id.to_string(),
+            state: state_word(record.state()).to_owned(),
+            live: counts && dates,
+            not_before: record.not_before,
+            not_after: record.not_after,
+            signals: granted.map(|pii| pii.signal.to_string()).collect(),
+        }
+    }
+}
+
+impl Authority for LocalAuthority {
+    fn draft(&mut self, order: &DraftOrder) -> Result<Draft, AuthorityError> {
+        let now = self.now().ok_or_else(|| {
+            let (now, mark) = (self.clock.now(), self.store.mark());
+            AuthorityError::Refused(format!(
+                "the time is in doubt (the clock says {now}, it was at least {mark} before): set the clock and try again"
+            ))
+        })?;
+        let request = self.control.policy().and_then(|p| p.request_for(&order.recipient, &order.purpose));
+        let request_ends = request.map_or(WallTime(i64::MAX), |request| request.payload().expires);
+        let default = WallTime(now.earliest.0.saturating_add(GRANT_US_DEFAULT)).min(request_ends);
+        let record_id = random_uuid()
+            .ok_or_else(|| AuthorityError::Refused("no randomness to be had from the system".to_owned()))?;
+        let wanted = |signal: &SignalPath| {
+            order.signals.is_empty() || order.signals.iter().any(|glob| glob_matches(glob, signal.as_str()))
+        };
+        let wish = Wish {
+            recipient: &order.recipient,
+            purpose: &order.purpose,
+            wanted: &wanted,
+            until: order.until.unwrap_or(default),
+            floor_waived: order.waive_floor,
+            language: "en",
+            stamp: Stamp { record_id, now: now.earliest, entity: "owner", shown_by: "command_line" },
+        };
+        let aliases = |recipient: &RecipientId| alias(self.sealer.as_deref(), recipient);
+        let record = self.control.draft(&wish, &*self.leaves, &aliases).map_err(|error| refused(&error))?;
+        let payload = write(&record).map_err(|error| refused(&error))?;
+        Ok(Draft { payload, words: describe(&record) })
+    }
+
+    fn submit(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError> {
+        self.take(document)
+    }
+
+    fn withdraw(
+        &mut self,
+        recipient: &RecipientId,
+        purpose: Option<&PurposeId>,
+    ) -> Result<Vec<Withdrawn>, AuthorityError> {
+        self.bury_again();
+        let meant: Vec<Withdrawn> = self
+            .control
+            .grants()
+            .live()
+            .iter()
+            .map(|grant| (grant.flow(), grant.given().payload()))
+            .filter(|(_, record)| record.recipient.party_id == *recipient)
+            .filter(|(_, record)| purpose.is_none_or(|purpose| record.purpose.id == *purpose))
+            .map(|(flow, record)| Withdrawn {
+                recipient: recipient.clone(),
+                purpose: record.purpose.id.clone(),
+                flow,
+            })
+            .collect();
+        if meant.is_empty() {
+            let what = purpose.map_or_else(String::new, |purpose| format!(" for {purpose}"));
+            return Err(AuthorityError::Refused(format!(
+                "nothing is granted to {recipient}{what}: `glovebox consent list` shows what is"
+            )));
+        }
+        // One that fails does not keep the others.
+        let failed = meant.iter().filter_map(|flow| self.withdraw_flow(flow.flow).err()).last();
+        failed.map_or(Ok(meant), Err)
+    }
+
+    fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
+        Ok(self.control.grants().history().map(|listed| self.listed(&listed)).collect())
+    }
+}
+
+/// Whether `name` is what `glob` stands for; `*` is any number of any characters.
+#[must_use]
+pub fn glob_matches(glob: &str, name: &str) -> bool {
+    let mut parts = glob.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(middle) = last.replace(part) {
+            let Some((_, behind)) = rest.split_once(middle) else { return false };
+            rest = behind;
+        }
+    }
+    last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+}
+
+fn alias(sealer: Option<&CarSealer>, recipient: &RecipientId) -> Option<(VerifyingKey, Digest)> {
+    let sealer = sealer?;
+    Some((sealer.alias(recipient).ok()?, sealer.principal(recipient)))
+}
+
+/// Before the car is provisioned nothing is signed or taken; the type wants a key all the same.
+fn throwaway_key() -> Result<SigningKey, OpenError> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).map_err(|_| OpenError::Random)?;
+    Ok(SigningKey::from_bytes(&seed))
+}
+
+fn random_uuid() -> Option<Uuid> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+fn payload_digest(document: &[u8]) -> Digest {
+    let payload = DsseEnvelope::parse(document).and_then(|envelope| envelope.payload_bytes());
+    Digest::of(&payload.unwrap_or_default())
+}
+
+fn refused(error: &dyn std::error::Error) -> AuthorityError {
+    AuthorityError::Refused(error.to_string())
+}
+
+/// What an accepted document is, what it does, and the change that others are told.
+fn said(accepted: &control::Accepted) -> (&'static str, String, Option<Change>) {
+    match accepted {
+        control::Accepted::Policy(policy) => {
+            let version = policy.bundle().payload().version.0;
+            ("policy bundle", format!("version {version} is in force"), Some(Change::Policy))
+        }
+        control::Accepted::Record { flow, effect, .. } => {
+            let flow_words = flow.map_or_else(String::new, |flow| format!(" (flow {flow})"));
+            let (words, change) = match effect {
+                Effect::Widens => ("is in force: what it grants may leave", flow.map(Change::Widened)),
+                Effect::Narrows => ("is in force: less may leave", flow.map(Change::Narrowed)),
+                // Told already, when the tombstone was set.
+                Effect::Ends => ("is in force: nothing leaves by that grant any more", None),
+                Effect::Nothing => ("is kept; nothing changes", None),
+            };
+            ("consent record", format!("{words}{flow_words}"), change)
+        }
+    }
+}
+
+fn state_word(state: Option<EventState>) -> &'static str {
+    match state {
+        Some(EventState::ConsentGiven) => "given",
+        Some(EventState::RenewedConsentGiven) => "renewed",
+        Some(EventState::ConsentNarrowed) => "narrowed",
+        Some(EventState::ConsentRefused) => "refused",
+        Some(EventState::ConsentRequestDeferred) => "deferred",
+        Some(EventState::ConsentWithdrawn) => "withdrawn",
+        Some(EventState::ConsentExpired) => "expired",
+        Some(EventState::ConsentInvalidated) => "invalidated",
+        None => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+//! Grant, withdraw, restart: with real keys and stores, through the commands.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::{Change, LocalAuthority, glob_matches};
+use crate::cli::trial::{NOT_IN_THE_CAR, Trial};
+use crate::control::{Authority as _, DraftOrder, Handler, Request, answer, listen, serve};
+use glovebox_core::names::{PurposeId, RecipientId, WallTime};
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+const GRANT: &str = "consent grant --recipient tyres --purpose tyre-care --key @owner.key";
+
+fn order(signals: &[&str]) -> DraftOrder {
+    DraftOrder {
+        recipient: RecipientId::new("tyres").unwrap(),
+        purpose: PurposeId::new("tyre-care").unwrap(),
+        signals: signals.iter().map(|&signal| signal.to_owned()).collect(),
+        until: None,
+        waive_floor: false,
+    }
+}
+
+#[test]
+fn a_car_that_is_not_provisioned_takes_nothing_and_says_so() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    trial.bundle(1, "");
+    let error = trial.fails("policy install @bundle.dsse");
+    assert!(
+        error.contains("bundle.dsse is not installed") && error.contains("glovebox provision"),
+        "{error}"
+    );
+    assert!(trial.fails(GRANT).contains("install a policy bundle first"));
+    trial.run("consent list").unwrap();
+}
+
+#[test]
+fn a_second_provision_by_command_is_refused_with_the_reason() {
+    let trial = Trial::provisioned();
+    let error = trial.fails("provision --authority @root.pub --owner @tyres.pub");
+    assert!(error.contains("is enrolled already") && error.contains("erased state folder"), "{error}");
+}
+
+#[test]
+fn what_the_owner_grants_is_live_after_a_restart_and_ends_for_good() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    trial.run("consent list").unwrap();
+    trial.run("consent list --json").unwrap();
+
+    let mut local = trial.local();
+    let listed = local.list().unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].state.as_str(), listed[0].live), ("given", true), "live at once");
+    assert_eq!(listed[0].signals, ["Vehicle.Speed", "CAN.can0.ENGINE.RPM"], "without {NOT_IN_THE_CAR}");
+    let flow = local.control().grants().live()[0].flow();
+    assert!(local.complaints().is_empty() && local.take_changes().is_empty());
+    let ended = local.withdraw(&RecipientId::new("tyres").unwrap(), None).unwrap();
+    assert_eq!(ended[0].flow, flow);
+    assert_eq!(local.take_changes(), [Change::Ended(flow)]);
+    assert!(local.control().grants().live().is_empty());
+    drop(local);
+
+    assert!(trial.state().join(format!("tombstones/{flow}")).exists());
+    let mut local = trial.local();
+    assert!(local.control().grants().live().is_empty() && local.complaints().is_empty());
+    let states: Vec<String> = local.list().unwrap().into_iter().map(|consent| consent.state).collect();
+    assert_eq!(states, ["given", "withdrawn"]);
+    drop(local);
+    assert!(trial.fails("consent withdraw --recipient tyres").contains("nothing is granted to tyres"));
+
+    trial.run(GRANT).unwrap();
+    let local = trial.local();
+    assert_ne!(local.control().grants().live()[0].flow(), flow, "a grant after a withdrawal is a new flow");
+}
+
+#[test]
+fn only_an_enrolled_owner_can_grant() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    for key in ["root", "signing", "tyres"] {
+        let error = trial.fails(&GRANT.replace("owner.key", &format!("{key}.key")));
+        assert!(error.contains("not taken") && error.contains("owner key"), "{error}");
+    }
+    // Nor the car's own record key, whoever gets hold of it.
+    fs::copy(trial.state().join("keys/record.key"), trial.path("record.key")).unwrap();
+    let error = trial.fails(&GRANT.replace("owner.key", "record.key"));
+    assert!(error.contains("not taken"), "{error}");
+    assert!(trial.local().list().unwrap().is_empty());
+}
+
+#[test]
+fn a_grant_written_straight_into_the_store_counts_for_nothing() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    let payload = trial.local().draft(&order(&[])).unwrap().payload;
+    fs::write(trial.path("record.json"), payload).unwrap();
+    trial.run("policy sign @record.json --type consent --key @tyres.key -o @record.dsse").unwrap();
+    let mut store = crate::policy_store::PolicyStore::open(&trial.state()).unwrap();
+    store.put_record(&trial.read("record.dsse")).unwrap();
+    drop(store);
+    let local = trial.local();
+    assert!(local.control().grants().live().is_empty());
+    assert_eq!(local.complaints().len(), 1, "{:?}", local.complaints());
+}
+
+#[test]
+fn the_owner_may_grant_less_than_is_asked_and_not_beyond_it() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    let mut local = trial.local();
+    let words = local.draft(&order(&["CAN.*"])).unwrap().words;
+    assert!(words.contains("+ CAN.can0.ENGINE.RPM, reduced by on_change (min_delta 10)"), "{words}");
+    assert!(words.contains("- Vehicle.Speed"), "{words}");
+    assert!(words.contains("Not decided, so it stays in the car:\n  - Vehicle.Service"), "{words}");
+    assert!(local.draft(&order(&["Vehicle.Cabin.*"])).is_err());
+    let past = DraftOrder { until: Some(WallTime(0)), ..order(&[]) };
+    assert!(local.draft(&past).unwrap_err().to_string().contains("not after now"));
+}
+
+#[test]
+fn bundles_only_rise_and_the_same_again_is_harmless() {
+    let trial = Trial::provisioned();
+    trial.bundle(2, "");
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.bundle(1, "");
+    let error = trial.fails("policy install @bundle.dsse");
+    assert!(error.contains("1 is below 2"), "{error}");
+    let mut local = trial.local();
+    assert_eq!(local.control().policy().unwrap().bundle().payload().version.0, 2);
+    let mut document = trial.read("bundle.dsse");
+    document[100] ^= 1;
+    assert!(local.submit(&document).is_err());
+    assert!(local.submit(b"hello").is_err());
+    assert!(local.take_changes().is_empty());
+}
+
+#[test]
+fn a_withdrawal_whose_record_cannot_be_stored_is_one_all_the_same() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    let mut local = trial.local();
+    let flow = local.control().grants().live()[0].flow();
+    // No place for a tombstone: its name is taken by a folder with something in it.
+    let tombstone = trial.state().join(format!("tombstones/{flow}"));
+    fs::create_dir_all(tombstone.join("in the way")).unwrap();
+    let tyres = RecipientId::new("tyres").unwrap();
+    let error = local.withdraw(&tyres, None).unwrap_err().to_string();
+    assert!(error.contains("stopped, but"), "{error}");
+    assert!(local.control().grants().live().is_empty(), "dead in this process");
+    assert!(local.take_changes().contains(&Change::Ended(flow)));
+    fs::remove_dir_all(&tombstone).unwrap();
+    local.keep_time().unwrap();
+    assert!(tombstone.exists(), "tried again");
+    drop(local);
+    assert!(trial.local().control().grants().live().is_empty());
+}
+
+#[test]
+fn no_secret_stands_in_any_error() {
+    let trial = Trial::provisioned();
+    let secret = trial.read("owner.key");
+    let body = String::from_utf8(secret).unwrap().lines().nth(1).unwrap().to_owned();
+    for line in [
+        "policy inspect @owner.key",
+        "policy verify @owner.key --authority @root.pub",
+        "policy install @owner.key",
+        "policy sign @owner.key --type request --key @owner.key -o @x",
+        "policy verify @bundle.dsse --authority @owner.key",
+        "policy new hpke-key --recipient tyres --key @owner.key",
+        "provision --authority @owner.key --owner @owner.pub",
+        "consent grant --recipient tyres --purpose tyre-care --key @request.json",
+    ] {
+        let error = trial.fails(line);
+        assert!(!error.contains(&body[24..44]), "{line}: {error}");
+    }
+}
+
+struct Daemon(Mutex<LocalAuthority>);
+
+impl Handler for Daemon {
+    fn handle(&self, request: Request) -> Result<serde_json::Value, String> {
+        let answer = answer(&mut *self.0.lock().unwrap(), &request);
+        answer.unwrap_or_else(|| Ok(serde_json::json!({}))).map_err(|error| error.to_string())
+    }
+}
+
+#[test]
+fn the_same_commands_work_through_a_running_daemon() {
+    let trial = Trial::provisioned();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let socket = listen(&trial.path("control.sock")).unwrap();
+    let guard = runtime.enter();
+    let socket = tokio::net::UnixListener::from_std(socket).unwrap();
+    drop(guard);
+    let daemon = Arc::new(Daemon(Mutex::new(trial.local())));
+    let handler: Arc<dyn Handler> = Arc::<Daemon>::clone(&daemon);
+    runtime.spawn(serve(socket, handler));
+
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    trial.run("consent list").unwrap();
+    let flow = daemon.0.lock().unwrap().control().grants().live()[0].flow();
+    trial.run("consent withdraw --recipient tyres --purpose tyre-care").unwrap();
+    let again = trial.fails("consent withdraw --recipient tyres");
+    assert!(again.contains("nothing is granted to tyres"), "{again}");
+    let changes = daemon.0.lock().unwrap().take_changes();
+    assert_eq!(changes, [Change::Policy, Change::Widened(flow), Change::Ended(flow)]);
+
+    // Without its socket the stores are sought, and they say who has them.
+    fs::remove_file(trial.path("control.sock")).unwrap();
+    let locked = trial.fails("consent list");
+    assert!(locked.contains(&format!("in use by process {}", std::process::id())), "{locked}");
+}
+
+#[test]
+fn stars_stand_for_anything() {
+    for (glob, name, fits) in [
+        ("Vehicle.Speed", "Vehicle.Speed", true),
+        ("Vehicle.Speed", "Vehicle.SpeedLimit", false),
+        ("*", "Vehicle.Speed", true),
+        ("Vehicle.*", "Vehicle.Speed", true),
+        ("Vehicle.*", "Vehicles", false),
+        ("*.Speed", "Vehicle.Speed", true),
+        ("V*.*eed", "Vehicle.Speed", true),
+        ("V*ab*ab", "Vab", false),
+        ("V*ab*ab", "Vabxab", true),
+        ("", "", true),
+        ("", "a", false),
+        ("a**b", "ab", true),
+    ] {
+        assert_eq!(glob_matches(glob, name), fits, "{glob} {name}");
+    }
+}

@@ -1,1 +1,0 @@
-//! What the service manager and a person are told.

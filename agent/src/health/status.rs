@@ -1,0 +1,95 @@
+//! What a running daemon says of itself; what the control socket answers to `status`.
+
+use glovebox_core::names::{BusName, DeviceId, PolicyVersion, PurposeId, RecipientId};
+use serde::{Deserialize, Serialize};
+
+use super::Snapshot;
+
+/// The state of a running daemon. No signal name, value or place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the running program.
+    pub version: String,
+    /// The car.
+    pub device: DeviceId,
+    /// Seconds since the start.
+    pub up_s: u64,
+    /// Version of the policy bundle in force; none yet: nothing leaves.
+    pub policy: Option<PolicyVersion>,
+    /// Why nothing may be sent by any flow right now, if so.
+    pub held: Option<String>,
+    /// The connection.
+    pub link: LinkStatus,
+    /// The buses, in the configuration's order.
+    pub buses: Vec<BusStatus>,
+    /// Live flows.
+    pub flows: Vec<FlowStatus>,
+    /// What waits on disk.
+    pub queue: QueueStatus,
+    /// Everything that was counted since the start.
+    pub counters: Snapshot,
+}
+
+/// The connection to the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkStatus {
+    /// As it stands in the configuration, HOST:PORT.
+    pub broker: String,
+    /// What it does.
+    pub state: LinkState,
+    /// Why the last connection failed or ended.
+    pub last_error: Option<String>,
+    /// Batches that wait for their acknowledgement.
+    pub in_flight: u32,
+}
+
+/// What the connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// Nothing to do there.
+    Away,
+    /// An attempt is under way.
+    Connecting,
+    /// The broker has accepted it.
+    Connected,
+    /// It waits until the next attempt.
+    Waiting,
+}
+
+/// One bus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusStatus {
+    /// Its name in signals.
+    pub name: BusName,
+    /// Interface of the log or of the kernel.
+    pub interface: String,
+    /// What it does: `up`, `down`, `replaying`, `replay ended`.
+    pub state: String,
+}
+
+/// One live flow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// Who gets it.
+    pub recipient: RecipientId,
+    /// What for.
+    pub purpose: PurposeId,
+    /// Why it does not flow now, if so.
+    pub held: Option<String>,
+    /// Batches on disk.
+    pub queued_batches: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+}
+
+/// What waits on disk, of all flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Batches.
+    pub batches: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The cap.
+    pub cap_bytes: u64,
+}

@@ -1,0 +1,190 @@
+//! A flow's key file: one slot for the key of each of its segments. Without its slot a segment is noise.
+//!
+//! ```text
+//! <flow>/keys (0600): slots of 64 bytes, so that none crosses a sector; integers big-endian
+//!   "GBXK" ‖ u32 version = 1 ‖ u64 segment ‖ 32 bytes AES-256-GCM key ‖ 16 bytes check
+//!   check = first 16 bytes of SHA-256(the 48 bytes before it); an empty slot is 64 zero bytes
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use glovebox_core::names::Digest;
+use glovebox_core::outbox::SegmentNumber;
+use zeroize::Zeroizing;
+
+const SLOT: usize = 64;
+const MAGIC: &[u8; 4] = b"GBXK";
+const VERSION: u32 = 1;
+
+/// The key of one segment; zeroed when it is dropped.
+#[derive(Clone)]
+pub(super) struct SegmentKey(Zeroizing<[u8; 32]>);
+
+impl SegmentKey {
+    pub(super) fn random() -> io::Result<Self> {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(key.as_mut_slice()).map_err(|error| io::Error::other(error.to_string()))?;
+        Ok(Self(key))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn slot(&self, segment: SegmentNumber) -> Zeroizing<[u8; SLOT]> {
+        let mut slot = Zeroizing::new([0; SLOT]);
+        slot[..4].copy_from_slice(MAGIC);
+        slot[4..8].copy_from_slice(&VERSION.to_be_bytes());
+        slot[8..16].copy_from_slice(&segment.0.to_be_bytes());
+        slot[16..48].copy_from_slice(self.bytes());
+        let check = Digest::of(&slot[..48]);
+        slot[48..].copy_from_slice(&check.0[..16]);
+        slot
+    }
+
+    fn from_slot(slot: &[u8; SLOT]) -> Option<(SegmentNumber, Self)> {
+        let version = slot[4..8] == VERSION.to_be_bytes();
+        if &slot[..4] != MAGIC || !version || Digest::of(&slot[..48]).0[..16] != slot[48..] {
+            return None;
+        }
+        let number = u64::from_be_bytes(slot[8..16].try_into().ok()?);
+        Some((SegmentNumber(number), Self(Zeroizing::new(slot[16..48].try_into().ok()?))))
+    }
+}
+
+/// The open key file of one flow.
+pub(super) struct KeyFile {
+    file: File,
+    slots: u64,
+    keys: BTreeMap<SegmentNumber, (u64, SegmentKey)>,
+    free: Vec<u64>,
+}
+
+impl KeyFile {
+    /// Opens or creates it. Slots that are not whole count as free: what they opened is lost.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let length = file.metadata()?.len();
+        let slots = length.div_ceil(SLOT as u64);
+        let mut opened = Self { file, slots, keys: BTreeMap::new(), free: Vec::new() };
+        for index in 0..slots {
+            let mut slot = Zeroizing::new([0; SLOT]);
+            let whole = opened.file.read_exact_at(slot.as_mut_slice(), index * SLOT as u64).is_ok();
+            match SegmentKey::from_slot(&slot).filter(|_| whole) {
+                Some((segment, key)) => drop(opened.keys.insert(segment, (index, key))),
+                None => opened.free.push(index),
+            }
+        }
+        Ok(opened)
+    }
+
+    pub(super) fn key(&self, segment: SegmentNumber) -> Option<&SegmentKey> {
+        self.keys.get(&segment).map(|(_, key)| key)
+    }
+
+    pub(super) fn segments(&self) -> impl Iterator<Item = SegmentNumber> {
+        self.keys.keys().copied()
+    }
+
+    /// Writes a new key; durable after [`Self::sync`].
+    pub(super) fn put(&mut self, segment: SegmentNumber, key: &SegmentKey) -> io::Result<()> {
+        let index = self.free.last().copied().unwrap_or(self.slots);
+        self.file.write_all_at(key.slot(segment).as_slice(), index * SLOT as u64)?;
+        if self.free.pop().is_none() {
+            self.slots += 1;
+        }
+        self.keys.insert(segment, (index, key.clone()));
+        Ok(())
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Overwrites the keys of these segments; gone from the disk when it returns.
+    pub(super) fn destroy(&mut self, segments: &[SegmentNumber]) -> io::Result<()> {
+        let mut any = false;
+        for segment in segments {
+            if let Some((index, _)) = self.keys.get(segment) {
+                self.file.write_all_at(&[0; SLOT], index * SLOT as u64)?;
+                any = true;
+            }
+        }
+        if any {
+            self.file.sync_data()?;
+        }
+        for segment in segments {
+            if let Some((index, _)) = self.keys.remove(segment) {
+                self.free.push(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Overwrites everything in the file at `path`, whatever it is; gone from the disk when it returns.
+    pub(super) fn overwrite(path: &Path) -> io::Result<()> {
+        let file = match OpenOptions::new().write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        for index in 0..length.div_ceil(SLOT as u64) {
+            file.write_all_at(&[0; SLOT], index * SLOT as u64)?;
+        }
+        file.sync_all()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_kept_destroyed_and_their_slots_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let mut file = KeyFile::open(&path).unwrap();
+        let keys: Vec<SegmentKey> = (0..3).map(|_| SegmentKey::random().unwrap()).collect();
+        for (number, key) in (0..).zip(&keys) {
+            file.put(SegmentNumber(number), key).unwrap();
+        }
+        file.destroy(&[SegmentNumber(1), SegmentNumber(9)]).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let bytes = std::fs::read(&path).unwrap();
+        assert!(!bytes.windows(32).any(|window| window == keys[1].bytes()), "destroyed means gone");
+        let mut file = KeyFile::open(&path).unwrap();
+        assert_eq!(file.segments().collect::<Vec<_>>(), [SegmentNumber(0), SegmentNumber(2)]);
+        assert_eq!(file.key(SegmentNumber(2)).unwrap().bytes(), keys[2].bytes());
+        file.put(SegmentNumber(5), &keys[1]).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 3 * 64, "the free slot was taken");
+    }
+
+    #[test]
+    fn a_torn_or_damaged_slot_is_free_and_the_others_hold() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        let mut file = KeyFile::open(&path).unwrap();
+        for number in 0..3 {
+            file.put(SegmentNumber(number), &SegmentKey::random().unwrap()).unwrap();
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        bytes.truncate(2 * 64 + 40);
+        std::fs::write(&path, bytes).unwrap();
+        let mut file = KeyFile::open(&path).unwrap();
+        assert_eq!(file.segments().collect::<Vec<_>>(), [SegmentNumber(1)]);
+        for number in 7..9 {
+            file.put(SegmentNumber(number), &SegmentKey::random().unwrap()).unwrap();
+        }
+        assert_eq!(KeyFile::open(&path).unwrap().segments().count(), 3);
+    }
+}

@@ -1,0 +1,505 @@
+//! Segment files and their index: what was sealed stays until it is acknowledged, or declared lost. What is to be
+//! done is decided in the core's `outbox`; here it is done on disk, in an order that a power cut cannot turn bad.
+//!
+//! ```text
+//! <dir>/<flow>/keys           key of each segment (keys.rs)
+//! <dir>/<flow>/<number>.seg   records, append-only (segment.rs)
+//! index (sled)                epoch, watermark, losses to declare (index.rs)
+//!
+//! store ─▶ sync: keys, segments, folder ─▶ reported ─▶ … ─▶ acked ─▶ watermark synced ─▶ key destroyed ─▶ file unlinked
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use glovebox_core::consent::document::Verifier;
+use glovebox_core::limits::{ACKS_UNSAVED_MAX, OUTBOX_UNSYNCED_BYTES_MAX};
+use glovebox_core::names::{Epoch, FlowId, Sequence};
+use glovebox_core::outbox::{BatchId, Entry, Loss, LossReason, Position, Queue, Relief, SegmentNumber};
+use glovebox_core::seal::{ReadmitError, Sealed, readmit};
+
+use crate::store::Store;
+use crate::store::files::{self, FileError};
+use folder::{Folder, Written};
+use index::{Change, FlowState, Gap, Index};
+pub use purge::PurgeError;
+use purge::Steps;
+pub use types::{Config, Dropped, Figures, OpenError, OutboxError, ReadError, Report};
+
+mod folder;
+mod index;
+mod keys;
+mod open;
+mod purge;
+mod segment;
+mod types;
+
+/// Blocks of the file systems that are usual in cars.
+const BLOCK: u64 = 4096;
+
+/// Space that a file of this length takes.
+fn on_disk(length: u64) -> u64 {
+    length.next_multiple_of(BLOCK)
+}
+
+/// Written, and not yet reported as stored.
+struct Unsynced {
+    batch: BatchId,
+    /// Kept until it is durable, since a failed sync may have lost what was written.
+    envelope: Option<Vec<u8>>,
+}
+
+/// Everything that was sealed and is not yet acknowledged, on disk.
+pub struct Outbox {
+    dir: PathBuf,
+    config: Config,
+    index: Index,
+    queue: Queue,
+    folders: BTreeMap<FlowId, Folder>,
+    withdrawn: BTreeSet<FlowId>,
+    unsynced: Vec<Unsynced>,
+    dropped: Vec<Dropped>,
+    written: u64,
+}
+
+impl Outbox {
+    /// Opens the outbox in `dir`. Flows with a tombstone are destroyed before anything else. Damage is never fatal:
+    /// what cannot be read is counted and will be declared lost.
+    ///
+    /// # Errors
+    /// [`OpenError`] if the folder or the index cannot be used.
+    pub fn open(
+        dir: &Path,
+        config: Config,
+        store: Store,
+        tombstones: &BTreeSet<FlowId>,
+    ) -> Result<(Self, Report), OpenError> {
+        files::create_folder(dir)?;
+        let index = Index::open(store)?;
+        let mut outbox = Self {
+            dir: dir.to_owned(),
+            config,
+            index,
+            queue: Queue::default(),
+            folders: BTreeMap::new(),
+            withdrawn: tombstones.clone(),
+            unsynced: Vec::new(),
+            dropped: Vec::new(),
+            written: 0,
+        };
+        let mut report = Report::default();
+        let mut flows = open::folders(dir)?;
+        flows.extend(outbox.index.flows()?);
+        for flow in flows.iter().filter(|flow| tombstones.contains(flow)) {
+            match outbox.purge(*flow) {
+                Ok(()) => report.purged.push(*flow),
+                Err(error) => report.failed.push((*flow, error.to_string())),
+            }
+        }
+        for flow in flows.difference(tombstones) {
+            match open::load(dir, &outbox.index, *flow, &mut outbox.queue, &mut report) {
+                Ok(mut folder) => {
+                    folder.new_epoch |= config.new_epoch;
+                    outbox.folders.insert(*flow, folder);
+                }
+                Err(error) => {
+                    outbox.queue.purge(*flow);
+                    report.failed.push((*flow, error.to_string()));
+                }
+            }
+        }
+        if let Err(error) = outbox.save() {
+            tracing::error!(target: "outbox", %error, "what was found at start is not noted yet");
+        }
+        report.flows = outbox.folders.len();
+        report.batches = outbox.batches().count();
+        Ok((outbox, report))
+    }
+
+    /// All batches that are stored and synced, each flow's in order.
+    pub fn batches(&self) -> impl Iterator<Item = BatchId> {
+        let stored = self.queue.flows().flat_map(|flow| self.queue.batches(flow));
+        stored.filter(|batch| !self.is_unsynced(*batch))
+    }
+
+    /// Figures of each flow.
+    pub fn figures(&self) -> impl Iterator<Item = Figures> {
+        self.queue.flows().map(|flow| {
+            let (batches, bytes) = self.queue.figures(flow);
+            Figures { flow, batches, bytes }
+        })
+    }
+
+    /// Space on disk that the segments take.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.queue.bytes()
+    }
+
+    /// Bytes that were written to segments since the start.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Where the next batch of `flow` goes: for sealing. Asked again before that one is stored, it answers the same.
+    ///
+    /// # Errors
+    /// [`OutboxError::Withdrawn`], or if a new epoch cannot be noted.
+    pub fn next(&mut self, flow: FlowId) -> Result<(Epoch, Sequence), OutboxError> {
+        self.refuse_withdrawn(flow)?;
+        if self.folders.get(&flow).is_none_or(|folder| folder.new_epoch) {
+            self.begin_epoch(flow)?;
+        }
+        let last = self.queue.last(flow).ok_or(OutboxError::Withdrawn { flow })?;
+        Ok((last.epoch, last.sequence.next()))
+    }
+
+    fn refuse_withdrawn(&self, flow: FlowId) -> Result<(), OutboxError> {
+        if self.withdrawn.contains(&flow) { Err(OutboxError::Withdrawn { flow }) } else { Ok(()) }
+    }
+
+    /// The index knows of the epoch before anything is in it.
+    fn begin_epoch(&mut self, flow: FlowId) -> Result<(), OutboxError> {
+        let tag = getrandom::u32().map_err(OutboxError::Random)?;
+        let old = self.folders.get(&flow).map(|folder| folder.state.clone());
+        let counter = old.as_ref().map_or(1, |old| old.epoch.counter.saturating_add(1));
+        let epoch = Epoch { counter, tag };
+        let watermark = self.queue.watermark(flow).filter(|_| old.is_some());
+        let state = FlowState { epoch, watermark: watermark.unwrap_or(Position::start(epoch)) };
+        let mut change = Change::default();
+        change.state(flow, &state);
+        self.index.apply(change)?;
+        match self.folders.get_mut(&flow) {
+            Some(folder) => (folder.state, folder.new_epoch) = (state, false),
+            None => {
+                let folder = Folder::open(&self.dir, flow, state)?;
+                self.folders.insert(flow, folder);
+            }
+        }
+        self.queue.begin(flow, Position::start(epoch));
+        Ok(())
+    }
+
+    /// What the next batch of `flow` must declare; asked before sealing it, with the sequence of [`Self::next`].
+    /// It is asked for again until a batch that said it was acknowledged.
+    pub fn take_losses(&mut self, flow: FlowId) -> Vec<Loss> {
+        let Ok((epoch, sequence)) = self.next(flow) else { return Vec::new() };
+        let folder = self.folders.get_mut(&flow);
+        folder.map(|folder| folder.losses.take(Position { epoch, sequence })).unwrap_or_default()
+    }
+
+    /// Samples of `flow` were lost before they were sealed: declared with its next batch, noted with the next
+    /// [`Self::save`].
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn lose_samples(
+        &mut self,
+        flow: FlowId,
+        reason: LossReason,
+        samples: u64,
+    ) -> Result<(), OutboxError> {
+        self.next(flow)?;
+        if let Some(folder) = self.folders.get_mut(&flow) {
+            folder.losses.add_samples(reason, samples);
+            folder.unsaved = true;
+        }
+        Ok(())
+    }
+
+    /// Writes a batch. It is stored when [`Self::sync`] says so, and not offered before. Makes room first if the cap
+    /// is reached: see [`Self::take_dropped`].
+    ///
+    /// # Errors
+    /// [`OutboxError`]: nothing of the batch stays, and it can be tried again.
+    pub fn store(&mut self, sealed: &Sealed) -> Result<(), OutboxError> {
+        self.append(sealed.into(), sealed.envelope())
+    }
+
+    fn append(&mut self, batch: BatchId, envelope: &[u8]) -> Result<(), OutboxError> {
+        self.refuse_withdrawn(batch.flow)?;
+        let last = self.queue.last(batch.flow);
+        let expected = last.map(|last| Position { sequence: last.sequence.next(), ..last });
+        if expected != Some(batch.position()) {
+            return Err(OutboxError::Disorder { batch });
+        }
+        let unsynced: usize = self.unsynced.iter().flat_map(|it| &it.envelope).map(Vec::len).sum();
+        if unsynced + envelope.len() > OUTBOX_UNSYNCED_BYTES_MAX {
+            self.make_durable()?;
+        }
+        self.make_room(folder::record_bytes(envelope.len()))?;
+        let entry = self.write(batch, envelope)?;
+        self.queue.push(batch.flow, entry).map_err(|error| OutboxError::Disorder { batch: error.batch })?;
+        self.unsynced.push(Unsynced { batch, envelope: Some(envelope.to_vec()) });
+        Ok(())
+    }
+
+    fn write(&mut self, batch: BatchId, envelope: &[u8]) -> Result<Entry, OutboxError> {
+        let flow = batch.flow;
+        let folder = self.folders.get_mut(&flow).ok_or(OutboxError::Disorder { batch })?;
+        let bytes = folder::record_bytes(envelope.len());
+        if let Some(closed) = folder.roll(bytes, self.config.segment_bytes_max()) {
+            self.queue.close_segment(flow, closed);
+        }
+        let Written { segment, offset, begun, length } = folder.append(batch.position(), envelope)?;
+        if begun {
+            self.queue.add_segment(flow, segment, true);
+        }
+        self.queue.set_segment_bytes(flow, segment, on_disk(length));
+        self.written += bytes;
+        Ok(Entry { position: batch.position(), segment, offset })
+    }
+
+    /// Drops, oldest first, until `bytes` more fit under the cap.
+    fn make_room(&mut self, bytes: u64) -> Result<(), OutboxError> {
+        while let Some(relief) = self.queue.relief(on_disk(bytes), self.config.bytes_max) {
+            let (flow, segment) = match relief {
+                Relief::Delete(flow, segment) => (flow, segment),
+                Relief::Drop(flow, segment, batches) => {
+                    self.close_if_open(flow, segment);
+                    self.lose(&batches, LossReason::Quota)?;
+                    (flow, segment)
+                }
+            };
+            self.close_if_open(flow, segment);
+            if let Some(folder) = self.folders.get_mut(&flow) {
+                folder.unsaved = true;
+            }
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn close_if_open(&mut self, flow: FlowId, segment: SegmentNumber) {
+        let folder = self.folders.get_mut(&flow).filter(|folder| folder.open_segment() == Some(segment));
+        folder.and_then(Folder::close);
+        self.queue.close_segment(flow, segment);
+    }
+
+    fn is_unsynced(&self, batch: BatchId) -> bool {
+        self.unsynced.iter().any(|it| it.batch == batch)
+    }
+
+    /// Makes all that was written durable, all flows at once. What it answers is stored: it may be offered, and
+    /// survives a power cut.
+    ///
+    /// # Errors
+    /// [`OutboxError`]: nothing is reported as stored; what was stored before stays, the rest is written again by
+    /// the next call.
+    pub fn sync(&mut self) -> Result<Vec<BatchId>, OutboxError> {
+        self.make_durable()?;
+        let stored: Vec<BatchId> = self.unsynced.drain(..).map(|it| it.batch).collect();
+        for BatchId { flow, epoch, sequence } in &stored {
+            let epoch = epoch.counter;
+            tracing::info!(target: "outbox", %flow, epoch, sequence = sequence.0, "stored");
+        }
+        Ok(stored)
+    }
+
+    fn make_durable(&mut self) -> Result<(), OutboxError> {
+        self.rewrite()?;
+        let flows: BTreeSet<FlowId> = self.unsynced.iter().map(|it| it.batch.flow).collect();
+        let mut change = None;
+        for it in &self.unsynced {
+            let carries = |folder: &&Folder| folder.losses.carried_by(it.batch.position());
+            if let Some(folder) = self.folders.get(&it.batch.flow).filter(carries) {
+                change.get_or_insert_with(Change::default).losses(it.batch.flow, &folder.losses);
+            }
+        }
+        if let Some(change) = change {
+            self.index.apply(change)?;
+        }
+        for flow in flows {
+            if let Some(folder) = self.folders.get_mut(&flow) {
+                folder.sync()?;
+            }
+        }
+        self.unsynced.iter_mut().for_each(|it| it.envelope = None);
+        Ok(())
+    }
+
+    /// Writes again, into new segments, what a failed sync has left in doubt.
+    fn rewrite(&mut self) -> Result<(), OutboxError> {
+        let doubtful: Vec<FlowId> =
+            self.folders.iter().filter(|(_, folder)| folder.rewrite).map(|(flow, _)| *flow).collect();
+        for flow in doubtful {
+            let closed = self.folders.get_mut(&flow).and_then(Folder::abandon);
+            if let Some(closed) = closed {
+                self.queue.close_segment(flow, closed);
+            }
+            let unsynced = std::mem::take(&mut self.unsynced);
+            let mut written = Ok(());
+            let doubtful = unsynced.iter().filter(|it| it.batch.flow == flow);
+            for (it, envelope) in doubtful.filter_map(|it| Some((it, it.envelope.as_ref()?))) {
+                written = self.write(it.batch, envelope).map(|entry| self.queue.moved(flow, entry));
+                if written.is_err() {
+                    break;
+                }
+            }
+            self.unsynced = unsynced;
+            written?;
+            if let Some(folder) = self.folders.get_mut(&flow) {
+                folder.rewrite = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a stored batch back. One that cannot be read is lost from then on, and will be declared.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(&mut self, batch: BatchId, verifier: &dyn Verifier) -> Result<Sealed, ReadError> {
+        let why = match self.read_bytes(batch)? {
+            None => "the record is damaged",
+            Some(bytes) => match readmit(bytes, verifier) {
+                Ok(sealed) if BatchId::from(&sealed) == batch => return Ok(sealed),
+                Ok(_) => "it is another batch",
+                Err(ReadmitError::Size { .. } | ReadmitError::Form) => "it is not an envelope",
+                Err(ReadmitError::Signature) => "it does not bear the signature of the alias it names",
+            },
+        };
+        self.lose(&[batch], LossReason::Corrupt)?;
+        Err(ReadError::Corrupt { batch, why })
+    }
+
+    fn read_bytes(&self, batch: BatchId) -> Result<Option<Vec<u8>>, ReadError> {
+        let stored = self.queue.entry(batch).filter(|_| !self.is_unsynced(batch));
+        let entry = stored.ok_or(ReadError::NotStored { batch })?;
+        let folder = self.folders.get(&batch.flow).ok_or(ReadError::NotStored { batch })?;
+        match folder.read(entry.segment, (entry.offset, entry.position)) {
+            // EIO: the medium does not give it back, and will not later.
+            Err(FileError::Io { source, .. }) if source.raw_os_error() == Some(5) => Ok(None),
+            outcome => Ok(outcome.map_err(OutboxError::from)?),
+        }
+    }
+
+    /// The broker has it. Deleted with its segment, when nothing in that is wanted any more.
+    ///
+    /// # Errors
+    /// If the watermark cannot be noted: then the file stays until it can.
+    pub fn acked(&mut self, batch: BatchId) -> Result<(), OutboxError> {
+        let Some(removed) = self.queue.remove(batch) else { return Ok(()) };
+        let Some(folder) = self.folders.get_mut(&batch.flow) else { return Ok(()) };
+        let declared = folder.losses.declared(batch.position());
+        folder.unsaved = true;
+        folder.unsaved_acks += 1;
+        if removed.emptied || declared || folder.unsaved_acks >= ACKS_UNSAVED_MAX {
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// A batch will never be delivered: it goes, and its loss is noted, durable when this returns.
+    ///
+    /// # Errors
+    /// If the loss cannot be noted yet; it is noted with the next [`Self::save`].
+    pub fn lost(&mut self, batch: BatchId, reason: LossReason) -> Result<(), OutboxError> {
+        self.lose(&[batch], reason)
+    }
+
+    /// All that is queued of `flow` goes and is declared lost: its grant was narrowed.
+    ///
+    /// # Errors
+    /// As [`Self::lost`].
+    pub fn discard(&mut self, flow: FlowId, reason: LossReason) -> Result<(), OutboxError> {
+        let open = self.folders.get_mut(&flow).and_then(Folder::close);
+        if let Some(open) = open {
+            self.queue.close_segment(flow, open);
+        }
+        let batches: Vec<BatchId> = self.queue.batches(flow).collect();
+        self.lose(&batches, reason)
+    }
+
+    fn lose(&mut self, batches: &[BatchId], reason: LossReason) -> Result<(), OutboxError> {
+        for batch in batches {
+            let Some(removed) = self.queue.remove(*batch) else { continue };
+            let Some(folder) = self.folders.get_mut(&batch.flow) else { continue };
+            let BatchId { epoch, sequence, .. } = *batch;
+            folder.losses.undeclared(batch.position());
+            folder.losses.add_batches(reason, epoch, (sequence, sequence));
+            if !removed.oldest {
+                folder.gaps.push(Gap { epoch, first: sequence, last: sequence });
+            }
+            folder.unsaved = true;
+            self.unsynced.retain(|it| it.batch != *batch);
+            self.dropped.push(Dropped { batch: *batch, reason });
+            tracing::warn!(target: "outbox", %batch, ?reason, "dropped");
+        }
+        self.save()
+    }
+
+    /// What was dropped since the last call.
+    pub fn take_dropped(&mut self) -> Vec<Dropped> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Notes what was acknowledged and lost, durable when it returns; then deletes what is not wanted any more. To
+    /// be called now and then, and before a stop: what is not noted is sent again.
+    ///
+    /// # Errors
+    /// If it cannot be noted; nothing is deleted then.
+    pub fn save(&mut self) -> Result<(), OutboxError> {
+        let mut change = None;
+        for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.unsaved) {
+            let change = change.get_or_insert_with(Change::default);
+            if let Some(watermark) = self.queue.watermark(*flow) {
+                folder.state.watermark = watermark;
+            }
+            let settled =
+                |gap: &&Gap| Position { epoch: gap.epoch, sequence: gap.last } <= folder.state.watermark;
+            folder.gaps.iter().filter(settled).for_each(|gap| change.forget_gap(*flow, *gap));
+            folder.gaps.iter().filter(|gap| !settled(gap)).for_each(|gap| change.gap(*flow, *gap));
+            change.state(*flow, &folder.state);
+            change.losses(*flow, &folder.losses);
+        }
+        let Some(change) = change else { return Ok(()) };
+        self.index.apply(change)?;
+        for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.unsaved) {
+            let watermark = folder.state.watermark;
+            folder.gaps.retain(|gap| Position { epoch: gap.epoch, sequence: gap.last } > watermark);
+            let unwanted: Vec<_> = self.queue.unwanted(*flow).collect();
+            folder.delete(&unwanted)?;
+            unwanted.into_iter().for_each(|segment| self.queue.remove_segment(*flow, segment));
+            (folder.unsaved, folder.unsaved_acks) = (false, 0);
+        }
+        Ok(())
+    }
+
+    /// A grant was withdrawn and its tombstone is on disk: destroys all of the flow. From the call on nothing of it
+    /// can be read or stored. May be repeated.
+    ///
+    /// # Errors
+    /// If something could not be removed: repeat it. The start does so too.
+    pub fn purge(&mut self, flow: FlowId) -> Result<(), PurgeError> {
+        self.purge_in_steps(flow, &mut Steps::default())
+    }
+
+    fn purge_in_steps(&mut self, flow: FlowId, steps: &mut Steps) -> Result<(), PurgeError> {
+        self.withdrawn.insert(flow);
+        self.queue.purge(flow);
+        self.folders.remove(&flow);
+        self.unsynced.retain(|it| it.batch.flow != flow);
+        purge::purge(&self.dir, &self.index, flow, steps)
+    }
+
+    /// Syncs and notes everything. What is wanted of no segment is deleted.
+    ///
+    /// # Errors
+    /// As [`Self::sync`] and [`Self::save`]; what was not synced is lost then.
+    pub fn close(mut self) -> Result<Vec<BatchId>, OutboxError> {
+        let stored = self.sync()?;
+        let open: Vec<(FlowId, _)> =
+            self.folders.iter_mut().filter_map(|(flow, folder)| Some((*flow, folder.close()?))).collect();
+        for (flow, segment) in open {
+            self.queue.close_segment(flow, segment);
+            self.folders.get_mut(&flow).into_iter().for_each(|folder| folder.unsaved = true);
+        }
+        self.save()?;
+        Ok(stored)
+    }
+}
+
+#[cfg(test)]
+mod tests;

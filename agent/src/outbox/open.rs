@@ -1,0 +1,182 @@
+//! Finds out at start what is stored. The segments are the truth; the index says what of it is settled.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use glovebox_core::names::{Epoch, FlowId, Sequence};
+use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, missing, without};
+
+use super::folder::Folder;
+use super::index::{FlowState, Gap, Index};
+use super::segment::{self, SegmentId};
+use super::{Report, on_disk};
+use crate::store::StoreError;
+use crate::store::files::{self, FileError};
+
+/// Why a flow could not be taken up.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoadError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The flows that have a folder.
+pub(super) fn folders(dir: &Path) -> Result<BTreeSet<FlowId>, FileError> {
+    let read = |error| files::io_error("read the folder", dir)(error);
+    let mut flows = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).map_err(read)? {
+        let entry = entry.map_err(read)?;
+        let flow = entry.file_name().to_str().and_then(|name| name.parse::<FlowId>().ok());
+        flows.extend(
+            flow.filter(|flow| {
+                entry.path().is_dir() && entry.file_name().to_str() == Some(&flow.to_string())
+            }),
+        );
+    }
+    Ok(flows)
+}
+
+/// Takes up a flow: its records go into `queue`, what is missing into its losses.
+pub(super) fn load(
+    dir: &Path,
+    index: &Index,
+    flow: FlowId,
+    queue: &mut Queue,
+    report: &mut Report,
+) -> Result<Folder, LoadError> {
+    let known = index.state(flow)?;
+    let had_folder = dir.join(flow.to_string()).is_dir();
+    let scanned = scan(dir, flow, report)?;
+    let first = scanned.iter().find_map(|(_, scan)| scan.found.first()).map(|(_, head)| head.position);
+    let state = known.clone().unwrap_or_else(|| {
+        let first = first.unwrap_or(Position::start(Epoch { counter: 0, tag: 0 }));
+        let before = Sequence(first.sequence.0.saturating_sub(1));
+        FlowState { epoch: first.epoch, watermark: Position { epoch: first.epoch, sequence: before } }
+    });
+    let mut folder = Folder::open(dir, flow, state)?;
+    let present: BTreeSet<SegmentNumber> = folder.segments()?.into_iter().collect();
+    let orphans: Vec<_> = folder.keys.segments().filter(|number| !present.contains(number)).collect();
+    folder.keys.destroy(&orphans).map_err(files::io_error("destroy keys in", &folder.path))?;
+    folder.losses = index.losses(flow)?;
+    folder.gaps = index.gaps(flow)?;
+    // Without the index or the folder nobody knows which sequences were used.
+    folder.new_epoch = known.is_none() || !had_folder;
+    report.index_lost += u64::from(known.is_none());
+    queue.begin(flow, folder.state.watermark);
+    let mut at = folder.state.watermark;
+    let newest = scanned.last().map(|(number, _)| *number);
+    for (number, scan) in &scanned {
+        queue.add_segment(flow, *number, false);
+        for (offset, head) in &scan.found {
+            let entry = Entry { position: head.position, segment: *number, offset: *offset };
+            at = place(entry, at, &mut folder, queue, report);
+        }
+        queue.set_segment_bytes(flow, *number, on_disk(scan.torn.unwrap_or(scan.length)));
+        if let Some(torn) = scan.torn {
+            report.torn += 1;
+            // Its last record may have had the next sequence: that one must not come again with another content.
+            folder.new_epoch |= Some(*number) == newest;
+            tracing::warn!(target: "outbox", %flow, segment = number.0, at = torn, "torn end cut off");
+        }
+        report.damaged += u64::from(scan.damaged);
+        let settled = segment::settle(&folder.path, folder.id(*number), scan.torn);
+        settled.map_err(files::io_error("sync a segment in", &folder.path))?;
+    }
+    queue.begin(flow, at);
+    if at.epoch > folder.state.epoch {
+        (folder.state.epoch, folder.new_epoch) = (at.epoch, true);
+    }
+    queue.begin(flow, Position::start(folder.state.epoch));
+    reconcile_losses(&mut folder, queue);
+    // The power went between noting what is settled and deleting it.
+    folder.unsaved |= queue.unwanted(flow).next().is_some();
+    Ok(folder)
+}
+
+fn scan(
+    dir: &Path,
+    flow: FlowId,
+    report: &mut Report,
+) -> Result<Vec<(SegmentNumber, segment::Scan)>, FileError> {
+    let path = dir.join(flow.to_string());
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let state = FlowState {
+        epoch: Epoch { counter: 0, tag: 0 },
+        watermark: Position::start(Epoch { counter: 0, tag: 0 }),
+    };
+    let numbers = Folder::open(dir, flow, state)?.segments()?;
+    let mut scanned = Vec::new();
+    for number in numbers {
+        match segment::scan(&path, SegmentId { flow, number }) {
+            Ok(scan) => scanned.push((number, scan)),
+            Err(error) => {
+                // Not fatal: what lay in it shows as a gap.
+                report.damaged += 1;
+                tracing::error!(target: "outbox", %flow, segment = number.0, %error, "segment cannot be read");
+            }
+        }
+    }
+    Ok(scanned)
+}
+
+/// Puts one record in its place and answers how far the flow is known now.
+fn place(
+    entry: Entry,
+    at: Position,
+    folder: &mut Folder,
+    queue: &mut Queue,
+    report: &mut Report,
+) -> Position {
+    let (flow, position) = (folder.flow, entry.position);
+    if position <= at {
+        // Settled, or written again after a failed sync: then the later copy counts.
+        queue.moved(flow, entry);
+        return at;
+    }
+    let noted = |gaps: &[Gap]| -> Vec<(Sequence, Sequence)> {
+        let same = gaps.iter().filter(|gap| gap.epoch == position.epoch);
+        same.map(|gap| (gap.first, gap.last)).collect()
+    };
+    if let Some(range) = missing(at, position) {
+        for lost in without(range, &noted(&folder.gaps)) {
+            lose(lost, position.epoch, folder, report);
+        }
+    }
+    let here = (position.sequence, position.sequence);
+    if without(here, &noted(&folder.gaps)).is_empty() {
+        return position;
+    }
+    if folder.keys.key(entry.segment).is_none() {
+        lose(here, position.epoch, folder, report);
+    } else if queue.push(flow, entry).is_err() {
+        tracing::error!(target: "outbox", %flow, sequence = position.sequence.0, "record out of order");
+    }
+    position
+}
+
+fn lose(range: (Sequence, Sequence), epoch: Epoch, folder: &mut Folder, report: &mut Report) {
+    let (first, last) = range;
+    folder.losses.add_batches(LossReason::Corrupt, epoch, range);
+    folder.gaps.push(Gap { epoch, first, last });
+    folder.unsaved = true;
+    let count = last.0 - first.0 + 1;
+    report.lost += count;
+    tracing::error!(
+        target: "outbox", flow = %folder.flow, first = first.0, last = last.0, "stored batches are lost"
+    );
+}
+
+/// What was to be declared by a batch that is not stored must be declared by another one.
+fn reconcile_losses(folder: &mut Folder, queue: &Queue) {
+    let carriers: BTreeSet<Position> =
+        folder.losses.pending().iter().filter_map(|known| known.carrier).collect();
+    for carrier in carriers {
+        if queue.entry(carrier.of(folder.flow)).is_none() {
+            folder.unsaved |= folder.losses.undeclared(carrier);
+        }
+    }
+}

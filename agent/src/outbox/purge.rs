@@ -1,0 +1,83 @@
+//! A flow is destroyed, after its tombstone is on disk: keys first, so that whatever stays after a power cut is noise.
+//!
+//! ```text
+//! keys overwritten and synced ─▶ key file unlinked, folder synced ─▶ segments unlinked ─▶ index cleared, synced
+//!   ─▶ folder removed, its parent synced            each step may be the last one, and all may be done again
+//! ```
+
+use std::path::Path;
+
+use glovebox_core::names::FlowId;
+
+use super::folder::remove;
+use super::index::Index;
+use super::keys::KeyFile;
+use crate::store::StoreError;
+use crate::store::files::{self, FileError};
+
+/// Why a flow could not be destroyed to the end; to be tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeError {
+    /// The system.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The index.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A test stopped it here.
+    #[error("stopped before step {step}")]
+    Stopped {
+        /// Which.
+        step: u32,
+    },
+}
+
+/// Counts steps, and in tests stops before one, as a power cut would.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    done: u32,
+    pub(super) stop_before: Option<u32>,
+}
+
+impl Steps {
+    fn next(&mut self) -> Result<(), PurgeError> {
+        match self.stop_before == Some(self.done) {
+            true => Err(PurgeError::Stopped { step: self.done }),
+            false => {
+                self.done += 1;
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(super) fn purge(dir: &Path, index: &Index, flow: FlowId, steps: &mut Steps) -> Result<(), PurgeError> {
+    let folder = dir.join(flow.to_string());
+    if folder.is_dir() {
+        files_of(&folder, steps)?;
+    }
+    steps.next()?;
+    index.clear(flow)?;
+    steps.next()?;
+    if folder.is_dir() {
+        std::fs::remove_dir(&folder).map_err(files::io_error("remove the folder", &folder))?;
+    }
+    steps.next()?;
+    Ok(files::sync_folder(dir)?)
+}
+
+fn files_of(folder: &Path, steps: &mut Steps) -> Result<(), PurgeError> {
+    let keys = folder.join("keys");
+    steps.next()?;
+    KeyFile::overwrite(&keys).map_err(files::io_error("overwrite", &keys))?;
+    steps.next()?;
+    remove(&keys)?;
+    steps.next()?;
+    files::sync_folder(folder)?;
+    let read = |error| files::io_error("read the folder", folder)(error);
+    for entry in std::fs::read_dir(folder).map_err(read)? {
+        steps.next()?;
+        remove(&entry.map_err(read)?.path())?;
+    }
+    Ok(())
+}

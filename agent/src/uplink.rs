@@ -1,1 +1,0 @@
-//! TLS and MQTT: transport only.

@@ -1,0 +1,328 @@
+//! The independent checker: what was agreed, in its own words; and whether each sample is within it.
+
+use std::collections::{BTreeMap, HashMap};
+
+/// A transform as it was asked for, in tenths of the unit and milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reduce {
+    Grid {
+        step: i128,
+        offset: i128,
+    },
+    Rate {
+        ms: i64,
+    },
+    Change {
+        delta: i128,
+        repeat: Option<i64>,
+    },
+    /// `drop`, or an op that is not built.
+    Nothing,
+}
+
+/// What a bundle says, as it was made.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    pub version: u64,
+    pub issued: i64,
+    pub expires: i64,
+    pub recipients: Vec<Party>,
+    /// By signal: category and floor; a signal that is not there is unknown.
+    pub catalogue: BTreeMap<usize, (char, Vec<Reduce>)>,
+    pub suspended: Vec<(usize, bool)>,
+    pub dropped: Vec<usize>,
+    pub tightened: Vec<(usize, Reduce)>,
+}
+
+/// A company in a bundle.
+#[derive(Debug, Clone)]
+pub struct Party {
+    pub active: bool,
+    /// Which of its request keys.
+    pub key: u8,
+    /// Its requests, by purpose.
+    pub requests: Vec<Asked>,
+    pub hpke_until: i64,
+}
+
+/// A request, as it was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    pub purpose: usize,
+    pub expires: i64,
+    pub signals: BTreeMap<usize, Vec<Reduce>>,
+}
+
+/// A consent record, as it was made.
+#[derive(Debug, Clone)]
+pub struct Given {
+    pub request: Asked,
+    pub key: u8,
+    pub from: i64,
+    pub until: i64,
+    /// By signal: category, transforms, floor waived. Only what was said yes to.
+    pub yes: BTreeMap<usize, (char, Vec<Reduce>, bool)>,
+    /// Extracted in another way than the car does.
+    pub relabelled: bool,
+}
+
+/// What was done.
+#[derive(Debug, Clone)]
+pub enum Act {
+    Bundle(Policy),
+    /// Signed by somebody else, or with a version that does not rise: refused.
+    FalseBundle(Policy),
+    Give {
+        recipient: usize,
+        purpose: usize,
+        given: Given,
+    },
+    /// Not signed by the owner: refused.
+    FalseGive {
+        recipient: usize,
+        purpose: usize,
+        given: Given,
+    },
+    Narrow {
+        recipient: usize,
+        purpose: usize,
+        keep: BTreeMap<usize, Vec<Reduce>>,
+        until: i64,
+    },
+    Withdraw {
+        recipient: usize,
+        purpose: usize,
+    },
+    Clock {
+        now: i64,
+    },
+    ClockInDoubt,
+    /// `raw` of each signal that is in the frame.
+    Frame {
+        ms: i64,
+        raw: Vec<(usize, u64)>,
+    },
+}
+
+/// What was found in an opened envelope.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    pub recipient: usize,
+    pub purpose: usize,
+    pub signal: usize,
+    pub ms: i64,
+    /// In hundredths; for a quantised one the lower edge, with the width of its cell.
+    pub value: Option<i128>,
+    pub width: Option<i128>,
+}
+
+/// Scale of each signal in hundredths, and offset in hundredths.
+pub const SIGNALS: [(i128, i128); 6] = [(100, 0), (10, -4000), (50, 0), (1, 0), (100, -4000), (25, 100)];
+/// Signed 12 bits.
+pub const SIGNED: usize = 2;
+/// Physical range of signal 2, in hundredths.
+pub const RANGE: (i128, i128) = (-50_000, 50_000);
+
+fn physical(signal: usize, raw: u64) -> i128 {
+    let raw = i128::from(raw);
+    let raw = if signal == SIGNED && raw >= 2048 { raw - 4096 } else { raw };
+    let (scale, offset) = SIGNALS[signal];
+    raw * scale + offset
+}
+
+type Flow = (usize, usize);
+
+#[derive(Debug, Clone)]
+struct Live {
+    given: Given,
+    narrowed: Vec<(BTreeMap<usize, Vec<Reduce>>, i64)>,
+}
+
+/// One moment at which a signal was on the bus: what was true then, and the rules it was under.
+struct Chance {
+    value: i128,
+    rules: Vec<Reduce>,
+    /// Which of the spans between two acts: a swap may have dropped what was emitted before it.
+    span: u64,
+    used: bool,
+}
+
+/// What was found last of one signal in one flow.
+struct Told {
+    ms: i64,
+    value: Option<i128>,
+    rules: Vec<Reduce>,
+    span: u64,
+}
+
+pub struct Checker {
+    policy: Option<Policy>,
+    grants: HashMap<Flow, Live>,
+    now: Option<i64>,
+    /// By flow, signal and millisecond.
+    chances: HashMap<(Flow, usize, i64), Vec<Chance>>,
+    last: HashMap<(Flow, usize), Told>,
+    span: u64,
+    samples: u64,
+    honest: bool,
+}
+
+impl Checker {
+    /// One that is not honest overlooks the grants of the first recipient: to show that it would notice.
+    pub fn new(honest: bool) -> Self {
+        Self {
+            policy: None,
+            grants: HashMap::new(),
+            now: Some(super::world::START),
+            chances: HashMap::new(),
+            last: HashMap::new(),
+            span: 0,
+            samples: 0,
+            honest,
+        }
+    }
+
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    pub fn note(&mut self, act: &Act) {
+        self.span += u64::from(!matches!(act, Act::Frame { .. }));
+        match act {
+            Act::Bundle(policy) => self.policy = Some(policy.clone()),
+            Act::FalseBundle(_) | Act::FalseGive { .. } => {}
+            Act::Give { recipient, purpose, given } => {
+                if self.honest || *recipient != 0 {
+                    let live = Live { given: given.clone(), narrowed: Vec::new() };
+                    self.grants.insert((*recipient, *purpose), live);
+                }
+            }
+            Act::Narrow { recipient, purpose, keep, until } => {
+                if let Some(live) = self.grants.get_mut(&(*recipient, *purpose)) {
+                    live.narrowed.push((keep.clone(), *until));
+                }
+            }
+            Act::Withdraw { recipient, purpose } => {
+                self.grants.remove(&(*recipient, *purpose));
+                self.last.retain(|(flow, _), _| flow != &(*recipient, *purpose));
+            }
+            Act::Clock { now } => self.now = Some(*now),
+            Act::ClockInDoubt => self.now = None,
+            Act::Frame { ms, raw } => self.frame(*ms, raw),
+        }
+    }
+
+    fn frame(&mut self, ms: i64, raw: &[(usize, u64)]) {
+        let flows: Vec<Flow> = self.grants.keys().copied().collect();
+        for flow in flows {
+            for (signal, raw) in raw {
+                let Some(rules) = self.rules(flow, *signal) else { continue };
+                let chance = Chance { value: physical(*signal, *raw), rules, span: self.span, used: false };
+                self.chances.entry((flow, *signal, ms)).or_default().push(chance);
+            }
+        }
+    }
+
+    /// The reductions under which the signal may leave now; `None`: it may not.
+    fn rules(&self, flow: Flow, signal: usize) -> Option<Vec<Reduce>> {
+        let (now, policy, live) = (self.now?, self.policy.as_ref()?, self.grants.get(&flow)?);
+        let party = policy.recipients.get(flow.0)?;
+        let given = &live.given;
+        let dates = policy.issued <= now
+            && now < policy.expires
+            && given.from <= now
+            && now < given.until
+            && now < given.request.expires
+            && now < party.hpke_until
+            && live.narrowed.iter().all(|(_, until)| now < *until);
+        let suspended = policy.suspended.iter().any(|(who, whole)| *who == flow.0 && (*whole || flow.1 == 0));
+        let same = party.key == given.key && party.requests.contains(&given.request) && !given.relabelled;
+        if !dates || suspended || !same || !party.active || policy.dropped.contains(&signal) {
+            return None;
+        }
+        let (category, floor) = policy.catalogue.get(&signal)?;
+        let (was, transforms, waived) = given.yes.get(&signal)?;
+        if category != was || *category == '?' {
+            return None;
+        }
+        let mut rules = given.request.signals.get(&signal)?.clone();
+        rules.extend(transforms);
+        if !waived {
+            rules.extend(floor);
+        }
+        for (keep, _) in &live.narrowed {
+            rules.extend(keep.get(&signal)?);
+        }
+        rules
+            .extend(policy.tightened.iter().filter(|(which, _)| *which == signal).map(|(_, reduce)| *reduce));
+        (!rules.contains(&Reduce::Nothing)).then_some(rules)
+    }
+
+    /// Every sample that left must have been on the bus, under rules that it keeps, and still be allowed now.
+    pub fn check(&mut self, samples: &[Sample]) -> Result<(), String> {
+        for sample in samples {
+            self.samples += 1;
+            let flow = (sample.recipient, sample.purpose);
+            let now =
+                self.rules(flow, sample.signal).ok_or_else(|| format!("not granted any more: {sample:?}"))?;
+            let chances = self.chances.get_mut(&(flow, sample.signal, sample.ms));
+            let fits = |chance: &&mut Chance| !chance.used && keeps(sample, chance.value, &chance.rules);
+            let chance = chances.and_then(|list| list.iter_mut().find(fits));
+            let chance = chance.ok_or_else(|| format!("no such reading was let through: {sample:?}"))?;
+            chance.used = true;
+            let (value, rules, span) = (chance.value, chance.rules.clone(), chance.span);
+            if !keeps(sample, value, &now) {
+                return Err(format!("finer than what applies now: {sample:?} under {now:?}"));
+            }
+            self.in_time(flow, sample, &rules, span)?;
+        }
+        Ok(())
+    }
+
+    /// Gaps are never shorter than agreed, and what did not change is not repeated.
+    fn in_time(&mut self, flow: Flow, sample: &Sample, rules: &[Reduce], span: u64) -> Result<(), String> {
+        let told = Told { ms: sample.ms, value: sample.value, rules: rules.to_vec(), span };
+        let before = self.last.insert((flow, sample.signal), told);
+        let Some(before) = before else { return Ok(()) };
+        let (then, value) = (before.ms, before.value);
+        for rule in rules {
+            match rule {
+                Reduce::Rate { ms } if before.rules.contains(rule) && sample.ms - then < *ms => {
+                    return Err(format!("{} ms after the last one: {sample:?}", sample.ms - then));
+                }
+                Reduce::Change { delta, repeat } if before.span == span => {
+                    // With two dead bands the wider one with the longer repeat applies; each alone is weaker.
+                    let silent = repeat.is_none_or(|most| sample.ms - then < most);
+                    let enough = match (value, sample.value) {
+                        (Some(a), Some(b)) => a != b && (a - b).abs() >= delta * 10,
+                        (a, b) => a != b,
+                    };
+                    if silent && !enough {
+                        return Err(format!("no change since {value:?}: {sample:?}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the sample tells no more of `value` than every grid allows.
+fn keeps(sample: &Sample, value: i128, rules: &[Reduce]) -> bool {
+    let outside = sample.signal == SIGNED && !(RANGE.0..=RANGE.1).contains(&value);
+    let Some(told) = sample.value else { return outside };
+    if outside {
+        return false;
+    }
+    let width = sample.width.unwrap_or(0);
+    let true_of_it = if width == 0 { told == value } else { told <= value && value < told + width };
+    true_of_it
+        && rules.iter().all(|rule| match rule {
+            Reduce::Grid { step, offset } => {
+                let (step, offset) = (step * 10, offset * 10);
+                width % step == 0 && width > 0 && (told - offset).rem_euclid(step) == 0
+            }
+            _ => true,
+        })
+}
