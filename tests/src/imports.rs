@@ -177,9 +177,12 @@ pub fn shell(file: &Source) -> Vec<String> {
     findings
 }
 
-/// Everything that is taken from the module `name` is called `…Config`.
+/// Everything that is taken from the module `name` is called `…Config`, or comes from its file `config`.
 fn is_config(code: &str, name: &str, rest: &str) -> bool {
     let named = |part: &str| part.split(" as ").next().is_some_and(|part| part.trim().ends_with("Config"));
+    if after_colons(rest).is_some_and(|item| identifier(item) == "config") {
+        return true;
+    }
     match after_colons(rest) {
         Some(group) if group.starts_with('{') => split_group(&group[1..]).iter().all(|(_, part)| named(part)),
         Some(item) => named(&identifier(item)),

@@ -19,8 +19,12 @@ impl Source {
     /// Prepares a text.
     #[must_use]
     pub fn new(path: &str, text: &str) -> Self {
+        Self::of(path, text, path_is_test(path))
+    }
+
+    fn of(path: &str, text: &str, is_test: bool) -> Self {
         let code = blank(text);
-        let product = if path_is_test(path) { blank_all(&code) } else { without_tests(&code) };
+        let product = if is_test { blank_all(&code) } else { without_tests(&code) };
         Self { path: path.to_owned(), text: text.to_owned(), code, product }
     }
 }
@@ -65,13 +69,45 @@ pub fn tree(root: &Path) -> Vec<PathBuf> {
 #[must_use]
 pub fn rust_files(root: &Path) -> Vec<Source> {
     let is_rust = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs");
-    tree(root).into_iter().filter(is_rust).filter_map(|path| read(root, &path)).collect()
+    let files: Vec<Source> =
+        tree(root).into_iter().filter(is_rust).filter_map(|path| read(root, &path)).collect();
+    let tests: Vec<String> = files.iter().flat_map(test_modules).collect();
+    let is_test = |path: &str| tests.iter().any(|test| is_module(path, test));
+    files
+        .into_iter()
+        .map(|file| if is_test(&file.path) { Source::of(&file.path, &file.text, true) } else { file })
+        .collect()
 }
 
 fn read(root: &Path, path: &Path) -> Option<Source> {
     let text = std::fs::read_to_string(path).ok()?;
     let below = path.strip_prefix(root).ok()?.to_str()?;
     Some(Source::new(below, &text))
+}
+
+/// Whether `path` is the file of the module at `module`, or below it.
+fn is_module(path: &str, module: &str) -> bool {
+    path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+}
+
+/// Where the modules lie that a file names under `#[cfg(test)]`: `src/store/tests` for `mod tests;` in `src/store.rs`.
+#[must_use]
+pub fn test_modules(file: &Source) -> Vec<String> {
+    let stem = file.path.strip_suffix(".rs").unwrap_or(&file.path);
+    let folder = match stem.rsplit_once('/') {
+        Some((folder, "mod" | "lib" | "main")) => folder,
+        _ => stem,
+    };
+    let cut = |at: &usize| file.product.as_bytes().get(*at) == Some(&b' ');
+    let name = |at: usize| file.code[at + 3..].split(';').next().map(str::trim).unwrap_or_default();
+    let outside = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    words(&file.code, "mod")
+        .into_iter()
+        .filter(cut)
+        .map(name)
+        .filter(outside)
+        .map(|name| format!("{folder}/{name}"))
+        .collect()
 }
 
 /// Line of the byte `at`, from 1.
@@ -280,6 +316,20 @@ mod tests {
         let text = "fn a() {}\n#[expect(x)]\n#[cfg(test)]\n#[expect(y)]\nmod tests { fn b() { c() } }\nfn d() {}\n#[cfg(test)]\nuse e;\nfn f() {}";
         let product = without_tests(&blank(text));
         assert_eq!(product.split_whitespace().collect::<Vec<_>>().join(" "), "fn a() {} fn d() {} fn f() {}");
+    }
+
+    #[test]
+    fn modules_under_test_alone_are_known() {
+        let file = Source::new(
+            "a/b.rs",
+            "mod c;\n#[cfg(test)]\n#[expect(x)]\npub(crate) mod d;\n#[cfg(test)]\nmod e {}\n",
+        );
+        assert_eq!(test_modules(&file), ["a/b/d"]);
+        assert!(
+            is_module("a/b/d.rs", "a/b/d")
+                && is_module("a/b/d/e.rs", "a/b/d")
+                && !is_module("a/b/de.rs", "a/b/d")
+        );
     }
 
     #[test]
