@@ -1,3 +1,366 @@
-//! Tasks, bounded channels, order of start and stop: the one file that joins stages.
+//! Tasks, bounded channels, order of start and stop: the one place that joins stages.
+//!
+//! ```text
+//! thread pipeline   bus ─▶ decode ─▶ consent ─▶ batch      ◀─ orders ─┐
+//!                                     │ messages                     │
+//! thread custody    seal ─▶ outbox ─▶ delivery ─▶ ledger   ◀─────────┤
+//!                                     │ commands   ▲ events          │
+//! runtime           uplink ◀──────────┘            │     steward: documents, acts, dates
+//!                   control socket, policy folder ─┴──────▶┘
+//! ```
 
 pub mod authority;
+mod custody;
+pub mod databases;
+mod drive;
+mod steward;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use glovebox_core::batch::{ClockQuality, TimeMapping};
+use glovebox_core::delivery::Delivery;
+use glovebox_core::limits::UPLINK_WINDOW_MESSAGES;
+use glovebox_core::names::WallTime;
+use glovebox_core::pipeline::Pipeline;
+use glovebox_core::seal::{SealError, Sealing};
+use tokio::sync::mpsc;
+
+use crate::bus::replay::ReplayError;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{self, SocketError};
+use crate::health::{Counters, LinkState, LinkStatus, Manager, Watchdog};
+use crate::ledger::{self, Ledger};
+use crate::outbox::{self, Outbox};
+use crate::store::{Store, StoreError};
+use crate::uplink;
+use authority::{Car, LocalAuthority};
+use custody::{Custody, Message};
+use databases::{DatabaseError, Databases};
+use drive::Drive;
+use steward::Steward;
+
+/// Why the daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The databases cannot be used; `glovebox check` lists all faults.
+    #[error("the databases cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Databases(Vec<DatabaseError>),
+    /// Keys or documents cannot be opened.
+    #[error(transparent)]
+    Authority(#[from] authority::OpenError),
+    /// No keys yet.
+    #[error("this car has no keys yet: run `glovebox provision --authority A.pub --owner O.pub`")]
+    NotProvisioned,
+    /// A store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The outbox cannot be opened.
+    #[error(transparent)]
+    Outbox(#[from] outbox::OpenError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The control socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The compressor cannot be set up.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// A thread, a signal handler or a folder cannot be had.
+    #[error("cannot {act}: {source}")]
+    System {
+        /// What was tried.
+        act: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// When to end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Never: runs until it is told to stop.
+    Stopped,
+    /// When the replayed log has ended and all of it is acknowledged.
+    Sent,
+}
+
+/// Messages that wait for custody; then the pipeline waits.
+const MESSAGES_MAX: usize = 64;
+/// A stop is given so long; what is not synced by then is lost.
+const STOP: Duration = Duration::from_secs(2);
+
+fn system(act: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
+    move |source| DaemonError::System { act, source }
+}
+
+/// Runs the agent until it is told to stop (SIGTERM, SIGINT).
+///
+/// # Errors
+/// [`DaemonError`], before anything leaves.
+pub fn run(config: Config, until: Until) -> Result<(), DaemonError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(system("start the runtime"))?;
+    let parts = Parts::open(config)?;
+    let ended = runtime.block_on(parts.serve(until));
+    runtime.shutdown_timeout(STOP);
+    ended
+}
+
+/// All that is opened before the first task runs.
+struct Parts {
+    steward: Arc<Steward>,
+    drained: Arc<AtomicBool>,
+    watchdog: Watchdog,
+    pipeline: JoinHandle<()>,
+    custody: JoinHandle<()>,
+    messages: mpsc::Sender<Message>,
+    uplink: mpsc::Sender<uplink::Command>,
+    commands: mpsc::Receiver<uplink::Command>,
+}
+
+impl Parts {
+    fn open(config: Config) -> Result<Self, DaemonError> {
+        let state = config.health.state.clone();
+        let databases = Databases::load(&config.decode).map_err(DaemonError::Databases)?;
+        let car = Car { device: config.consent.device.clone(), groups: config.consent.groups.clone() };
+        let authority = LocalAuthority::open(&state, car, databases.digests())?;
+        for complaint in authority.complaints() {
+            tracing::error!(target: "consent", "{complaint}");
+        }
+        let sealer = authority.sealer().ok_or(DaemonError::NotProvisioned)?;
+        let (counters, watchdog) = (Arc::new(Counters::default()), Watchdog::default());
+        let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
+        let (uplink, commands) = mpsc::channel(UPLINK_WINDOW_MESSAGES * 2);
+        let (sending, drained) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
+        let mark = Arc::new(AtomicI64::new(authority.mark().0));
+        let (outbox, ledger) = open_stores(&config, &authority)?;
+        let custody = Custody {
+            messages: inbox,
+            uplink: uplink.clone(),
+            sealer,
+            sealing: Sealing::new()?,
+            outbox,
+            ledger,
+            delivery: Delivery::default(),
+            now: trusted_time(Arc::clone(&mark)),
+            sending: Arc::clone(&sending),
+            drained: Arc::clone(&drained),
+            counters: Arc::clone(&counters),
+            pulse: watchdog.pulse("custody"),
+            state: custody::State::default(),
+        };
+        let replay = config.bus.open()?.map(|replay| (replay, config.bus.speed));
+        let quality = if replay.is_some() { ClockQuality::Replay } else { ClockQuality::Unknown };
+        let (orders, inbox) = std::sync::mpsc::channel();
+        let drive = Drive {
+            pipeline: Pipeline::new(TimeMapping { offset_us: 0, quality }, config.batch.size_bytes),
+            orders: inbox,
+            custody: messages.clone(),
+            counters: Arc::clone(&counters),
+            pulse: watchdog.pulse("pipeline"),
+        };
+        let link = LinkStatus {
+            broker: format!("{}:{}", config.uplink.broker.host(), config.uplink.broker.port()),
+            state: LinkState::Connecting,
+            last_error: None,
+            in_flight: 0,
+        };
+        let steward = Steward {
+            authority: Mutex::new(authority),
+            leaves: databases.leaves,
+            drive: Mutex::new(orders),
+            custody: messages.clone(),
+            uplink: uplink.clone(),
+            sending,
+            mark,
+            counters,
+            config,
+            effective: Mutex::new(None),
+            link: Mutex::new(link),
+            begun: Instant::now(),
+            seen: Mutex::new(Vec::new()),
+        };
+        Ok(Self {
+            steward: Arc::new(steward),
+            drained,
+            watchdog,
+            pipeline: thread("pipeline", move || drive.run(replay))?,
+            custody: thread("custody", move || custody.run())?,
+            messages,
+            uplink,
+            commands,
+        })
+    }
+
+    /// Serves until the end, then stops in the order of the flow: bus, pipeline, custody, uplink.
+    async fn serve(self, until: Until) -> Result<(), DaemonError> {
+        let (events, happened) = mpsc::channel(MESSAGES_MAX);
+        let config = &self.steward.config;
+        let runtime = config.health.state.join("run");
+        let setup = uplink::Setup { config: config.uplink.clone(), identity: steward::device(config), runtime };
+        let listener = listen(&config.health.control_socket)?;
+        let steward = Arc::clone(&self.steward);
+        blocking(move || {
+            steward.look_into_folder();
+            steward.look_again();
+        })
+        .await;
+        let carrier = tokio::spawn(uplink::run(setup, self.commands, events));
+        tokio::spawn(forward(happened, Arc::clone(&self.steward), self.messages.clone(), self.uplink.clone()));
+        tokio::spawn(control::serve(listener, Arc::clone(&self.steward) as _));
+        tokio::spawn(tick(Arc::clone(&self.steward)));
+        if let Some(every) = Manager::default().watchdog_every() {
+            tokio::spawn(watch(self.watchdog, every));
+        }
+        told(Manager::default().ready("running"));
+        tracing::info!(target: "health", "ready");
+        wait_for_the_end(until, &self.drained).await?;
+        told(Manager::default().stopping());
+        tracing::info!(target: "health", "stopping");
+        self.steward.stop_drive();
+        join(self.pipeline).await;
+        let _ = self.messages.send(Message::Stop).await;
+        join(self.custody).await;
+        let _ = self.uplink.send(uplink::Command::Shutdown).await;
+        let _ = tokio::time::timeout(STOP / 2, carrier).await;
+        // Left behind, it would only make the next start look twice.
+        let _ = std::fs::remove_file(&self.steward.config.health.control_socket);
+        Ok(())
+    }
+}
+
+fn open_stores(config: &Config, authority: &LocalAuthority) -> Result<(Outbox, Ledger), DaemonError> {
+    let state: &PathBuf = &config.health.state;
+    let (index, opened) = Store::open(&state.join("index"))?;
+    if let crate::store::Opened::SetAside(path) = &opened {
+        tracing::error!(target: "outbox", set_aside = %path.display(), "the index was damaged: built anew");
+    }
+    let settings = outbox::Config { bytes_max: config.outbox.size_bytes, new_epoch: config.bus.replay.is_some() };
+    let tombstones = authority.control().grants().tombstones();
+    let (outbox, report) = Outbox::open(&state.join("outbox"), settings, index, tombstones)?;
+    let (flows, batches) = (report.flows, report.batches);
+    tracing::info!(target: "outbox", flows, batches, purged = report.purged.len(), lost = report.lost, "opened");
+    for (flow, why) in &report.failed {
+        tracing::error!(target: "outbox", %flow, %why, "a flow could not be opened");
+    }
+    let (store, opened) = Store::open(&state.join("ledger"))?;
+    Ok((outbox, Ledger::open(store, &opened, ledger::Config::default())?))
+}
+
+fn trusted_time(mark: Arc<AtomicI64>) -> custody::Now {
+    let clock = Clock::new();
+    Arc::new(move || clock.trusted(WallTime(mark.load(Ordering::Acquire))))
+}
+
+fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, DaemonError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(system("start a thread"))
+}
+
+fn listen(path: &std::path::Path) -> Result<tokio::net::UnixListener, DaemonError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(system("make the folder of the control socket"))?;
+    }
+    tokio::net::UnixListener::from_std(control::listen(path)?).map_err(system("listen on the control socket"))
+}
+
+/// On a thread that may wait.
+async fn blocking(work: impl FnOnce() + Send + 'static) {
+    if tokio::task::spawn_blocking(work).await.is_err() {
+        tracing::error!(target: "health", "a task failed");
+    }
+}
+
+async fn join(thread: JoinHandle<()>) {
+    blocking(move || {
+        if thread.join().is_err() {
+            tracing::error!(target: "health", "a thread failed");
+        }
+    })
+    .await;
+}
+
+/// Documents to the steward, everything else to custody.
+async fn forward(
+    mut events: mpsc::Receiver<uplink::Event>,
+    steward: Arc<Steward>,
+    custody: mpsc::Sender<Message>,
+    commands: mpsc::Sender<uplink::Command>,
+) {
+    while let Some(event) = events.recv().await {
+        steward.linked(&event);
+        match event {
+            uplink::Event::Document { payload, receipt, .. } => {
+                let (steward, commands) = (Arc::clone(&steward), commands.clone());
+                // Not awaited: a withdrawal cuts the connection, and its end has to be forwarded meanwhile.
+                tokio::task::spawn_blocking(move || {
+                    let (topic, payload) = steward.document(&payload);
+                    receipt.acknowledge();
+                    let _ = commands.blocking_send(uplink::Command::Answer { topic, payload });
+                });
+            }
+            event => {
+                if custody.send(Message::Uplink(event)).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Once a second: dates that have passed, a clock that has changed, dropped bundles, flows to try again.
+async fn tick(steward: Arc<Steward>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        let steward = Arc::clone(&steward);
+        blocking(move || {
+            steward.look_into_folder();
+            steward.look_again();
+        })
+        .await;
+    }
+}
+
+async fn watch(watchdog: Watchdog, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match watchdog.look() {
+            Ok(standing) if standing.is_empty() => {}
+            Ok(standing) => tracing::error!(target: "health", ?standing, "no progress: the watchdog is not fed"),
+            Err(error) => tracing::warn!(target: "health", %error, "the service manager could not be told"),
+        }
+    }
+}
+
+async fn wait_for_the_end(until: Until, drained: &AtomicBool) -> Result<(), DaemonError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
+    let sent = async {
+        while until == Until::Stopped || !drained.load(Ordering::Acquire) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = sent => tracing::info!(target: "health", "all of the log is sent"),
+    }
+    Ok(())
+}
+
+fn told(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!(target: "health", %error, "the service manager could not be told");
+    }
+}

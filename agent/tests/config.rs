@@ -72,8 +72,8 @@ fn a_good_configuration_is_taken_whole() {
     assert_eq!((config.consent.device.as_str(), config.consent.groups.len()), ("car-1", 2));
     assert_eq!((config.batch.age, config.batch.size_bytes), (Duration::from_secs(5), 64 * 1024));
     assert_eq!(config.outbox.size_bytes, 16 * 1024 * 1024);
-    assert_eq!((config.uplink.host.as_str(), config.uplink.port), ("::1", 8883));
-    assert_eq!(config.uplink.keep_alive, Duration::from_secs(60));
+    assert_eq!((config.uplink.broker.host(), config.uplink.broker.port()), ("::1", 8883));
+    assert_eq!(config.uplink.keep_alive_s, 60);
     assert_eq!(config.health.state, corpus("state"));
 }
 
@@ -86,7 +86,7 @@ fn a_later_file_wins_key_by_key_and_lists_of_tables_add_up() {
     std::fs::write(&above, text).unwrap();
     let config = Config::load(&[corpus("good.toml"), above], Files::MustExist).unwrap();
     assert_eq!((config.batch.age, config.batch.size_bytes), (Duration::from_secs(7), 64 * 1024));
-    assert_eq!((config.uplink.host.as_str(), config.uplink.port), ("b", 1));
+    assert_eq!((config.uplink.broker.host(), config.uplink.broker.port()), ("b", 1));
     assert_eq!(config.uplink.ca, corpus("named/ca.crt"));
     assert!(config.consent.groups.is_empty());
     assert_eq!(config.bus.interface.len(), 3);

@@ -273,18 +273,31 @@ async fn a_cut_throws_away_what_the_broker_had_not_received() {
     driver.offer().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let queued = common::broker::unread_bytes(broker.port);
+    let unsent = common::broker::unsent_bytes(broker.port);
+    assert!(unsent.iter().any(|bytes| *bytes > 16 * 1024), "nothing to throw away: {unsent:?}");
+    let before = driver.connection.unwrap();
     let took = driver.cut().await;
+    let left = common::broker::unsent_bytes(broker.port);
+    assert!(left.iter().all(|bytes| *bytes == 0), "the kernel would go on sending: {left:?}");
     let offered: Vec<_> = driver.offered.iter().copied().collect();
     driver.left.clear();
     tokio::time::sleep(Duration::from_millis(500)).await;
     broker.signal(Signal::SIGCONT);
     driver.until(20, |driver| driver.connections == 2).await;
+    // One that was on its way when the connection ended must not go out on the next.
+    let stale = Command::Publish {
+        connection: before,
+        ticket: uplink::Ticket(500),
+        topic: common::driver::TOPIC.to_owned(),
+        payload: message(500),
+    };
+    driver.commands.send(stale).await.unwrap();
     driver.left.insert(1_000, message(1_000));
     driver.until(20, |driver| driver.acked.contains(&1_000)).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let received = ids(&subscriber.lines.lock().unwrap());
     eprintln!(
-        "cut in {took:?}: {} offered, {queued:?} bytes unread in the broker's socket, received {received:?}",
+        "cut in {took:?}: {} offered, {queued:?} bytes unread in the broker's socket, {unsent:?} in ours, received {received:?}",
         offered.len()
     );
     assert!(took < Duration::from_millis(200));
@@ -305,12 +318,31 @@ async fn a_broker_that_says_nothing_any_more_is_noticed_within_twice_the_keep_al
     let mut driver = Driver::start(&broker);
     driver.until(10, |driver| driver.connection.is_some()).await;
     broker.signal(Signal::SIGSTOP);
+    // More than the sockets between hold: the client library hangs in writing and cannot even ping.
+    driver.left = (0..8).map(|id| (id, vec![b'x'; 200 * 1024])).collect();
     let start = Instant::now();
     driver.until(20, |driver| driver.connection.is_none()).await;
     eprintln!("noticed after {:?}: {:?}", start.elapsed(), driver.reasons);
     assert!(start.elapsed() < Duration::from_secs(11));
     broker.signal(Signal::SIGCONT);
     driver.until(30, |driver| driver.connection.is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_nothing_happens_is_kept() {
+    if missing() {
+        return;
+    }
+    let folder = folder();
+    let broker = Broker::start(folder.path());
+    let mut driver = Driver::start(&broker);
+    // Longer than every limit that is for beginning a connection, and three pings.
+    let end = Instant::now() + Duration::from_secs(17);
+    driver.until(20, |_| Instant::now() > end).await;
+    assert_eq!((driver.connections, driver.reasons.len()), (1, 0), "{:?}", driver.reasons);
+    driver.left.insert(1, message(1));
+    let _subscriber = broker.subscribe("glovebox/v1/insurer/#");
+    driver.until(10, |driver| driver.acked.contains(&1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,6 +360,8 @@ async fn documents_come_again_until_they_are_acknowledged() {
         (DocumentTopic::Policy, b"policy 1".as_slice())
     );
     driver.documents.clear();
+    // Long enough for an acknowledgement that nobody asked for to arrive.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     driver.cut().await;
     driver.until(20, |driver| driver.documents.len() == 1).await;
     driver.documents.remove(0).2.acknowledge();

@@ -58,8 +58,6 @@ pub const GROUPS_MAX: usize = 64;
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Name of a network interface: `IFNAMSIZ` less its closing zero.
 pub const INTERFACE_NAME_BYTES_MAX: usize = 15;
-/// A host name (RFC 1035, section 2.3.4).
-pub const HOST_NAME_BYTES_MAX: usize = 253;
 /// Shortest age at which a batch closes.
 pub const BATCH_AGE_S_MIN: u64 = 1;
 /// Longest age at which a batch closes, the same as [`BATCH_AGE_US_MAX`].
@@ -76,12 +74,6 @@ pub const OUTBOX_SIZE_MIB_MIN: u64 = 4;
 pub const OUTBOX_SIZE_MIB_MAX: u64 = 65_536;
 /// Size of the outbox if nothing is said: days of one car's data.
 pub const OUTBOX_SIZE_MIB_DEFAULT: u64 = 64;
-/// Shortest MQTT keep-alive: below that a slow mobile network looks dead.
-pub const KEEP_ALIVE_S_MIN: u64 = 5;
-/// Longest MQTT keep-alive: the limit of several cloud brokers.
-pub const KEEP_ALIVE_S_MAX: u64 = 1_200;
-/// MQTT keep-alive if nothing is said.
-pub const KEEP_ALIVE_S_DEFAULT: u64 = 30;
 /// Slowest replay, as a factor of the recorded pace.
 pub const REPLAY_SPEED_FACTOR_MIN: f64 = 0.01;
 /// Fastest replay with a pace; beyond that say `max`.

@@ -4,7 +4,7 @@ use crate::batch::{Batch, ClockQuality, Loss, LossReason};
 use crate::consent::effective::{FlowRules, SignalRules};
 use crate::consent::transform::Transform;
 use crate::decode::ValueType;
-use crate::names::{Digest, Epoch, FlowId, Sequence, VerifyingKey};
+use crate::names::{Digest, Epoch, FlowId, RecipientId, Sequence, VerifyingKey};
 use glovebox_proto::v1;
 use prost::Message as _;
 
@@ -189,6 +189,16 @@ pub fn encode_header(header: &Header) -> Vec<u8> {
         kind: kind.into(),
     }
     .encode_to_vec()
+}
+
+/// The topic on which an envelope travels to `recipient`.
+#[must_use]
+pub fn batch_topic(recipient: &RecipientId, header: &Header) -> String {
+    let alias = glovebox_proto::envelope::alias_id(&header.alias.0);
+    match header.kind {
+        Kind::Batch => glovebox_proto::envelope::batch_topic(recipient.as_str(), &alias),
+        Kind::Notice => glovebox_proto::envelope::notice_topic(recipient.as_str(), &alias),
+    }
 }
 
 /// An envelope taken apart.

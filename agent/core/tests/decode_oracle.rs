@@ -9,13 +9,77 @@
 
 mod common;
 
-use common::{Checked, Oracle, dbc_leaves, shared};
-use glovebox_core::decode::leaves::Leaf;
-use glovebox_core::decode::{Plan, Reading, State};
+use common::shared;
+use glovebox_core::decode::dbc::Database;
+use glovebox_core::decode::leaves::{BusDatabase, Leaf, Number};
+use glovebox_core::decode::{Leaves, Plan, Reading, State};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
-use glovebox_core::names::Moment;
+use glovebox_core::names::{BusName, Moment};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+fn gz_lines(path: &Path) -> impl Iterator<Item = String> {
+    let file = std::fs::File::open(path).unwrap();
+    BufReader::new(flate2::read::MultiGzDecoder::new(file)).lines().map(Result::unwrap)
+}
+
+/// One DBC file with all its leaves needed.
+struct Oracle {
+    leaves: Leaves,
+    plan: Plan,
+}
+
+fn dbc_leaves(path: &Path) -> Oracle {
+    let place = path.file_name().unwrap().to_str().unwrap();
+    let (database, _) = Database::parse(&std::fs::read(path).unwrap(), place).unwrap();
+    let name = BusName::new("can0").unwrap();
+    let bus = BusDatabase { bus: BusIndex(0), name, databases: vec![database], mapping: None };
+    let (leaves, _) = Leaves::build(&[bus]).unwrap();
+    let needed: Vec<_> = leaves.iter().map(|(index, _)| index).collect();
+    let plan = Plan::compile(&leaves, &needed);
+    Oracle { leaves, plan }
+}
+
+/// A reading with its value, also where the value is out of range.
+struct Checked<'l> {
+    leaf: &'l Leaf,
+    value: Number,
+}
+
+impl<'l> Checked<'l> {
+    fn new(leaves: &'l Leaves, reading: &Reading, frame: &Frame) -> Self {
+        let leaf = leaves.get(reading.leaf).unwrap();
+        let raw = leaf.raw(frame).unwrap();
+        match reading.state {
+            State::Value => assert_eq!(reading.bits, raw),
+            _ => assert_eq!(reading.bits, 0),
+        }
+        let value = leaf.value(raw);
+        if let Some((minimum, maximum)) = leaf.range {
+            let within = (minimum..=maximum).contains(&leaf.float(raw));
+            assert_eq!(reading.state == State::Value, within);
+        }
+        Self { leaf, value }
+    }
+
+    fn equals(&self, want: &Value) -> bool {
+        match (self.value, want) {
+            (Number::Integer(value), Value::Number(want)) => {
+                want.as_i64().map(i128::from).or(want.as_u64().map(i128::from)) == Some(value)
+            }
+            (Number::Float(value), Value::Number(want)) => want.is_f64() && want.as_f64().unwrap() == value,
+            (Number::Float(value), Value::String(want)) => match want.as_str() {
+                "NaN" => value.is_nan(),
+                "Infinity" => value == f64::INFINITY,
+                "-Infinity" => value == f64::NEG_INFINITY,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
 
 /// Equal lines, all lines, and why lines were not equal.
 #[derive(Default)]
@@ -29,7 +93,7 @@ fn run(file: &str, folder: &str) -> Option<Tally> {
     let root = shared()?;
     let mut oracles: BTreeMap<String, Oracle> = BTreeMap::new();
     let mut tally = Tally::default();
-    for line in common::gz_lines(&root.join("data/oracle").join(file)) {
+    for line in gz_lines(&root.join("data/oracle").join(file)) {
         let line: Value = serde_json::from_str(&line).unwrap();
         let dbc = line["dbc"].as_str().unwrap();
         let oracle = oracles

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Common;
 use super::out::Paint;
+use crate::clock::Clock;
 use crate::config::{Config, Faults, Files};
 
 /// Checks the configuration, the files that it names and the folder of the state.
@@ -118,6 +119,18 @@ fn print_text(findings: &[Finding], paint: Paint) -> anyhow::Result<()> {
     Ok(writeln!(stdout, "{ok} ok, {warn} to look at, {fail} that keep the agent from running")?)
 }
 
+/// The stage's own words say what to do.
 fn uplink(config: &Config) -> Vec<Finding> {
-    vec![folders::rights_of_secret("uplink", &config.uplink.key)]
+    let findings = crate::uplink::check_files(&config.uplink, Clock::new().now());
+    if findings.is_empty() {
+        return vec![Finding::ok("uplink", "authority, certificate and key fit together and are in date")];
+    }
+    let level = |grave| if grave { Level::Fail } else { Level::Warn };
+    let finding = |found: crate::uplink::Finding| Finding {
+        level: level(found.grave),
+        stage: "uplink",
+        what: found.text,
+        mend: None,
+    };
+    findings.into_iter().map(finding).collect()
 }

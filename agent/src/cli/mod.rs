@@ -65,6 +65,7 @@ struct Cli {
 
 /// What every command takes. The ids are such that no command has an argument of the same id.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 struct Common {
     /// A configuration file instead of /etc/glovebox; may be repeated, later ones win.
     #[arg(id = "config-file", long = "config", global = true, value_name = "FILE")]

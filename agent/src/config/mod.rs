@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use glovebox_core::limits::CONFIG_FILES_MAX;
 
 pub use crate::bus::Config as Bus;
+pub use crate::uplink::Config as Uplink;
 pub use fault::{Fault, FaultKind, Faults, Hint, Place};
-pub use sections::{Batch, Consent, Database, Decode, Health, Outbox, Uplink};
+pub use sections::{Batch, Consent, Database, Decode, Health, Outbox};
 
 use reader::Collector;
 
@@ -81,7 +82,7 @@ impl Config {
         let consent = Consent::read(root, to);
         let batch = Batch::read(root, to);
         let outbox = Outbox::read(root, to);
-        let uplink = Uplink::read(root, to);
+        let uplink = sections::read_uplink(root, to);
         let health = Health::read(root, to);
         Ok(Self {
             bus: bus?,

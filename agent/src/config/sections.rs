@@ -12,6 +12,7 @@ use super::reader::{Collector, Read, Reader};
 use super::source::{Item, Table, Value};
 use crate::bus::replay::Speed;
 use crate::bus::{self, Interface};
+use crate::uplink::{self, Broker};
 
 /// `[decode]`: what the frames mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,23 +59,6 @@ pub struct Batch {
 pub struct Outbox {
     /// Space on disk.
     pub size_bytes: u64,
-}
-
-/// `[uplink]`: the broker and what it is met with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uplink {
-    /// Host name or address of the broker; its certificate must bear it.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// PEM: the authorities that may sign the broker's certificate.
-    pub ca: PathBuf,
-    /// PEM: this car's certificate and its chain.
-    pub cert: PathBuf,
-    /// PEM: this car's TLS key.
-    pub key: PathBuf,
-    /// MQTT keep-alive.
-    pub keep_alive: Duration,
 }
 
 /// `[health]`: where the agent keeps its state and listens for commands.
@@ -281,46 +265,25 @@ impl Outbox {
     }
 }
 
-impl Uplink {
-    pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
-        let reader = Reader::section(root, "uplink", to);
-        let broker = reader.needed("broker", "broker = \"broker.example:8883\"", to, broker_address);
-        let ca = reader.needed_file("ca", "ca = \"ca.crt\"", to);
-        let cert = reader.needed_file("cert", "cert = \"car.crt\"", to);
-        let key = reader.needed_file("key", "key = \"car.key\"", to);
-        let times = limits::KEEP_ALIVE_S_MIN..=limits::KEEP_ALIVE_S_MAX;
-        let keep_alive_s = reader.number("keep_alive_s", times, limits::KEEP_ALIVE_S_DEFAULT, to);
-        let (host, port) = broker?;
-        let keep_alive = Duration::from_secs(keep_alive_s?);
-        Ok(Self { host, port, ca: ca?, cert: cert?, key: key?, keep_alive })
-    }
+pub(super) fn read_uplink(root: &Table, to: &mut Collector) -> Read<uplink::Config> {
+    let reader = Reader::section(root, "uplink", to);
+    let broker = reader.needed("broker", "broker = \"broker.example:8883\"", to, broker_address);
+    let ca = reader.needed_file("ca", "ca = \"ca.crt\"", to);
+    let cert = reader.needed_file("cert", "cert = \"car.crt\"", to);
+    let key = reader.needed_file("key", "key = \"car.key\"", to);
+    let times = limits::UPLINK_KEEP_ALIVE_S_MIN..=limits::UPLINK_KEEP_ALIVE_S_MAX;
+    let range = u64::from(*times.start())..=u64::from(*times.end());
+    let keep_alive_s = reader.number("keep_alive_s", range, KEEP_ALIVE_S_DEFAULT, to)?;
+    let keep_alive_s = u16::try_from(keep_alive_s).unwrap_or(*times.end());
+    Ok(uplink::Config { broker: broker?, ca: ca?, cert: cert?, key: key?, keep_alive_s })
 }
 
-/// `HOST:PORT`, `[IPv6]:PORT`. A URL is refused without being shown: it may hold a password.
-fn broker_address(text: &str) -> Result<(String, u16), String> {
+/// A URL is refused without being shown: it may hold a password.
+fn broker_address(text: &str) -> Result<Broker, String> {
     if text.contains("://") || text.contains('@') {
         return Err("a URL is not taken here, and no user or password: mutual TLS is the login".to_owned());
     }
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port"))?;
-    let port = port.parse::<u16>().ok().filter(|port| *port > 0);
-    let port = port.ok_or_else(|| format!("`{text}` has no port from 1 to 65535 behind its last colon"))?;
-    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let valid = match inner {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => host_name(host),
-    };
-    if !valid {
-        return Err(format!("`{host}` is no host name or address; IPv6 goes into square brackets"));
-    }
-    Ok((inner.unwrap_or(host).to_owned(), port))
-}
-
-fn host_name(host: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
-    };
-    host.len() <= limits::HOST_NAME_BYTES_MAX && host.split('.').all(label)
+    Broker::new(text).map_err(|error| error.to_string())
 }
 
 impl Health {
@@ -339,6 +302,8 @@ impl Health {
     }
 }
 
+/// Half a minute: a link that is gone is noticed within twice that.
+const KEEP_ALIVE_S_DEFAULT: u64 = 30;
 const DEFAULT_STATE: &str = "/var/lib/glovebox";
 const DEFAULT_CONTROL_SOCKET: &str = "/run/glovebox/control.sock";
 

@@ -140,6 +140,12 @@ impl LocalAuthority {
         self.clock.trusted(self.store.mark())
     }
 
+    /// The latest time that is known to have passed.
+    #[must_use]
+    pub fn mark(&self) -> WallTime {
+        self.store.mark()
+    }
+
     /// Remembers that it is at least this late, by a bounded step. To be called now and then while time is trusted.
     ///
     /// # Errors

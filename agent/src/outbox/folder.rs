@@ -119,6 +119,14 @@ impl Folder {
         self.writer.take().map(|writer| writer.number())
     }
 
+    /// What is written from now on goes to `path`, for tests of a disk that fails.
+    #[cfg(test)]
+    pub(super) fn write_to(&mut self, path: &str) {
+        if let Some(writer) = &mut self.writer {
+            writer.write_to(path);
+        }
+    }
+
     /// Appends a record; durable after [`Self::sync`]. If it fails, nothing of it stays.
     pub(super) fn append(&mut self, position: Position, envelope: &[u8]) -> Result<Written, FileError> {
         let begun = self.writer.is_none();

@@ -219,6 +219,8 @@ impl Outbox {
 
     fn append(&mut self, batch: BatchId, envelope: &[u8]) -> Result<(), OutboxError> {
         self.refuse_withdrawn(batch.flow)?;
+        // Before anything later is written, so that segments keep the order of sequences.
+        self.rewrite()?;
         let last = self.queue.last(batch.flow);
         let expected = last.map(|last| Position { sequence: last.sequence.next(), ..last });
         if expected != Some(batch.position()) {
@@ -229,9 +231,21 @@ impl Outbox {
             self.make_durable()?;
         }
         self.make_room(folder::record_bytes(envelope.len()))?;
+        self.note_carried(batch)?;
         let entry = self.write(batch, envelope)?;
         self.queue.push(batch.flow, entry).map_err(|error| OutboxError::Disorder { batch: error.batch })?;
         self.unsynced.push(Unsynced { batch, envelope: Some(envelope.to_vec()) });
+        Ok(())
+    }
+
+    /// That `batch` declares losses is known before it can be there: else they could be declared twice.
+    fn note_carried(&mut self, batch: BatchId) -> Result<(), OutboxError> {
+        let carries = |folder: &&Folder| folder.losses.carried_by(batch.position());
+        if let Some(folder) = self.folders.get(&batch.flow).filter(carries) {
+            let mut change = Change::default();
+            change.losses(batch.flow, &folder.losses);
+            self.index.apply(change)?;
+        }
         Ok(())
     }
 
@@ -300,16 +314,6 @@ impl Outbox {
     fn make_durable(&mut self) -> Result<(), OutboxError> {
         self.rewrite()?;
         let flows: BTreeSet<FlowId> = self.unsynced.iter().map(|it| it.batch.flow).collect();
-        let mut change = None;
-        for it in &self.unsynced {
-            let carries = |folder: &&Folder| folder.losses.carried_by(it.batch.position());
-            if let Some(folder) = self.folders.get(&it.batch.flow).filter(carries) {
-                change.get_or_insert_with(Change::default).losses(it.batch.flow, &folder.losses);
-            }
-        }
-        if let Some(change) = change {
-            self.index.apply(change)?;
-        }
         for flow in flows {
             if let Some(folder) = self.folders.get_mut(&flow) {
                 folder.sync()?;

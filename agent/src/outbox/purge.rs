@@ -36,10 +36,15 @@ pub enum PurgeError {
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     done: u32,
-    pub(super) stop_before: Option<u32>,
+    stop_before: Option<u32>,
 }
 
 impl Steps {
+    #[cfg(test)]
+    pub(super) fn stopping_before(step: u32) -> Self {
+        Self { done: 0, stop_before: Some(step) }
+    }
+
     fn next(&mut self) -> Result<(), PurgeError> {
         match self.stop_before == Some(self.done) {
             true => Err(PurgeError::Stopped { step: self.done }),

@@ -151,6 +151,13 @@ impl Writer {
         Ok(Self { file, segment, cipher, records: 0, length: 0, synced: 0, broken: false })
     }
 
+    #[cfg(test)]
+    pub(super) fn write_to(&mut self, path: &str) {
+        if let Ok(file) = OpenOptions::new().write(true).open(path) {
+            self.file = file;
+        }
+    }
+
     pub(super) fn number(&self) -> SegmentNumber {
         self.segment.number
     }

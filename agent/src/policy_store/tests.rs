@@ -137,6 +137,19 @@ fn a_grant_store_restored_from_a_backup_brings_no_grant_back() {
 }
 
 #[test]
+fn records_of_another_store_do_not_count() {
+    let (state, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    for (folder, record) in [(&state, b"own"), (&other, b"set")] {
+        PolicyStore::open(folder.path()).unwrap().put_record(record).unwrap();
+    }
+    fs::remove_dir_all(state.path().join("policy")).unwrap();
+    back_up(other.path(), state.path());
+    let (stored, faults) = load(state.path());
+    assert!(stored.records.is_empty());
+    assert_eq!(faults, [Fault::Records { stored: 1, found: 1 }]);
+}
+
+#[test]
 fn records_without_their_counters_do_not_count() {
     let state = TempDir::new().unwrap();
     for damage in [None, Some("glovebox counters 1\nrubbish"), Some("")] {

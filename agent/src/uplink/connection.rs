@@ -267,6 +267,7 @@ impl Connection<'_> {
             }
         }
         self.phase = Phase::Ready;
+        self.expect_answer();
         self.feed()
     }
 

@@ -16,7 +16,7 @@ mod reports;
 mod tls;
 
 pub use check::{Finding, Probe, check_files, probe};
-pub use config::{Broker, Config};
+pub use config::{Broker, BrokerError, Config};
 pub use failure::{Failure, FileFault};
 pub use glovebox_core::uplink::{ConnectionNumber, DocumentTopic, NotTaken, Ticket};
 pub use mqtt::Receipt;

@@ -191,15 +191,25 @@ impl Drop for Subscriber {
     }
 }
 
-/// Bytes that the kernel holds for the broker on `port`, unread, a connection each (`/proc/net/tcp`).
+/// Bytes that the kernel holds for the broker on `port`, received and unread, a connection each (`/proc/net/tcp`).
 pub(crate) fn unread_bytes(port: u16) -> Vec<u64> {
+    sockets(port, 1, |queues| queues.1)
+}
+
+/// Bytes that the kernel still has to send to the broker on `port`, or sent without its acknowledgement, a socket each.
+pub(crate) fn unsent_bytes(port: u16) -> Vec<u64> {
+    sockets(port, 2, |queues| queues.0)
+}
+
+fn sockets(port: u16, end: usize, pick: for<'a> fn((&'a str, &'a str)) -> &'a str) -> Vec<u64> {
+    const LISTENING: &str = "0A";
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let local = format!(":{port:04X}");
+    let suffix = format!(":{port:04X}");
     table
         .lines()
         .skip(1)
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|fields| fields[1].ends_with(&local) && fields[3] == "01")
-        .filter_map(|fields| u64::from_str_radix(fields[4].split_once(':')?.1, 16).ok())
+        .filter(|fields| fields[end].ends_with(&suffix) && fields[3] != LISTENING)
+        .filter_map(|fields| u64::from_str_radix(pick(fields[4].split_once(':')?), 16).ok())
         .collect()
 }

@@ -93,6 +93,12 @@ impl Sealed {
         &self.envelope
     }
 
+    /// The MQTT payload, taken out.
+    #[must_use]
+    pub fn into_envelope(self) -> Vec<u8> {
+        self.envelope
+    }
+
     /// SHA-256 of the envelope, for the ledger.
     #[must_use]
     pub fn digest(&self) -> Digest {

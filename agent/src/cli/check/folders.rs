@@ -101,18 +101,3 @@ pub(super) fn socket(config: &Config) -> Vec<Finding> {
     };
     missing.map(finding).into_iter().collect()
 }
-
-/// A key file of a stage.
-pub(super) fn rights_of_secret(stage: &'static str, file: &Path) -> Finding {
-    let shown = file.display();
-    match std::fs::metadata(file).map(|metadata| metadata.mode() & 0o777) {
-        Ok(mode) if mode & 0o077 == 0 => {
-            Finding::ok(stage, format!("{shown} can be read by its owner alone"))
-        }
-        Ok(mode) => {
-            let what = format!("the key {shown} has rights {mode:03o}: others may read it");
-            Finding::warn(stage, what, format!("chmod 600 {shown}"))
-        }
-        Err(error) => Finding::fail(stage, format!("{shown}: {error}"), "correct the path"),
-    }
-}

@@ -2,7 +2,7 @@
 
 use super::extras::{Extras, unescape};
 use super::statements::{Statement, message_id};
-use super::{Message, Notices, Signal, multiplex};
+use super::{Message, Notices, Selector, Signal, multiplex};
 use crate::decode::ValueType;
 use crate::decode::layout::{ByteOrder, Layout};
 use crate::frame::CanId;
@@ -40,7 +40,7 @@ pub(super) fn parse(statement: Statement<'_>, before: &str) -> Result<Dbc, Fault
     let one_line = statement.text.contains('\n').then(|| join_lines(statement.text));
     let text = one_line.as_deref().unwrap_or(statement.text);
     Dbc::try_from(format!("{before}{text}\n").as_str()).map_err(|error| {
-        let (line, column, what) = explain(&error);
+        let (line, column, what) = explain(&error, statement.keyword);
         let line = line.saturating_sub(u32::from(!before.is_empty()) + 1);
         let indent = if line == 0 { statement.column - 1 } else { 0 };
         Fault { line: statement.line + line, column: column + indent, what }
@@ -59,7 +59,7 @@ fn join_lines(text: &str) -> String {
 }
 
 /// The crate's error as line, column and words.
-fn explain(error: &DbcError) -> (u32, u32, String) {
+fn explain(error: &DbcError, keyword: &str) -> (u32, u32, String) {
     let DbcError::Pest(error) = error else { return (0, 1, error.to_string().to_lowercase()) };
     // The place is of a type of the parser below the crate: read it from the text, ` --> line:column`.
     let text = error.to_string();
@@ -70,7 +70,20 @@ fn explain(error: &DbcError) -> (u32, u32, String) {
         .split(':')
         .map(|number| number.trim().parse().unwrap_or(0));
     let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1));
-    (line, column, error.variant.message().replace('_', " "))
+    // The parser knows the last place that was right, not what it wants there.
+    (line, column, format!("it cannot be read from here on; its form is `{}`", form(keyword)))
+}
+
+/// How a statement must look.
+fn form(keyword: &str) -> &'static str {
+    match keyword {
+        "BO_" => "BO_ id name: bytes sender",
+        "SG_" => "SG_ name : start|length@order sign (factor,offset) [minimum|maximum] \"unit\" receiver",
+        "VAL_" => "VAL_ id signal raw \"name\" raw \"name\" ;",
+        "SIG_VALTYPE_" => "SIG_VALTYPE_ id signal : 1;",
+        "SG_MUL_VAL_" => "SG_MUL_VAL_ id signal multiplexor 1-3, 5-5;",
+        _ => "BA_ \"attribute\" SG_ id signal \"value\";",
+    }
 }
 
 /// The name in an `SG_` statement.
@@ -235,22 +248,30 @@ fn refine(signal: &mut Signal) {
     }
 }
 
-/// Overlapping signals are common and decoded as they are, but often a slip: told once for each signal.
+/// Overlapping signals are common and decoded as they are, but often a slip: told once for each message.
 fn tell_overlaps(signals: &[Signal], notices: &mut Notices<'_>) {
     let masks: Vec<[u64; 8]> = signals.iter().map(|signal| signal.layout.mask()).collect();
-    let mut first_of: HashMap<&[super::Selector], ([u64; 8], Vec<usize>)> = HashMap::new();
-    for (index, signal) in signals.iter().enumerate() {
-        let mask = masks[index];
-        // Only signals under the same selectors are surely in one frame.
-        let (taken, before) = first_of.entry(&signal.selectors).or_default();
-        if taken.iter().zip(mask).any(|(taken, mask)| taken & mask != 0) {
-            let other = before.iter().find(|other| masks[**other].iter().zip(mask).any(|(a, b)| a & b != 0));
-            let line = other.map_or(0, |other| signals[*other].line);
-            notices.add(signal.line, 1, format!("the signal shares bits with the one of line {line}"));
+    let share = |a: &[u64; 8], b: &[u64; 8]| a.iter().zip(b).any(|(a, b)| a & b != 0);
+    // Only signals under the same selectors are surely in one frame.
+    let mut taken: HashMap<&[Selector], [u64; 8]> = HashMap::new();
+    let (mut first, mut more) = (None, 0);
+    for (signal, mask) in signals.iter().zip(&masks) {
+        let taken = taken.entry(&signal.selectors).or_default();
+        if share(taken, mask) {
+            let mut others = signals.iter().zip(&masks);
+            let other =
+                others.find(|(other, taken)| other.selectors == signal.selectors && share(taken, mask));
+            match (first, other) {
+                (None, Some((other, _))) => first = Some((signal.line, other.line)),
+                _ => more += 1,
+            }
         }
         for (taken, mask) in taken.iter_mut().zip(mask) {
             *taken |= mask;
         }
-        before.push(index);
+    }
+    if let Some((line, other)) = first {
+        let rest = if more > 0 { format!("; {more} more of this message do so") } else { String::new() };
+        notices.add(line, 1, format!("the signal shares bits with that of line {other}{rest}"));
     }
 }

@@ -88,7 +88,7 @@ impl Builder {
             let found = by_name.get(mapped.signal.as_str()).map_or(&[][..], Vec::as_slice);
             let why = match found {
                 [] => format!("no database of bus `{}` has its signal", bus.name),
-                [_] if mapped.transform => {
+                [..] if mapped.transform => {
                     "its `transform` is not built yet, so the signal keeps its `CAN.` name".to_owned()
                 }
                 [source] => {

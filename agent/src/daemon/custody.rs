@@ -1,0 +1,422 @@
+//! The custody thread: seals, stores, syncs, writes the ledger, decides with the core what is offered to the network.
+//!
+//! ```text
+//!  Output ─▶ seal ─▶ outbox ─ sync ─▶ delivery ─ ledger entry, synced ─▶ uplink
+//!                       ▲                ▲ acked, not taken, disconnected ──┘
+//!  Withdraw ─▶ delivery: never again ─▶ (gate, connection: the steward) ─▶ Purge: keys, segments, index
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+
+use glovebox_core::consent::effective::FlowRules;
+use glovebox_core::delivery::Delivery;
+use glovebox_core::ledger::{BatchRef, DropReason, Event, Record};
+use glovebox_core::names::{FlowId, PurposeId, RecipientId, TrustedTime, WallTime};
+use glovebox_core::outbox::{BatchId, LossReason};
+use glovebox_core::pipeline::Output;
+use glovebox_core::seal::{Sealed, Sealer as _, Sealing};
+use glovebox_core::uplink::ConnectionNumber;
+use tokio::sync::mpsc;
+
+use crate::health::{Counter, Counters, Pulse};
+use crate::ledger::Ledger;
+use crate::outbox::{Figures, Outbox, ReadError};
+use crate::sealer::{CarSealer, StrictVerifier};
+use crate::uplink;
+
+/// What the thread is told.
+pub(super) enum Message {
+    /// From the pipeline.
+    Output(Output),
+    /// The source has ended: nothing more comes.
+    SourceEnded,
+    /// From the uplink.
+    Uplink(uplink::Event),
+    /// What may leave has changed.
+    Permit(Vec<Arc<FlowRules>>),
+    /// Nothing of this flow is offered or stored any more. Answers whether some of it was on its way.
+    Withdraw(FlowId, SyncSender<bool>),
+    /// What is queued of this flow goes, and is declared. Answers whether some of it was on its way.
+    Narrow(FlowId, SyncSender<bool>),
+    /// Keys, segments and index of a withdrawn flow are destroyed.
+    Purge(FlowId, SyncSender<Result<(), String>>),
+    /// For the ledger.
+    Note(Record),
+    /// Look again at what may be offered.
+    Wake,
+    /// How the queue is.
+    Look(SyncSender<Queue>),
+    /// Sync everything and end.
+    Stop,
+}
+
+/// How the queue is.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) figures: Vec<Figures>,
+    pub(super) bytes: u64,
+    pub(super) in_flight: usize,
+}
+
+/// What is known of the time; asked for every offer.
+pub(super) type Now = Arc<dyn Fn() -> Option<TrustedTime> + Send + Sync>;
+
+/// The thread's belongings.
+pub(super) struct Custody {
+    pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) uplink: mpsc::Sender<uplink::Command>,
+    pub(super) sealer: Arc<CarSealer>,
+    pub(super) sealing: Sealing,
+    pub(super) outbox: Outbox,
+    pub(super) ledger: Ledger,
+    pub(super) delivery: Delivery,
+    pub(super) now: Now,
+    /// Held by whoever stores a withdrawal: nothing is handed to the network meanwhile.
+    pub(super) sending: Arc<Mutex<()>>,
+    /// Set when the source has ended and all that was stored is acknowledged.
+    pub(super) drained: Arc<AtomicBool>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) pulse: Pulse,
+    pub(super) state: State,
+}
+
+/// What it remembers beside the stages.
+#[derive(Default)]
+pub(super) struct State {
+    rules: HashMap<FlowId, (RecipientId, PurposeId)>,
+    ended: BTreeSet<FlowId>,
+    notes: Vec<Record>,
+    connection: Option<ConnectionNumber>,
+    source_ended: bool,
+}
+
+/// Messages taken before the next sync: many batches share one.
+const MESSAGES_PER_SYNC: usize = 64;
+
+impl Custody {
+    /// Runs until it is told to stop; then everything is synced.
+    pub(super) fn run(mut self) {
+        for batch in self.outbox.batches().collect::<Vec<_>>() {
+            self.delivery.stored(batch);
+        }
+        while let Some(message) = self.messages.blocking_recv() {
+            self.pulse.beat();
+            let mut next = Some(message);
+            for _ in 0..MESSAGES_PER_SYNC {
+                match next.take() {
+                    Some(Message::Stop) => return self.close(),
+                    Some(message) => self.take(message),
+                    None => break,
+                }
+                next = self.messages.try_recv().ok();
+            }
+            if let Some(last) = next {
+                if matches!(last, Message::Stop) {
+                    return self.close();
+                }
+                self.take(last);
+            }
+            self.sync();
+            self.offer();
+            self.write_notes();
+            self.look_whether_drained();
+        }
+        self.close();
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Output(Output::Batch(batch)) => self.store(batch),
+            Message::Output(Output::Narrowed { flow, samples }) => {
+                self.lose(flow, LossReason::Narrowed, samples);
+            }
+            Message::SourceEnded => self.state.source_ended = true,
+            Message::Uplink(event) => self.on_uplink(event),
+            Message::Permit(rules) => self.permit(&rules),
+            Message::Withdraw(flow, answer) => {
+                let _ = answer.send(self.withdraw(flow));
+            }
+            Message::Narrow(flow, answer) => {
+                let _ = answer.send(self.narrow(flow));
+            }
+            Message::Purge(flow, answer) => {
+                let _ = answer.send(self.purge(flow));
+            }
+            Message::Note(record) => self.state.notes.push(record),
+            Message::Wake => self.delivery.retry(),
+            Message::Look(answer) => {
+                let figures = self.outbox.figures().collect();
+                let _ = answer.send(Queue {
+                    figures,
+                    bytes: self.outbox.bytes(),
+                    in_flight: self.delivery.in_flight(),
+                });
+            }
+            // Taken by `run`.
+            Message::Stop => {}
+        }
+    }
+
+    fn permit(&mut self, rules: &[Arc<FlowRules>]) {
+        let live = rules.iter().filter(|rules| !self.state.ended.contains(&rules.flow));
+        let live: BTreeMap<FlowId, WallTime> = live.map(|rules| (rules.flow, rules.live_until)).collect();
+        let named = rules.iter().map(|rules| (rules.flow, (rules.recipient.clone(), rules.purpose.clone())));
+        self.state.rules.extend(named);
+        self.delivery.permit(live);
+    }
+
+    /// A closed batch becomes a sealed and stored one. What cannot be kept is declared.
+    fn store(&mut self, batch: glovebox_core::batch::Batch) {
+        let (flow, samples) = (batch.rules().flow, u64::from(batch.samples()));
+        if self.state.ended.contains(&flow) {
+            self.counters.count(Counter::BatchesDiscarded);
+            return;
+        }
+        let place = match self.outbox.next(flow) {
+            Ok(place) => place,
+            Err(error) => return self.not_stored(flow, samples, &error),
+        };
+        let losses = self.outbox.take_losses(flow);
+        let sealed = match self.sealing.seal(batch, place, &losses, &*self.sealer) {
+            Ok(sealed) => sealed,
+            Err(error) => {
+                self.counters.count(Counter::SealsFailed);
+                return self.not_stored(flow, samples, &error);
+            }
+        };
+        self.counters.count(Counter::BatchesSealed);
+        match self.outbox.store(&sealed) {
+            Ok(()) => self.note(Event::Stored, (&sealed).into(), Some(&sealed)),
+            Err(error) => self.not_stored(flow, samples, &error),
+        }
+        self.drop_what_was_dropped();
+    }
+
+    fn not_stored(&mut self, flow: FlowId, samples: u64, error: &dyn std::error::Error) {
+        tracing::error!(target: "outbox", %flow, %error, "a batch was not stored");
+        // It may have carried the descriptor.
+        self.sealing.describe_again();
+        self.lose(flow, LossReason::Quota, samples);
+    }
+
+    fn lose(&mut self, flow: FlowId, reason: LossReason, samples: u64) {
+        if let Err(error) = self.outbox.lose_samples(flow, reason, samples) {
+            tracing::error!(target: "outbox", %flow, %error, "a loss could not be noted");
+        }
+    }
+
+    fn drop_what_was_dropped(&mut self) {
+        let dropped = self.outbox.take_dropped();
+        if !dropped.is_empty() {
+            self.sealing.describe_again();
+        }
+        for it in dropped {
+            self.delivery.dropped(it.batch);
+            self.counters.count(Counter::BatchesDropped);
+            self.note(Event::Dropped(drop_reason(it.reason)), it.batch, None);
+        }
+    }
+
+    /// Makes what was stored durable; only then it may be offered.
+    fn sync(&mut self) {
+        match self.outbox.sync() {
+            Ok(stored) => {
+                self.counters.add(Counter::BatchesStored, stored.len() as u64);
+                stored.into_iter().for_each(|batch| self.delivery.stored(batch));
+            }
+            Err(error) => tracing::error!(target: "outbox", %error, "not synced; it is tried again"),
+        }
+        self.drop_what_was_dropped();
+    }
+
+    fn on_uplink(&mut self, event: uplink::Event) {
+        match event {
+            uplink::Event::Connected { connection, .. } => {
+                self.counters.count(Counter::Connections);
+                self.state.connection = Some(connection);
+                self.sealing.describe_again();
+                self.delivery.connected();
+            }
+            uplink::Event::Disconnected { .. } => {
+                if self.state.connection.take().is_some() {
+                    self.counters.count(Counter::ConnectionsLost);
+                }
+                self.delivery.disconnected();
+            }
+            uplink::Event::Acked { ticket } => {
+                let Some(batch) = self.delivery.acked(ticket) else { return };
+                self.counters.count(Counter::BatchesAcknowledged);
+                self.note(Event::Acked, batch, None);
+                if let Err(error) = self.outbox.acked(batch) {
+                    tracing::error!(target: "outbox", %batch, %error, "an acknowledgement could not be noted");
+                }
+            }
+            uplink::Event::NotTaken { ticket, reason } => {
+                self.counters.count(Counter::BatchesRefused);
+                tracing::warn!(target: "uplink", %reason, "a batch was not taken");
+                if let Some(batch) = self.delivery.refused(ticket, reason)
+                    && let Err(error) = self.outbox.lost(batch, LossReason::Refused)
+                {
+                    tracing::error!(target: "outbox", %batch, %error, "a loss could not be noted");
+                }
+                self.drop_what_was_dropped();
+            }
+            // The steward's.
+            uplink::Event::Document { .. } | uplink::Event::NotSubscribed { .. } => {}
+        }
+    }
+
+    /// Hands to the network what may go, as far as the window reaches; each is in the ledger before.
+    fn offer(&mut self) {
+        let sending = Arc::clone(&self.sending);
+        // A withdrawal is being stored: whoever holds this wakes us after.
+        let Ok(_held) = sending.try_lock() else { return };
+        let Some(connection) = self.state.connection else { return };
+        let mut offers = Vec::new();
+        while let Some(offer) = self.delivery.offer((self.now)()) {
+            match self.read(offer.batch) {
+                Some(sealed) => offers.push((offer.ticket, sealed)),
+                None => self.delivery.returned(offer.ticket),
+            }
+        }
+        for (_, sealed) in &offers {
+            self.note(Event::Offered, sealed.into(), Some(sealed));
+        }
+        if !self.write_notes() {
+            return offers.iter().for_each(|(ticket, _)| self.delivery.returned(*ticket));
+        }
+        for (ticket, sealed) in offers {
+            let Some(publish) = self.delivery.recorded(ticket, (self.now)()) else { continue };
+            let Some((recipient, _)) = self.state.rules.get(&publish.batch().flow) else { continue };
+            let topic = glovebox_core::wire::batch_topic(recipient, sealed.header());
+            let payload = sealed.into_envelope();
+            let command = uplink::Command::Publish { connection, ticket, topic, payload };
+            match self.uplink.try_send(command) {
+                Ok(()) => self.counters.count(Counter::BatchesOffered),
+                Err(_) => self.delivery.returned(ticket),
+            }
+        }
+    }
+
+    /// Reads a stored batch back, if it is there and this car's own.
+    fn read(&mut self, batch: BatchId) -> Option<Sealed> {
+        match self.outbox.read(batch, &StrictVerifier) {
+            Ok(sealed) if self.is_ours(&sealed) => return Some(sealed),
+            Ok(_) => {
+                if let Err(error) = self.outbox.lost(batch, LossReason::Corrupt) {
+                    tracing::error!(target: "outbox", %batch, %error, "a loss could not be noted");
+                }
+            }
+            Err(error @ ReadError::Corrupt { .. }) => tracing::error!(target: "outbox", %error, "lost"),
+            Err(error) => {
+                tracing::error!(target: "outbox", %batch, %error, "not read");
+                self.delivery.dropped(batch);
+            }
+        }
+        self.drop_what_was_dropped();
+        None
+    }
+
+    fn is_ours(&self, sealed: &Sealed) -> bool {
+        let rules = self.state.rules.get(&sealed.header().flow);
+        rules.is_some_and(|(recipient, _)| self.sealer.alias(recipient) == Ok(sealed.header().alias))
+    }
+
+    /// First step of a withdrawal here: from now on nothing of it is offered or stored.
+    fn withdraw(&mut self, flow: FlowId) -> bool {
+        self.state.ended.insert(flow);
+        self.sealing.forget(flow);
+        let perhaps_sent = self.delivery.withdraw(flow);
+        for batch in &perhaps_sent {
+            self.note(Event::PerhapsSent, *batch, None);
+        }
+        !perhaps_sent.is_empty()
+    }
+
+    fn narrow(&mut self, flow: FlowId) -> bool {
+        let on_its_way = self.delivery.in_flight() > 0;
+        if let Err(error) = self.outbox.discard(flow, LossReason::Narrowed) {
+            tracing::error!(target: "outbox", %flow, %error, "what was queued under the wider rule is not gone");
+        }
+        self.drop_what_was_dropped();
+        on_its_way
+    }
+
+    fn purge(&mut self, flow: FlowId) -> Result<(), String> {
+        let bytes = self.outbox.figures().find(|figures| figures.flow == flow).map_or(0, |figures| figures.bytes);
+        let mut record = self.record(Event::Purged, flow);
+        record.batch = Some(BatchRef::flow(flow));
+        record.bytes = bytes;
+        self.state.notes.push(record);
+        self.counters.count(Counter::BatchesPurged);
+        let purged = self.outbox.purge(flow).map_err(|error| error.to_string());
+        self.write_notes();
+        purged
+    }
+
+    fn record(&self, event: Event, flow: FlowId) -> Record {
+        let mut record = Record::new((self.now)().map(|now| now.earliest), event);
+        if let Some((recipient, purpose)) = self.state.rules.get(&flow) {
+            (record.recipient, record.purpose) = (Some(recipient.clone()), Some(purpose.clone()));
+        }
+        record
+    }
+
+    fn note(&mut self, event: Event, batch: BatchId, sealed: Option<&Sealed>) {
+        let mut record = self.record(event, batch.flow);
+        record.batch = Some(BatchRef { flow: batch.flow, epoch: batch.epoch, sequence: batch.sequence });
+        if let Some(sealed) = sealed {
+            (record.bytes, record.digest) = (sealed.envelope().len() as u64, sealed.digest());
+        }
+        self.state.notes.push(record);
+    }
+
+    /// Whether the ledger holds all that was noted. If not, nothing is offered until it does.
+    fn write_notes(&mut self) -> bool {
+        if self.state.notes.is_empty() {
+            return true;
+        }
+        match self.ledger.append(self.state.notes.clone()) {
+            Ok(_) => {
+                self.counters.add(Counter::EntriesWritten, self.state.notes.len() as u64);
+                self.state.notes.clear();
+                true
+            }
+            Err(error) => {
+                tracing::error!(target: "ledger", %error, "not written: nothing is offered until it is");
+                false
+            }
+        }
+    }
+
+    fn look_whether_drained(&mut self) {
+        if self.state.source_ended && self.delivery.waiting() == 0 {
+            self.drained.store(true, Ordering::Release);
+        }
+    }
+
+    fn close(mut self) {
+        while let Ok(message) = self.messages.try_recv() {
+            self.take(message);
+        }
+        self.write_notes();
+        match self.outbox.close() {
+            Ok(_) => tracing::info!(target: "outbox", "closed"),
+            Err(error) => tracing::error!(target: "outbox", %error, "not closed cleanly"),
+        }
+    }
+}
+
+fn drop_reason(reason: LossReason) -> DropReason {
+    match reason {
+        LossReason::Quota => DropReason::Quota,
+        LossReason::Overload => DropReason::Overload,
+        LossReason::Narrowed => DropReason::Narrowed,
+        LossReason::Corrupt => DropReason::Corrupt,
+        LossReason::Refused => DropReason::Refused,
+        LossReason::Age => DropReason::Age,
+    }
+}

@@ -1,0 +1,163 @@
+//! JSON Lines: one object a line, a sample or an event. `proto/README.md` lists the fields.
+
+use std::fmt::Write as _;
+
+use glovebox_proto::v1::{self, State};
+use serde_json::{Value as Json, json};
+
+use crate::open::Header;
+use crate::samples::{Sample, Value};
+use crate::stream::Event;
+
+/// Appends the line of one sample.
+pub fn sample(out: &mut String, header: &Header, sample: &Sample<'_>) {
+    out.push_str("{\"t\":");
+    push_seconds(out, sample.time_us);
+    let _ = write!(out, ",\"alias\":\"{}\",\"flow\":\"{:016x}\"", header.alias_id, header.flow);
+    let _ = write!(out, ",\"seq\":{},\"path\":{}", header.sequence, Json::from(sample.path));
+    let value = sample.value.map_or(Json::Null, number);
+    let _ = write!(out, ",\"value\":{value},\"unit\":{}", Json::from(sample.unit));
+    let _ = write!(out, ",\"label\":{},\"state\":\"{}\"}}", Json::from(sample.label), state(sample.state));
+    out.push('\n');
+}
+
+/// Appends the lines of an event; of a ready batch, those of its losses (its samples are the caller's).
+pub fn event(out: &mut String, event: &Event) {
+    match event {
+        Event::Ready(ready) => {
+            for loss in &ready.batch.losses {
+                push(out, "loss", &ready.header, loss_fields(loss, &ready.descriptor));
+            }
+        }
+        Event::Notice(header, notice) => push(out, "notice", header, notice_fields(notice)),
+        Event::Gap { header, first, last } => {
+            push(out, "gap", header, json!({ "first": first, "last": last }));
+        }
+        Event::Duplicate(header) => push(out, "duplicate", header, json!({})),
+        Event::Held(header) => push(out, "held", header, json!({ "why": "its descriptor did not come yet" })),
+        Event::GivenUp(header) => {
+            push(
+                out,
+                "refused",
+                header,
+                json!({ "why": "its descriptor did not come and there is no more room" }),
+            );
+        }
+    }
+}
+
+/// Appends the line of an envelope that was refused; `header` if it was readable.
+pub fn refused(out: &mut String, topic: Option<&str>, header: Option<&Header>, why: &str) {
+    match header {
+        Some(header) => push(out, "refused", header, json!({ "topic": topic, "why": why })),
+        None => {
+            let _ = writeln!(out, "{}", json!({ "event": "refused", "topic": topic, "why": why }));
+        }
+    }
+}
+
+/// The name of a state in lines.
+#[must_use]
+pub fn state(state: State) -> &'static str {
+    match state {
+        State::Value => "value",
+        State::NotAvailable => "not_available",
+        State::Error => "error",
+        State::OutOfRange => "out_of_range",
+        State::Absent => "absent",
+    }
+}
+
+fn push(out: &mut String, name: &str, header: &Header, fields: Json) {
+    let mut line = json!({
+        "alias": header.alias_id,
+        "flow": format!("{:016x}", header.flow),
+        "epoch": header.epoch,
+        "seq": header.sequence,
+    });
+    if let (Json::Object(line), Json::Object(fields)) = (&mut line, fields) {
+        line.extend(fields);
+    }
+    // The kind of line first, for people who read it.
+    let text = line.to_string();
+    let _ = writeln!(out, "{{\"event\":\"{name}\",{}", text.trim_start_matches('{'));
+}
+
+fn loss_fields(loss: &v1::Loss, descriptor: &v1::Descriptor) -> Json {
+    let path = |index: &u32| descriptor.signals.get(*index as usize).map(|signal| signal.path.as_str());
+    let reason = match loss.reason() {
+        v1::LossReason::Unspecified => "unspecified",
+        v1::LossReason::Quota => "quota",
+        v1::LossReason::Overload => "overload",
+        v1::LossReason::Narrowed => "narrowed",
+        v1::LossReason::Corrupt => "corrupt",
+        v1::LossReason::Refused => "refused",
+        v1::LossReason::Age => "age",
+    };
+    json!({
+        "reason": reason,
+        "batches": loss.batches,
+        "first": loss.first_sequence,
+        "last": loss.last_sequence,
+        "samples": loss.samples,
+        "signals": loss.signals.iter().map(path).collect::<Vec<_>>(),
+    })
+}
+
+fn notice_fields(notice: &v1::Notice) -> Json {
+    let kind = match notice.kind() {
+        v1::NoticeKind::Unspecified => "unspecified",
+        v1::NoticeKind::Given => "given",
+        v1::NoticeKind::Narrowed => "narrowed",
+        v1::NoticeKind::Withdrawn => "withdrawn",
+        v1::NoticeKind::Renewed => "renewed",
+        v1::NoticeKind::Expired => "expired",
+    };
+    json!({
+        "kind": kind,
+        "time_us": notice.time_us,
+        "request": hex::encode(&notice.request_digest),
+        "erasure_requested": notice.erasure_requested,
+    })
+}
+
+/// Integers as they are; what JSON has no number for as text.
+fn number(value: Value) -> Json {
+    match value {
+        Value::Bool(truth) => truth.into(),
+        Value::Integer(integer) => match (u64::try_from(integer), i64::try_from(integer)) {
+            (Ok(unsigned), _) => unsigned.into(),
+            (_, Ok(signed)) => signed.into(),
+            _ => integer.to_string().into(),
+        },
+        Value::Float(float) if float.is_nan() => "NaN".into(),
+        Value::Float(f64::INFINITY) => "Infinity".into(),
+        Value::Float(f64::NEG_INFINITY) => "-Infinity".into(),
+        Value::Float(float) => float.into(),
+    }
+}
+
+/// Seconds with six decimals, exact.
+fn push_seconds(out: &mut String, time_us: i64) {
+    let sign = if time_us < 0 { "-" } else { "" };
+    let (seconds, rest) = (time_us.unsigned_abs() / 1_000_000, time_us.unsigned_abs() % 1_000_000);
+    let _ = write!(out, "{sign}{seconds}.{rest:06}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_exact() {
+        let text = |time_us| {
+            let mut out = String::new();
+            push_seconds(&mut out, time_us);
+            out
+        };
+        assert_eq!(text(0), "0.000000");
+        assert_eq!(text(-1), "-0.000001");
+        assert_eq!(text(1_700_000_000_000_001), "1700000000.000001");
+        assert_eq!(text(i64::MIN), "-9223372036854.775808");
+    }
+}
