@@ -1,1 +1,17 @@
-//! Skeleton.
+//! Test harness of Glovebox: what the tests that stand outside the product share. Every child is killed when it is
+//! dropped, every wait has a limit.
+
+pub mod agent;
+pub mod broker;
+pub mod certs;
+pub mod fleet;
+pub mod forge;
+pub mod imports;
+pub mod leak;
+pub mod need;
+pub mod oracle;
+pub mod process;
+pub mod random;
+pub mod recipient;
+pub mod scene;
+pub mod source;

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""What each recipient of a replayed drive must have opened: computed from the log, the DBC files and the grants.
+
+It shares no code with the agent: cantools takes the frames apart, and the transforms are written here a second
+time, from the words of the design, in exact decimals.
+
+    expect.py PLAN.json > EXPECTED.jsonl
+
+PLAN.json:
+    {"log": "drive.log.gz",
+     "buses": {"can0": ["car.dbc"], "can1": ["radar.dbc"]},          # bus name = interface in the log
+     "recipients": {"shop": {"microseconds": false,
+                             "signals": {"CAN.can0.MSG.SIG": [{"op": "rate", "min_interval_ms": 100}], …}}}}
+
+A line per sample, in the order of emission of each recipient:
+    {"recipient": "shop", "signal": "CAN.can0.MSG.SIG", "time_us": 46408584000, "state": "value", "value": 1.5}
+`state` is `value` or `out_of_range` (then there is no `value`). The last line is a summary to stderr.
+"""
+
+import gzip
+import json
+import sys
+from decimal import Decimal, getcontext
+
+import cantools
+
+getcontext().prec = 60  # more than 64 bits of raw value times any factor of a DBC need
+
+
+def frames(path):
+    """Yields (stamp in µs, interface, id, extended, data) for each data frame of a candump -L log."""
+    opened = gzip.open if path.endswith(".gz") else open
+    with opened(path, "rt", encoding="ascii") as lines:
+        for line in lines:
+            parts = line.split()
+            if len(parts) < 3 or "#" not in parts[2] or "##" in parts[2]:
+                continue
+            seconds, micros = parts[0].strip("()").split(".")
+            identifier, data = parts[2].split("#")
+            if data.startswith("R"):
+                continue
+            stamp = int(seconds) * 1_000_000 + int(micros.ljust(6, "0")[:6])
+            yield stamp, parts[1], int(identifier, 16), len(identifier) > 3, bytes.fromhex(data)
+
+
+class Signal:
+    """One granted signal of one recipient, with the state that its transforms keep."""
+
+    def __init__(self, recipient, path, definition, transforms, microseconds):
+        self.recipient, self.path, self.definition = recipient, path, definition
+        self.microseconds = microseconds
+        self.scale = Decimal(repr(definition.conversion.scale))
+        self.offset = Decimal(repr(definition.conversion.offset))
+        self.low, self.high = definition.minimum, definition.maximum
+        unknown = {t["op"] for t in transforms} - {"quantise", "rate", "on_change"}
+        if unknown:
+            sys.exit(f"{path}: no idea what {unknown} does")
+        by_op = {t["op"]: t for t in transforms}
+        self.quantise, self.rate, self.on_change = (by_op.get(op) for op in ("quantise", "rate", "on_change"))
+        self.last = None  # (stamp, exact value or None) of the last one emitted
+
+    def reading(self, raw):
+        """(state, exact value, value in doubles) of a raw value, made coarse."""
+        if isinstance(raw, float):
+            exact, double = Decimal(raw), raw
+        else:
+            exact = raw * self.scale + self.offset
+            double = float(raw) * float(self.scale) + float(self.offset)
+        if self.low is not None and self.high is not None and self.low < self.high:
+            outside = not (Decimal(repr(self.low)) <= exact <= Decimal(repr(self.high)))
+            if outside != (not (self.low <= double <= self.high)):
+                sys.exit(f"{self.path}: raw {raw} lies on the edge of its range; choose another signal")
+            if outside:
+                return "out_of_range", None, None
+        if self.quantise:
+            step = Decimal(str(self.quantise["step"]))
+            offset = Decimal(str(self.quantise.get("offset", 0)))
+            cell = ((exact - offset) / step).to_integral_value(rounding="ROUND_FLOOR")
+            exact = cell * step + offset
+            double = float(int(cell)) * float(step) + float(offset)
+        return "value", exact, double
+
+    def emits(self, stamp, exact):
+        """Whether the reduced reading goes out: rate first, then the dead band, both against the last one emitted."""
+        if self.last is None:
+            return True
+        last_stamp, last = self.last
+        passed = stamp - last_stamp
+        if self.rate and passed < self.rate["min_interval_ms"] * 1000:
+            return False
+        if not self.on_change:
+            return True
+        repeat = self.on_change.get("max_interval_ms")
+        if repeat is not None and passed >= repeat * 1000:
+            return True
+        if exact is None or last is None:
+            return (exact is None) != (last is None)
+        band = Decimal(str(self.on_change.get("min_delta", 0)))
+        return exact != last if band == 0 else abs(exact - last) >= band
+
+    def take(self, stamp, raw):
+        state, exact, double = self.reading(raw)
+        if not self.emits(stamp, exact):
+            return None
+        self.last = (stamp, exact)
+        shown = stamp if self.microseconds else stamp // 1000 * 1000
+        line = {"recipient": self.recipient, "signal": self.path, "time_us": shown, "state": state}
+        if state == "value":
+            line["value"] = int(double) if double.is_integer() and abs(double) < 2**53 else double
+        return line
+
+
+def compile_plan(plan):
+    """(interface, id, extended) -> (message, its wanted signals), and the paths that no database has."""
+    table, found = {}, set()
+    for bus, paths in plan["buses"].items():
+        for path in paths:
+            database = cantools.database.load_file(path, strict=False)
+            for message in database.messages:
+                wanted = []
+                for name, recipient in plan["recipients"].items():
+                    for signal in message.signals:
+                        full = f"CAN.{bus}.{message.name}.{signal.name}"
+                        if full in recipient["signals"]:
+                            found.add((name, full))
+                            wanted.append(Signal(name, full, signal, recipient["signals"][full],
+                                                 recipient.get("microseconds", False)))
+                if wanted:
+                    table[bus, message.frame_id, message.is_extended_frame] = (message, wanted)
+    asked = {(name, path) for name, r in plan["recipients"].items() for path in r["signals"]}
+    if asked - found:
+        sys.exit(f"in no database: {sorted(asked - found)}")
+    return table
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        plan = json.load(file)
+    table, counts = compile_plan(plan), {}
+    for stamp, interface, identifier, extended, data in frames(plan["log"]):
+        entry = table.get((interface, identifier, extended))
+        if entry is None:
+            continue
+        message, wanted = entry
+        raw = message.decode(data[: message.length], decode_choices=False, scaling=False, allow_truncated=True)
+        for signal in wanted:
+            if signal.definition.name in raw:
+                line = signal.take(stamp, raw[signal.definition.name])
+                if line is not None:
+                    counts[signal.recipient] = counts.get(signal.recipient, 0) + 1
+                    print(json.dumps(line))
+    print(" ".join(f"{name}={count}" for name, count in sorted(counts.items())), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

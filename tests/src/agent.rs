@@ -1,0 +1,332 @@
+//! The real `glovebox`: its configuration, its commands, and lives of the daemon that end as a test wants.
+
+use crate::certs::Identity;
+use crate::process::{Process, output, tail, until};
+use crate::source::root;
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long a command may take.
+pub const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// How long a daemon may take to answer, and to end.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The binaries of this workspace, built by the profile that built this test.
+///
+/// # Errors
+/// If they cannot be built.
+pub fn binary(name: &str) -> Result<PathBuf> {
+    static FOLDER: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    match folder {
+        Ok(folder) => Ok(folder.join(name)),
+        Err(error) => bail!("{error}"),
+    }
+}
+
+fn build() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let folder =
+        test.parent().and_then(Path::parent).context("the test binary lies in target/<profile>/deps")?;
+    if std::env::var_os("GLOVEBOX_BUILT").is_none() {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--workspace", "--bins", "--locked"]).current_dir(root());
+        if folder.ends_with("release") {
+            cargo.arg("--release");
+        }
+        let built = output(&mut cargo, Duration::from_secs(1800))?;
+        ensure!(built.status.success(), "cargo build: {}", String::from_utf8_lossy(&built.stderr));
+    }
+    Ok(folder.to_path_buf())
+}
+
+/// One bus of a configuration.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    /// Its name, also that of the interface in the log.
+    pub name: String,
+    /// Its databases.
+    pub dbc: Vec<PathBuf>,
+}
+
+/// What a configuration says.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Log to be replayed.
+    pub replay: PathBuf,
+    /// `max`, or a factor.
+    pub speed: String,
+    /// Buses.
+    pub buses: Vec<Bus>,
+    /// Age at which batches close, in seconds.
+    pub batch_age_s: u32,
+    /// `HOST:PORT`.
+    pub broker: String,
+    /// Who signed the broker's certificate.
+    pub ca: PathBuf,
+    /// The car's certificate.
+    pub car: Identity,
+}
+
+impl Settings {
+    fn toml(&self, folder: &Path) -> String {
+        // A path and a word are the same in TOML's basic strings as in Rust's.
+        let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+        let speed = if self.speed == "max" { "\"max\"".to_owned() } else { self.speed.clone() };
+        let mut text = format!("[bus]\nreplay = {}\nspeed = {speed}\n", quoted(&self.replay));
+        for bus in &self.buses {
+            let dbc: Vec<String> = bus.dbc.iter().map(|path| quoted(path)).collect();
+            let (name, dbc) = (&bus.name, dbc.join(", "));
+            let _ = write!(text, "[[bus.interface]]\nname = \"{name}\"\ninterface = \"{name}\"\n");
+            let _ = write!(text, "[[decode.database]]\nbus = \"{name}\"\ndbc = [{dbc}]\n");
+        }
+        let (ca, cert, key) = (quoted(&self.ca), quoted(&self.car.cert), quoted(&self.car.key));
+        let (state, socket) = (quoted(&folder.join("state")), quoted(&folder.join("c.sock")));
+        let _ = write!(
+            text,
+            "[consent]\ndevice = \"{DEVICE}\"\n[batch]\nage_s = {}\n[uplink]\nbroker = \"{}\"\nca = {ca}\n\
+             cert = {cert}\nkey = {key}\nkeep_alive_s = 5\n[health]\nstate = {state}\ncontrol_socket = {socket}\n",
+            self.batch_age_s, self.broker
+        );
+        text
+    }
+}
+
+/// The car in all tests.
+pub const DEVICE: &str = "car-1";
+
+/// A batch that the agent said it had stored.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stored {
+    /// Flow, 16 hexadecimal digits.
+    pub flow: String,
+    /// Counter of the stream epoch.
+    pub epoch: u32,
+    /// Number in it.
+    pub sequence: u64,
+}
+
+/// A car: its folder, its configuration, and the daemon while it runs.
+#[derive(Debug)]
+pub struct Agent {
+    folder: PathBuf,
+    config: PathBuf,
+    process: Option<Process>,
+    lives: usize,
+}
+
+impl Agent {
+    /// Writes the configuration into `folder`; nothing runs yet.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn new(folder: &Path, settings: &Settings) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let agent = Self::at(&folder.join("glovebox.toml"));
+        agent.configure(settings)?;
+        Ok(agent)
+    }
+
+    /// One with the configuration that stands there, good or bad.
+    #[must_use]
+    pub fn at(config: &Path) -> Self {
+        let folder = config.parent().unwrap_or(config).to_path_buf();
+        Self { folder, config: config.to_path_buf(), process: None, lives: 0 }
+    }
+
+    /// Writes another configuration.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn configure(&self, settings: &Settings) -> Result<()> {
+        Ok(std::fs::write(&self.config, settings.toml(&self.folder))?)
+    }
+
+    /// The folder of all state.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.join("state")
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(binary("glovebox")?);
+        command.arg("--config").arg(&self.config).env_remove("GLOVEBOX_LOG");
+        Ok(command)
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started or takes too long; not if it fails.
+    pub fn try_run(&self, arguments: &[&str]) -> Result<Output> {
+        output(self.command()?.args(arguments), COMMAND_LIMIT)
+    }
+
+    /// Runs a command that must succeed; its standard output.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.try_run(arguments)?;
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (said(&output.stdout), said(&output.stderr));
+        ensure!(output.status.success(), "glovebox {}: {}\n{out}{err}", arguments.join(" "), output.status);
+        Ok(out)
+    }
+
+    /// Starts the daemon and waits until it answers.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn start(&mut self) -> Result<()> {
+        self.lives += 1;
+        let mut command = self.command()?;
+        command.arg("run").env("GLOVEBOX_LOG", "debug");
+        let mut process = Process::start(&mut command, &self.log_file(self.lives), None)?;
+        until("the daemon to answer", LIMIT, || {
+            process.must_run()?;
+            Ok(self.status().ok())
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn log_file(&self, life: usize) -> PathBuf {
+        self.folder.join(format!("agent-{life}.log"))
+    }
+
+    /// What the daemon of this life has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log_of(self.lives)
+    }
+
+    fn log_of(&self, life: usize) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.log_file(life)).unwrap_or_default()).into_owned()
+    }
+
+    /// What all lives have logged.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        (1..=self.lives).map(|life| self.log_of(life)).collect()
+    }
+
+    /// What the running daemon says of itself.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn status(&self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.run(&["status", "--json"])?)?)
+    }
+
+    /// Waits until the status fits.
+    ///
+    /// # Errors
+    /// After `limit`, with the last status and the end of the log.
+    pub fn wait_for(&self, what: &str, limit: Duration, fits: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut last = Value::Null;
+        let found = until(what, limit, || {
+            last = self.status()?;
+            Ok(fits(&last).then(|| last.clone()))
+        });
+        found.with_context(|| format!("last status: {last}\n{}", tail(&self.log_file(self.lives), 20)))
+    }
+
+    /// Waits until the log is replayed to its end and everything that was sealed is acknowledged.
+    ///
+    /// # Errors
+    /// After `limit`.
+    pub fn drained(&self, limit: Duration) -> Result<()> {
+        let ended = |status: &Value| {
+            let buses = status["buses"].as_array();
+            buses.is_some_and(|buses| {
+                !buses.is_empty() && buses.iter().all(|bus| bus["state"] == "replay ended")
+            }) && status["queue"]["batches"] == 0
+        };
+        self.wait_for("the end of the replay and an empty queue", limit, ended).map(|_| ())
+    }
+
+    /// SIGKILL.
+    ///
+    /// # Errors
+    /// If it does not run or cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the daemon does not run")?;
+        process.must_run()?;
+        process.kill()
+    }
+
+    /// SIGTERM; it must end well.
+    ///
+    /// # Errors
+    /// If it ends otherwise or not in time.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the daemon does not run")?;
+        let status = process.terminate(LIMIT)?;
+        ensure!(
+            status.success(),
+            "the daemon ended with {status}:\n{}",
+            tail(&self.log_file(self.lives), 20)
+        );
+        Ok(())
+    }
+
+    /// Freezes it.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn freeze(&self) -> Result<()> {
+        self.process.as_ref().context("the daemon does not run")?.signal(Signal::SIGSTOP)
+    }
+
+    /// Ends [`Self::freeze`].
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn thaw(&self) -> Result<()> {
+        self.process.as_ref().context("the daemon does not run")?.signal(Signal::SIGCONT)
+    }
+
+    /// Batches that this life said it had stored.
+    #[must_use]
+    pub fn stored(&self) -> Vec<Stored> {
+        stored(&self.log())
+    }
+
+    /// Batches that all lives said they had stored.
+    #[must_use]
+    pub fn all_stored(&self) -> Vec<Stored> {
+        stored(&self.logs())
+    }
+}
+
+/// `… outbox: stored flow=0123456789abcdef epoch=3 sequence=12 …` in whole lines of a log.
+fn stored(log: &str) -> Vec<Stored> {
+    let complete = log.rfind('\n').map_or("", |end| &log[..end]);
+    let read = |line: &str| {
+        let fields = line.split_once(" outbox: stored ")?.1;
+        let field =
+            |name: &str| fields.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        let (epoch, sequence) = (field("epoch")?.parse().ok()?, field("sequence")?.parse().ok()?);
+        Some(Stored { flow: field("flow")?.to_owned(), epoch, sequence })
+    };
+    complete.lines().filter_map(read).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_batches_are_read_from_whole_lines() {
+        let line = "2026-11-22T02:00:00.000001Z debug outbox: stored flow=00000000000000ff epoch=3 sequence=12 bytes=9";
+        let expected = Stored { flow: "00000000000000ff".to_owned(), epoch: 3, sequence: 12 };
+        assert_eq!(stored(&format!("{line}\n{line}")), [expected]);
+    }
+}
