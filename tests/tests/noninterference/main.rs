@@ -4,7 +4,13 @@
 //! The checker (`model.rs`) shares no code with the gate: it keeps the acts as they were made, not as they were parsed,
 //! and does its own arithmetic. A failing sequence prints its seed; `GLOVEBOX_SEED=n` runs that one alone,
 //! `GLOVEBOX_SEQUENCES=n` sets how many.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may fail loudly, and says its figures"
+)]
+#![expect(unreachable_pub, reason = "the modules of one test")]
 
 mod model;
 mod random;

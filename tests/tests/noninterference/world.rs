@@ -507,7 +507,9 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
         let mut values = values.into_iter();
         let hundredths = |x: f64| {
             assert!((x * 100.0 - (x * 100.0).round()).abs() < 1e-6, "finer than the grid: {x}");
-            (x * 100.0).round() as i128
+            #[expect(clippy::cast_possible_truncation, reason = "small, and whole by the check above")]
+            let whole = (x * 100.0).round() as i128;
+            whole
         };
         let (scale, offset) = (hundredths(signal.scale), hundredths(signal.offset));
         let width = signal.transforms.iter().any(|t| t.op == "quantise").then_some(scale);
