@@ -36,7 +36,7 @@ use crate::control::{self, SocketError};
 use crate::health::{Counters, LinkState, LinkStatus, Manager, Watchdog};
 use crate::ledger::{self, Ledger};
 use crate::outbox::{self, Outbox};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, files};
 use crate::uplink;
 use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
@@ -205,7 +205,7 @@ impl Parts {
     async fn serve(self, until: Until) -> Result<(), DaemonError> {
         let (events, happened) = mpsc::channel(MESSAGES_MAX);
         let config = &self.steward.config;
-        let runtime = config.health.state.join("run");
+        let runtime = own_folder(&config.health.control_socket)?;
         let setup =
             uplink::Setup { config: config.uplink.clone(), identity: steward::device(config), runtime };
         let listener = listen(&config.health.control_socket)?;
@@ -277,6 +277,13 @@ fn listen(path: &std::path::Path) -> Result<tokio::net::UnixListener, DaemonErro
         std::fs::create_dir_all(folder).map_err(system("make the folder of the control socket"))?;
     }
     tokio::net::UnixListener::from_std(control::listen(path)?).map_err(system("listen on the control socket"))
+}
+
+/// A folder beside the control socket that only the agent may enter; the uplink's inner socket is made in it.
+fn own_folder(control_socket: &std::path::Path) -> Result<PathBuf, DaemonError> {
+    let folder = control_socket.with_extension("uplink");
+    files::create_folder(&folder).map_err(StoreError::from)?;
+    Ok(folder)
 }
 
 /// On a thread that may wait.
