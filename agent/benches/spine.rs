@@ -7,7 +7,6 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_precision_loss,
-    missing_docs,
     reason = "a benchmark prints, and fails loudly"
 )]
 
@@ -22,7 +21,9 @@ use glovebox_core::decode::leaves::BusDatabase;
 use glovebox_core::decode::{Leaves, Plan};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::limits::BATCH_COLUMN_BYTES_MAX;
-use glovebox_core::names::*;
+use glovebox_core::names::{
+    BusName, Digest, Epoch, FlowId, HpkeKey, Moment, PurposeId, RecipientId, Sequence, SignalPath, WallTime,
+};
 use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
 use glovebox_core::seal::Sealing;
 use glovebox_core::wire::batch_topic;

@@ -13,6 +13,7 @@ pub mod authority;
 mod custody;
 pub mod databases;
 mod drive;
+mod rules;
 mod steward;
 
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
 use drive::Drive;
+use rules::Rules;
 use steward::Steward;
 
 /// Why the daemon cannot start.
@@ -62,6 +64,11 @@ pub enum DaemonError {
     /// The outbox cannot be opened.
     #[error(transparent)]
     Outbox(#[from] outbox::OpenError),
+    /// Nothing to read from.
+    #[error(
+        "[bus] names no log: set `replay = \"drive.log\"`, a candump log; live interfaces are not built yet"
+    )]
+    NoSource,
     /// The log cannot be opened.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -158,11 +165,12 @@ impl Parts {
             pulse: watchdog.pulse("custody"),
             state: custody::State::default(),
         };
-        let replay = config.bus.open()?.map(|replay| (replay, config.bus.speed));
-        let quality = if replay.is_some() { ClockQuality::Replay } else { ClockQuality::Unknown };
+        let replay = config.bus.open()?.ok_or(DaemonError::NoSource)?;
+        let speed = config.bus.speed;
+        let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
         let (orders, inbox) = std::sync::mpsc::channel();
         let drive = Drive {
-            pipeline: Pipeline::new(TimeMapping { offset_us: 0, quality }, config.batch.size_bytes),
+            pipeline: Pipeline::new(mapping, config.batch.size_bytes),
             orders: inbox,
             custody: messages.clone(),
             counters: Arc::clone(&counters),
@@ -185,6 +193,7 @@ impl Parts {
             counters,
             config,
             effective: Mutex::new(None),
+            rules: Mutex::new(Rules::open(state.join("rules"))),
             link: Mutex::new(link),
             begun: Instant::now(),
             seen: Mutex::new(Vec::new()),
@@ -193,7 +202,7 @@ impl Parts {
             steward: Arc::new(steward),
             drained,
             watchdog,
-            pipeline: thread("pipeline", move || drive.run(replay))?,
+            pipeline: thread("pipeline", move || drive.run(replay, speed))?,
             custody: thread("custody", move || custody.run())?,
             messages,
             uplink,

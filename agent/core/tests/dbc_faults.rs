@@ -1,5 +1,11 @@
 //! Faulty DBC files: each gives an error or a notice with its line, costs only itself, and nothing is decoded wrong.
-#![expect(clippy::unwrap_used, clippy::print_stderr, clippy::panic, reason = "a test may fail loudly")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test may fail loudly"
+)]
 
 mod common;
 

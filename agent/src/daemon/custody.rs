@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use glovebox_core::consent::effective::FlowRules;
 use glovebox_core::delivery::Delivery;
@@ -91,8 +92,11 @@ pub(super) struct State {
     notes: Vec<Record>,
     connection: Option<ConnectionNumber>,
     source_ended: bool,
+    retried: Option<Instant>,
 }
 
+/// Flows that the broker did not take (nobody listens, no right) are tried again so often.
+const RETRY: Duration = Duration::from_secs(30);
 /// Messages taken before the next sync: many batches share one.
 const MESSAGES_PER_SYNC: usize = 64;
 
@@ -146,7 +150,7 @@ impl Custody {
                 let _ = answer.send(self.purge(flow));
             }
             Message::Note(record) => self.state.notes.push(record),
-            Message::Wake => self.delivery.retry(),
+            Message::Wake => self.wake(),
             Message::Look(answer) => {
                 let figures = self.outbox.figures().collect();
                 let _ = answer.send(Queue {
@@ -157,6 +161,17 @@ impl Custody {
             }
             // Taken by `run`.
             Message::Stop => {}
+        }
+    }
+
+    /// Once a second, and after each act.
+    fn wake(&mut self) {
+        if self.state.retried.is_none_or(|then| then.elapsed() >= RETRY) {
+            self.state.retried = Some(Instant::now());
+            self.delivery.retry();
+        }
+        if let Err(error) = self.outbox.save() {
+            tracing::error!(target: "outbox", %error, "what was acknowledged is not noted yet");
         }
     }
 
@@ -337,7 +352,8 @@ impl Custody {
     }
 
     fn narrow(&mut self, flow: FlowId) -> bool {
-        let on_its_way = self.delivery.in_flight() > 0;
+        let queued = self.outbox.figures().any(|figures| figures.flow == flow && figures.batches > 0);
+        let on_its_way = queued && self.delivery.in_flight() > 0;
         if let Err(error) = self.outbox.discard(flow, LossReason::Narrowed) {
             tracing::error!(target: "outbox", %flow, %error, "what was queued under the wider rule is not gone");
         }

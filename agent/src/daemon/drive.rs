@@ -37,15 +37,13 @@ const COUNT_EVERY_FRAMES: u32 = 4096;
 
 impl Drive {
     /// Runs until it is told to stop; a replay ends before that and is said to have.
-    pub(super) fn run(mut self, replay: Option<(Replay, Speed)>) {
+    pub(super) fn run(mut self, replay: Replay, speed: Speed) {
         // Not before there is a gate: what comes earlier would be lost without need.
         let first = self.orders.recv().map_err(|_| Stop);
         if first.and_then(|order| self.obey(order)).is_err() {
             return;
         }
-        if let Some((replay, speed)) = replay
-            && self.replay(replay, speed).is_err()
-        {
+        if self.replay(replay, speed).is_err() {
             return;
         }
         while self.wait(BEAT).is_ok() {}

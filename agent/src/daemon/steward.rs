@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::authority::{Change, LocalAuthority};
 use super::custody::{Message, Queue};
 use super::drive::Order;
+use super::rules::Rules;
 use crate::config::Config;
 use crate::control::{Authority as _, AuthorityError, Handler, Request};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
@@ -47,6 +48,7 @@ pub(super) struct Steward {
     pub(super) config: Config,
     /// `None` until the first gate is in force.
     pub(super) effective: Mutex<Option<Effective>>,
+    pub(super) rules: Mutex<Rules>,
     pub(super) link: Mutex<LinkStatus>,
     pub(super) begun: Instant,
     /// Files of the policy folder that were looked at, with their time stamps.
@@ -123,7 +125,10 @@ impl Steward {
         }
         self.tell_custody(Message::Permit(effective.flows.clone()));
         self.swap(&effective);
-        for flow in current.as_ref().map(|old| narrowed(old, &effective)).unwrap_or_default() {
+        let mut rules = lock(&self.rules);
+        let less =
+            current.as_ref().map_or_else(|| rules.changed(&effective), |old| narrowed(old, &effective));
+        for flow in less {
             cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
         }
         if cut {
@@ -133,12 +138,15 @@ impl Steward {
             match self.ask_custody(|answer| Message::Purge(*flow, answer)) {
                 Some(Ok(())) => tracing::info!(target: "outbox", %flow, "purged"),
                 Some(Err(error)) => {
-                    tracing::error!(target: "outbox", %flow, %error, "not purged; the next start does")
+                    tracing::error!(target: "outbox", %flow, %error, "not purged; the next start does");
                 }
                 None => {
-                    tracing::error!(target: "outbox", %flow, "custody does not answer; the next start purges")
+                    tracing::error!(target: "outbox", %flow, "custody does not answer; the next start purges");
                 }
             }
+        }
+        if let Err(error) = rules.keep(&effective, &ended) {
+            tracing::error!(target: "consent", %error, "the rules of the queues could not be noted");
         }
         self.note(changes, authority);
         *current = Some(effective);
@@ -307,12 +315,16 @@ fn flow_status(rules: &glovebox_core::consent::effective::FlowRules, queue: &Que
     }
 }
 
-/// Flows that go on with less than before.
-fn narrowed(old: &Effective, new: &Effective) -> Vec<FlowId> {
-    let before = |flow| old.flows.iter().find(|rules| rules.flow == flow);
-    let less =
+/// Flows that go on with less than before. Of one that was held back until now, or not known, it counts under which
+/// rules its queue was collected.
+fn narrowed(old: Option<&Effective>, new: &Effective, rules: &Rules) -> Vec<FlowId> {
+    let before = |flow| old.and_then(|old| old.flows.iter().find(|rules| rules.flow == flow));
+    let mut less = rules.changed(new);
+    less.retain(|flow| before(*flow).is_none());
+    let going_on =
         new.flows.iter().filter(|rules| before(rules.flow).is_some_and(|old| rules.narrower_than(old)));
-    less.map(|rules| rules.flow).collect()
+    less.extend(going_on.map(|rules| rules.flow));
+    less
 }
 
 fn files_in(folder: &Path) -> Vec<(PathBuf, SystemTime)> {

@@ -1,5 +1,9 @@
 //! Where the shared test data is.
-#![expect(clippy::print_stderr, reason = "a test says what it skips")]
+#![expect(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test reads data, and says what it skips"
+)]
 #![expect(unreachable_pub, reason = "shared by several test binaries")]
 
 use std::path::{Path, PathBuf};
