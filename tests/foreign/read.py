@@ -248,6 +248,7 @@ def lines(pb, header, message):
             raw = next(raws) if state == pb.STATE_VALUE else None
             rest = {
                 **common,
+                "epoch": header.epoch,
                 "seq": header.sequence,
                 "path": signal.path,
                 "value": None if raw is None else value_of(pb, signal, raw),

@@ -10,10 +10,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a command may take.
 pub const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// How long a queue must stay empty to be taken for drained.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How long a daemon may take to answer, and to end.
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -238,18 +240,27 @@ impl Agent {
         found.with_context(|| format!("last status: {last}\n{}", tail(&self.log_file(self.lives), 20)))
     }
 
-    /// Waits until the log is replayed to its end and everything that was sealed is acknowledged.
+    /// Waits until the log is replayed to its end and everything that was closed is stored and acknowledged.
     ///
     /// # Errors
     /// After `limit`.
     pub fn drained(&self, limit: Duration) -> Result<()> {
-        let ended = |status: &Value| {
-            let buses = status["buses"].as_array();
-            buses.is_some_and(|buses| {
-                !buses.is_empty() && buses.iter().all(|bus| bus["state"] == "replay ended")
-            }) && status["queue"]["batches"] == 0
+        until("the end of the replay", limit, || {
+            Ok(self.log().contains(" bus: replay ended ").then_some(()))
+        })?;
+        // What is between two stages is counted by neither, so it must stay empty for a while.
+        let mut empty_since = None;
+        let settled = |status: &Value| {
+            let stored = &status["counters"]["outbox"]["batches_stored"];
+            status["queue"]["batches"] == 0 && *stored == status["counters"]["batch"]["batches_closed"]
         };
-        self.wait_for("the end of the replay and an empty queue", limit, ended).map(|_| ())
+        let mut last = Value::Null;
+        let drained = until("an empty queue", limit, || {
+            last = self.status()?;
+            empty_since = if settled(&last) { empty_since.or(Some(Instant::now())) } else { None };
+            Ok(empty_since.filter(|since| since.elapsed() > SETTLE).map(|_| ()))
+        });
+        drained.with_context(|| format!("last status: {last}\n{}", tail(&self.log_file(self.lives), 20)))
     }
 
     /// SIGKILL.

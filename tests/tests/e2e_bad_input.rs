@@ -250,7 +250,7 @@ fn bundles(corpus: &mut Corpus<'_>, good: &Value) -> Result<()> {
         "a request",
         "dsse",
         forge::document(REQUEST, good, &corpus.key("signing"))?.to_string(),
-        &["type"],
+        &["request"],
     )?;
     let twice = payload.replacen("\"version\":", "\"version\":7,\"version\":", 1);
     corpus.add(

@@ -181,14 +181,23 @@ impl Play {
     }
 }
 
-/// Each sample once; nothing missing, declared lost or refused (of a withdrawn flow, the end is missing).
+/// Each sample once; nothing missing in the end, declared lost or refused (of a withdrawn flow, the end is missing).
 fn check_once(id: &str, printed: &Printed, withdrawn: bool) -> Result<()> {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut batches) = (BTreeSet::new(), BTreeSet::new());
     for sample in &printed.samples {
-        let key = (&sample.flow, sample.epoch, sample.sequence, &sample.signal, sample.time_us);
-        ensure!(seen.insert(key), "{id} got a sample twice: {sample:?}");
+        let batch = (sample.flow.as_str(), u64::from(sample.epoch), sample.sequence);
+        ensure!(seen.insert((batch, &sample.signal, sample.time_us)), "{id} got a sample twice: {sample:?}");
+        batches.insert(batch);
     }
-    for name in ["gap", "loss", "refused", "held"] {
+    for gap in printed.events("gap") {
+        let number = |name: &str| gap[name].as_u64().with_context(|| format!("{name} of {gap}"));
+        let (flow, epoch) = (gap["flow"].as_str().unwrap_or_default(), number("epoch")?);
+        // What was passed over at first may have come later.
+        let missing =
+            (number("first")?..=number("last")?).any(|each| !batches.contains(&(flow, epoch, each)));
+        ensure!(withdrawn || !missing, "{id} has a gap for good: {gap}");
+    }
+    for name in ["loss", "refused", "held"] {
         let events = printed.events(name);
         ensure!(withdrawn || events.is_empty(), "{id} saw a {name}: {events:?}");
     }

@@ -178,11 +178,26 @@ impl Files {
         let wanted = leaves.iter().filter(|(_, leaf)| wanted(&args.signal, leaf));
         let wanted: Vec<_> = wanted.map(|(index, _)| index).collect();
         if wanted.is_empty() {
-            anyhow::bail!("no signal of the databases matches `--signal {}`", args.signal.join(" "));
+            return Err(self.nothing_wanted(args));
         }
         let plan = Plan::compile(&leaves, &wanted);
         let lines = Lines::new(args.format, interface, &leaves)?;
         Ok(Decoder { leaves, plan, lines })
+    }
+
+    /// Why there is no signal to decode: the filter, or what is wrong with the files.
+    fn nothing_wanted(&self, args: &Args) -> anyhow::Error {
+        if !args.signal.is_empty() {
+            return anyhow::anyhow!(
+                "no signal of the databases matches `--signal {}`",
+                args.signal.join(" ")
+            );
+        }
+        match (self.notices.first(), args.dbc.first()) {
+            (Some(notice), _) => anyhow::anyhow!("no signal can be decoded: {notice}"),
+            (None, Some(file)) => anyhow::anyhow!("{}: no signal is in the database", file.display()),
+            (None, None) => anyhow::anyhow!("no database was given"),
+        }
     }
 
     /// Notices and the summary, on standard error.

@@ -14,7 +14,8 @@ pub fn sample(out: &mut String, header: &Header, sample: &Sample<'_>) {
     out.push_str("{\"t\":");
     push_seconds(out, sample.time_us);
     let _ = write!(out, ",\"alias\":\"{}\",\"flow\":\"{:016x}\"", header.alias_id, header.flow);
-    let _ = write!(out, ",\"seq\":{},\"path\":{}", header.sequence, Json::from(sample.path));
+    let (epoch, sequence) = (header.epoch, header.sequence);
+    let _ = write!(out, ",\"epoch\":{epoch},\"seq\":{sequence},\"path\":{}", Json::from(sample.path));
     let value = sample.value.map_or(Json::Null, number);
     let _ = write!(out, ",\"value\":{value},\"unit\":{}", Json::from(sample.unit));
     let _ = write!(out, ",\"label\":{},\"state\":\"{}\"}}", Json::from(sample.label), state(sample.state));

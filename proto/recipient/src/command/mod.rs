@@ -98,7 +98,7 @@ struct Subscribe {
 
 const SUBSCRIBE_HELP: &str = "\
 Prints a table of the latest values on a terminal, else one JSON object a line:
-  {\"t\":1700000000.250000,\"alias\":\"…\",\"flow\":\"…\",\"seq\":7,\"path\":\"Vehicle.Speed\",\"value\":42.5,
+  {\"t\":1700000000.250000,\"alias\":\"…\",\"flow\":\"…\",\"epoch\":1,\"seq\":7,\"path\":\"Vehicle.Speed\",\"value\":42.5,
    \"unit\":\"km/h\",\"label\":null,\"state\":\"value\"}
   {\"event\":\"gap\"|\"loss\"|\"duplicate\"|\"held\"|\"refused\"|\"notice\", …}
 
