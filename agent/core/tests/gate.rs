@@ -208,7 +208,7 @@ proptest! {
 }
 
 #[test]
-fn a_leaf_that_nobody_was_granted_is_not_needed() {
+fn invariant_6_a_leaf_that_nobody_was_granted_is_not_needed() {
     let leaves = leaves();
     let gate = gate(&leaves, vec![flow(1, &leaves, &[None, Some(Transform::default()), None, None])]);
     let needed: Vec<u32> = gate.needed().iter().map(|leaf| leaf.0).collect();

@@ -126,9 +126,7 @@ impl Steward {
         self.tell_custody(Message::Permit(effective.flows.clone()));
         self.swap(&effective);
         let mut rules = lock(&self.rules);
-        let less =
-            current.as_ref().map_or_else(|| rules.changed(&effective), |old| narrowed(old, &effective));
-        for flow in less {
+        for flow in narrowed(current.as_ref(), &effective, &rules) {
             cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
         }
         if cut {
