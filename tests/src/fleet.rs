@@ -74,6 +74,9 @@ impl Fleet {
                 &format!("{}-request", party.id),
                 &[],
             )?;
+            let key = format!("{}-request", party.id);
+            // Once: the same version with other dates would be another request.
+            fleet.sign(&key, &fleet.request(party)?, "request", &key, &[])?;
         }
         Ok(fleet)
     }
@@ -182,7 +185,6 @@ impl Fleet {
         let (mut recipients, mut requests, mut catalogue) = (Vec::new(), Vec::new(), Vec::<Value>::new());
         for party in &self.parties {
             let key = format!("{}-request", party.id);
-            self.sign(&key, &self.request(party)?, "request", &key, &[])?;
             requests.push(self.signed(&key)?);
             recipients.push(json!({
                 "id": party.id, "name": format!("{} Ltd", party.id), "contact": format!("privacy@{}.example", party.id),

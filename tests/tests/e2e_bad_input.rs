@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+const TOPIC: &str = "glovebox/v1/device/car-1";
+const TOO_LARGE: &str = "too large";
 const SIGNAL: &str = "CAN.can0.SPEED.SPEED";
 /// Cases of each kind, so that none is lost without notice.
 const CONFIGURATIONS: usize = 12;
@@ -270,7 +272,7 @@ fn bundles(corpus: &mut Corpus<'_>, good: &Value) -> Result<()> {
         signed_bundle(fleet, deep.as_bytes())?.to_string(),
         &["deep|nest"],
     )?;
-    corpus.add("too large", "dsse", vec![b' '; 3 * 1024 * 1024], &["bytes"])?;
+    corpus.add(TOO_LARGE, "dsse", vec![b' '; 3 * 1024 * 1024], &["bytes"])?;
     Ok(())
 }
 
@@ -345,13 +347,13 @@ fn invariant_03_bad_bundles_are_refused_and_the_last_good_policy_stays() -> Resu
     agent.start()?;
     agent.wait_for("the connection", LIMIT, |status| status["link"]["state"] == "connected")?;
     for case in &corpus.cases {
-        pushed(&scene, &agent, &mut capture, &case.file, false).with_context(|| case.name)?;
-        ensure!(
-            agent.status()?["policy"] == 1,
-            "{}: not the last good policy: {}",
-            case.name,
-            agent.status()?
-        );
+        // What is larger than the car takes, the broker keeps back (MQTT 5, maximum packet size): there is no answer.
+        match case.name {
+            TOO_LARGE => scene.broker.publish(&format!("{TOPIC}/policy"), &case.file, false)?,
+            _ => pushed(&scene, &agent, &mut capture, &case.file, false).with_context(|| case.name)?,
+        }
+        let status = agent.status()?;
+        ensure!(status["policy"] == 1, "{}: not the last good policy: {status}", case.name);
     }
     let good = scene.fleet.sign_bundle("bundle-2", &good)?;
     pushed(&scene, &agent, &mut capture, &good, true)?;
@@ -363,19 +365,18 @@ fn invariant_03_bad_bundles_are_refused_and_the_last_good_policy_stays() -> Resu
 
 /// Pushes a bundle and waits for the car's answer, which says whether it was accepted, and why not.
 fn pushed(scene: &Scene, agent: &Agent, capture: &mut Capture, file: &Path, accepted: bool) -> Result<()> {
-    let topic = format!("glovebox/v1/device/{DEVICE}");
-    let status = format!("{topic}/status");
+    let status = format!("{TOPIC}/status");
     let answers = |capture: &mut Capture| -> Result<Vec<Value>> {
         let ours = capture.all()?.into_iter().filter(|each| each.topic == status);
         ours.map(|each| Ok(serde_json::from_slice(&each.payload)?)).collect()
     };
     let before = answers(capture)?.len();
-    scene.broker.publish(&format!("{topic}/policy"), file, false)?;
+    scene.broker.publish(&format!("{TOPIC}/policy"), file, false)?;
     let answer = until("the answer to a pushed bundle", LIMIT, || Ok(answers(capture)?.get(before).cloned()));
     let answer = answer.with_context(|| agent.log().lines().rev().take(5).collect::<Vec<_>>().join("\n"))?;
     ensure!(answer["accepted"] == accepted, "the answer is {answer}");
     ensure!(
-        accepted || answer["why"].as_str().is_some_and(|why| !why.is_empty()),
+        accepted || answer["reason"].as_str().is_some_and(|reason| !reason.is_empty()),
         "the answer says no reason: {answer}"
     );
     Ok(())
