@@ -72,7 +72,8 @@ fn logs_that_cannot_be_used() {
     let error = replay(&broken).find_map(Result::err).unwrap();
     assert!(matches!(&error, ReplayError::Read { line, .. } if *line > 0), "{error}");
     let mut replay = replay(&broken);
-    assert_eq!(replay.by_ref().filter(Result::is_err).count(), 1, "an error ends the log");
+    // Bounded, so that a replay that goes on after its error fails and does not hang.
+    assert_eq!(replay.by_ref().take(100_000).filter(Result::is_err).count(), 1, "an error ends the log");
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl Files {
         }
         writeln!(
             err,
-            "{} lines: {} frames decoded, {} shorter than their message, {} in no database, {} of other interfaces, \
+            "{} lines: {} frames decoded, {} shorter than their message, {} without a wanted signal, {} of other interfaces, \
              {} remote, {} error, {} bad",
             counts.lines,
             tally.decoded,

@@ -9,7 +9,7 @@ use crate::frame::Frame;
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 impl Leaf {
-    /// The raw bits in a frame as [`ValueType`] says, whatever their range and the multiplexors are; `None` if the
+    /// The raw bits in a frame as `ValueType` says, whatever their range and the multiplexors are; `None` if the
     /// frame is too short. For people: the hot path is the plan's.
     #[must_use]
     pub fn raw(&self, frame: &Frame) -> Option<u64> {
