@@ -321,11 +321,11 @@ async fn forward(
     while let Some(event) = events.recv().await {
         steward.linked(&event);
         match event {
-            uplink::Event::Document { payload, receipt, .. } => {
+            uplink::Event::Document { topic, payload, receipt } => {
                 let (steward, commands) = (Arc::clone(&steward), commands.clone());
                 // Not awaited: a withdrawal cuts the connection, and its end has to be forwarded meanwhile.
                 tokio::task::spawn_blocking(move || {
-                    let (topic, payload) = steward.document(&payload);
+                    let (topic, payload) = steward.document(topic, &payload);
                     receipt.acknowledge();
                     let _ = commands.blocking_send(uplink::Command::Answer { topic, payload });
                 });

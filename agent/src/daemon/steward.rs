@@ -18,7 +18,7 @@ use glovebox_core::ledger::{Event, Record};
 use glovebox_core::limits::{BATCH_AGE_US_MAX, DOCUMENT_BYTES_MAX};
 use glovebox_core::names::{DeviceId, FlowId};
 use glovebox_core::pipeline::Compiled;
-use glovebox_core::uplink::status_topic;
+use glovebox_core::uplink::{DocumentTopic, status_topic};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -195,13 +195,17 @@ impl Steward {
         answered.recv_timeout(ANSWER).ok()
     }
 
-    /// A document that came over the network; the answer for its sender, and its topic.
-    pub(super) fn document(&self, payload: &[u8]) -> (String, Vec<u8>) {
-        let answer = match self.submit(payload) {
-            Ok(accepted) => json!({ "accepted": true, "kind": accepted.kind, "digest": accepted.digest,
+    /// A document that came over the network; the answer for its sender, and its topic. The broker reads answers, so
+    /// why a consent record was refused is told in the car only: the reason could tell what is granted.
+    pub(super) fn document(&self, topic: DocumentTopic, payload: &[u8]) -> (String, Vec<u8>) {
+        let answer = match (self.submit(payload), topic) {
+            (Ok(accepted), _) => json!({ "accepted": true, "kind": accepted.kind, "digest": accepted.digest,
                 "version": self.version() }),
-            Err(error) => {
+            (Err(error), DocumentTopic::Policy) => {
                 json!({ "accepted": false, "reason": error.to_string(), "version": self.version() })
+            }
+            (Err(_), DocumentTopic::Consent) => {
+                json!({ "accepted": false, "reason": "refused: the log in the car says why", "version": self.version() })
             }
         };
         (status_topic(&self.config.consent.device), answer.to_string().into_bytes())

@@ -23,6 +23,8 @@ pub struct OpenBatch {
     policy_version: PolicyVersion,
     mapping: TimeMapping,
     base: Moment,
+    /// `base` as wall time in the batch's unit.
+    zero: i64,
     times: Vec<OpenTimes>,
     columns: Vec<OpenColumn>,
     samples: u32,
@@ -88,7 +90,8 @@ impl OpenBatch {
         bytes_max: usize,
     ) -> Self {
         let columns = rules.signals.iter().map(OpenColumn::new).collect();
-        Self { rules, policy_version, mapping, base, times: Vec::new(), columns, samples: 0, bytes_max }
+        let zero = in_unit(&rules, mapping, base);
+        Self { rules, policy_version, mapping, base, zero, times: Vec::new(), columns, samples: 0, bytes_max }
     }
 
     /// Adds a sample of this flow. Returns whether the batch is full.
@@ -103,9 +106,7 @@ impl OpenBatch {
         let moment = sample.moment();
         if times.last != moment || times.encoder.count() == column.count {
             times.last = moment;
-            times.encoder.push(
-                in_unit(&self.rules, self.mapping, moment) - in_unit(&self.rules, self.mapping, self.base),
-            );
+            times.encoder.push(in_unit(&self.rules, self.mapping, moment).saturating_sub(self.zero));
         }
         column.pad(times.encoder.count() - 1);
         column.push(sample);
@@ -149,7 +150,7 @@ impl OpenBatch {
         });
         let columns = columns.collect();
         let unit = if self.rules.microseconds { 1 } else { 1000 };
-        let base_us = in_unit(&self.rules, self.mapping, self.base).saturating_mul(unit);
+        let base_us = self.zero.saturating_mul(unit);
         let close = |mut t: OpenTimes| Times { count: t.encoder.count(), deltas: t.encoder.take() };
         let times = self.times.into_iter().map(close).collect();
         let Self { rules, policy_version, mapping, samples, .. } = self;
@@ -178,9 +179,16 @@ impl OpenColumn {
         Self { values: ValueEncoder::new(value_type), states: StateEncoder::default(), count: 0, times: 0 }
     }
 
-    /// Fills up with `Absent` to `count` samples.
+    /// Fills up with `Absent` to `count` samples; hardly ever there are any to fill up.
     #[inline]
     fn pad(&mut self, count: u32) {
+        if self.count < count {
+            self.fill(count);
+        }
+    }
+
+    #[cold]
+    fn fill(&mut self, count: u32) {
         while self.count < count {
             self.states.push(self.count, v1::State::Absent);
             self.count += 1;

@@ -1,7 +1,7 @@
 //! The compiled plan: frame to readings, without allocation.
 //!
 //! ```text
-//! bus ─▶ id ─▶ Entry ─▶ Group (one set of selectors) ─▶ Extraction, 32 bytes each, all in one flat list
+//! bus ─▶ id ─▶ Entry ─▶ Group (one set of selectors) ─▶ Word, 40 bytes each, all in one flat list; Rare beside it
 //! ```
 
 mod compile;
@@ -10,7 +10,7 @@ mod ids;
 
 use super::{LeafIndex, Leaves, Reading};
 use crate::frame::{BusIndex, CanId, Frame};
-use extract::{Extraction, Rare, Select};
+use extract::{Rare, Select, Word};
 use ids::BusIds;
 use std::ops::Range;
 
@@ -32,10 +32,10 @@ pub struct Plan {
     buses: Vec<BusIds>,
     entries: Vec<Entry>,
     groups: Vec<Group>,
-    extractions: Vec<Extraction>,
+    words: Vec<Word>,
+    rare: Vec<Rare>,
     selects: Vec<Select>,
     ranges: Vec<(u64, u64)>,
-    rare: Vec<Rare>,
 }
 
 /// All that is needed of the frames of one identifier.
@@ -50,7 +50,8 @@ struct Entry {
 #[derive(Debug, Clone)]
 struct Group {
     selects: Span,
-    extractions: Span,
+    words: Span,
+    rare: Span,
 }
 
 /// A run of one of the flat lists.
@@ -80,8 +81,8 @@ impl Plan {
         self.buses.get(usize::from(bus.0)).map(BusIds::ids).unwrap_or_default()
     }
 
-    /// Appends the frame's readings to `readings`; allocates only while that vector still grows.
-    #[inline]
+    /// Appends the frame's readings to `readings`; allocates only while that vector still grows. Their order is fixed
+    /// for a plan: signals of the same multiplexing together, integers before floats.
     pub fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
         let entry = self.buses.get(usize::from(frame.bus.0)).and_then(|ids| ids.find(frame.id));
         let Some(entry) = entry.and_then(|entry| self.entries.get(entry)) else { return Outcome::NotNeeded };
@@ -91,27 +92,21 @@ impl Plan {
         let bytes = frame.padded();
         for group in self.groups.get(entry.groups.range()).unwrap_or_default() {
             if self.holds(group, bytes) {
-                let extractions = self.extractions.get(group.extractions.range()).unwrap_or_default();
-                readings.extend(extractions.iter().map(|extraction| self.read(extraction, bytes)));
+                readings.extend(self.words(group).iter().map(|word| word.read(bytes)));
+                readings.extend(self.rare(group).iter().map(|rare| rare.read(bytes)));
             }
         }
         Outcome::Decoded
     }
 
     #[inline]
-    fn read(&self, extraction: &Extraction, bytes: &[u8; 64]) -> Reading {
-        match extraction {
-            Extraction::Word(word) => word.read(bytes),
-            Extraction::Rare { leaf, index } => self.read_rare(*leaf, *index, bytes),
-        }
+    fn words(&self, group: &Group) -> &[Word] {
+        self.words.get(group.words.range()).unwrap_or_default()
     }
 
-    #[cold]
-    fn read_rare(&self, leaf: LeafIndex, index: u16, bytes: &[u8; 64]) -> Reading {
-        match self.rare.get(usize::from(index)) {
-            Some(rare) => rare.read(leaf, bytes),
-            None => Reading { leaf, state: super::State::Error, bits: 0 },
-        }
+    #[inline]
+    fn rare(&self, group: &Group) -> &[Rare] {
+        self.rare.get(group.rare.range()).unwrap_or_default()
     }
 
     #[inline]
@@ -137,23 +132,17 @@ impl Plan {
             if !selects[..whole].iter().all(|select| self.selected(select, bytes)) {
                 continue;
             }
-            for extraction in self.extractions.get(group.extractions.range()).unwrap_or_default() {
-                if whole == selects.len() && self.needs(extraction) <= length {
-                    readings.push(self.read(extraction, bytes));
+            let seen = whole == selects.len();
+            let words = self.words(group).iter().map(|word| (word.needs(), word.read(bytes)));
+            let rare = self.rare(group).iter().map(|rare| (rare.layout.needs(), rare.read(bytes)));
+            for (needs, reading) in words.chain(rare) {
+                if seen && needs <= length {
+                    readings.push(reading);
                 } else {
                     missing += 1;
                 }
             }
         }
         if missing == 0 { Outcome::Decoded } else { Outcome::Short(missing) }
-    }
-
-    fn needs(&self, extraction: &Extraction) -> u32 {
-        match extraction {
-            Extraction::Word(word) => word.needs(),
-            Extraction::Rare { index, .. } => {
-                self.rare.get(usize::from(*index)).map_or(u32::MAX, |rare| rare.layout.needs())
-            }
-        }
     }
 }

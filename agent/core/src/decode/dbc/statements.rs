@@ -187,6 +187,7 @@ fn is_whole_statement(keyword: &str, line: &str) -> bool {
     let mut words = line[keyword.len()..].split_whitespace();
     let first = words.next().unwrap_or_default();
     match keyword {
+        "BO_" if !line.contains(':') => false,
         "BO_" | "VAL_" | "SIG_VALTYPE_" | "SG_MUL_VAL_" => first.bytes().all(|byte| byte.is_ascii_digit()),
         "SG_" => line.contains('|') && line.contains('@'),
         "CM_" => matches!(first, "BO_" | "SG_" | "BU_" | "EV_") || first.starts_with('"'),
@@ -240,6 +241,12 @@ mod tests {
         let text = "CM_ BO_ 1 \"never closed;\nBO_ 3 M: 8 A";
         assert_eq!(keywords(text), [("open", 1), ("BO_", 2)]);
         assert_eq!(keywords("CM_ BO_ 1 \"never closed"), [("open", 1)]);
+    }
+
+    #[test]
+    fn a_quote_in_a_string_does_not_end_it() {
+        let text = "CM_ BO_ 1 \"an \\\" inch;\nBO_ or two\";\nBO_ 3 M: 8 A // 5\"\nBO_ 4 N: 8 A";
+        assert_eq!(keywords(text), [("CM_", 1), ("BO_", 3), ("BO_", 4)]);
     }
 
     #[test]

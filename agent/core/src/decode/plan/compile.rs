@@ -1,6 +1,6 @@
 //! Leaves to a plan: grouped by bus, identifier and selectors, in the order of their numbers.
 
-use super::extract::{Extraction, Rare, Select, Word};
+use super::extract::{Rare, Select, Word};
 use super::ids::BusIds;
 use super::{Entry, Group, Plan, Span};
 use crate::decode::layout::{Layout, Selector, Window};
@@ -62,38 +62,34 @@ impl Plan {
             self.selects.push(Select { layout: Window::new(*layout), ranges });
         }
         let selects = Span { first, end: length(&self.selects) };
-        let first = length(&self.extractions);
+        let (first_word, first_rare) = (length(&self.words), length(&self.rare));
         for (index, leaf) in needed {
-            let extraction = self.extraction(*index, leaf);
-            self.extractions.push(extraction);
+            self.add_leaf(*index, leaf);
         }
-        let extractions = Span { first, end: length(&self.extractions) };
-        self.groups.push(Group { selects, extractions });
+        let words = Span { first: first_word, end: length(&self.words) };
+        let rare = Span { first: first_rare, end: length(&self.rare) };
+        self.groups.push(Group { selects, words, rare });
         let layouts = selectors.iter().map(|selector| selector.layout);
         layouts.chain(needed.iter().map(|(_, leaf)| leaf.layout)).map(Layout::bytes).max().unwrap_or(0)
     }
 
-    fn extraction(&mut self, index: LeafIndex, leaf: &Leaf) -> Extraction {
+    fn add_leaf(&mut self, index: LeafIndex, leaf: &Leaf) {
         let sign = leaf.sign();
         let integer = !matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
         let bounds = if integer { bounds(leaf) } else { (0, u64::MAX) };
-        let word = if integer { Word::new(index, leaf.layout, sign, bounds) } else { None };
-        word.map_or_else(
-            || {
-                let rare = u16::try_from(self.rare.len()).unwrap_or(u16::MAX);
-                self.rare.push(Rare {
-                    layout: Window::new(leaf.layout),
-                    value_type: leaf.value_type,
-                    sign,
-                    bounds,
-                    scale: leaf.scale,
-                    offset: leaf.offset,
-                    range: leaf.range,
-                });
-                Extraction::Rare { leaf: index, index: rare }
-            },
-            Extraction::Word,
-        )
+        match Word::new(index, leaf.layout, sign, bounds) {
+            Some(word) if integer => self.words.push(word),
+            _ => self.rare.push(Rare {
+                leaf: index,
+                layout: Window::new(leaf.layout),
+                value_type: leaf.value_type,
+                sign,
+                bounds,
+                scale: leaf.scale,
+                offset: leaf.offset,
+                range: leaf.range,
+            }),
+        }
     }
 }
 

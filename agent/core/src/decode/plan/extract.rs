@@ -1,29 +1,19 @@
-//! Taking one signal out of a frame: a word is loaded, shifted to the top and down again, its sign bit flipped and
-//! subtracted. Flipping the sign bit also makes signed values compare as unsigned ones, so the range costs two compares.
+//! Taking one signal out of a frame: a word is loaded, shifted down and masked, its sign bit flipped and subtracted.
+//! Flipping the sign bit also makes signed values compare as unsigned ones, so the range costs two compares.
 //!
 //! ```text
-//!           first bit read ─┐        ┌─ last bit read (of the window, in the signal's byte order)
-//! 64-bit window:  [ above | s i g n a l | below ]   << left, >> right   ─▶  value, ^ sign, - sign
+//! 8 bytes at `at`, first byte lowest (Intel) or highest (Motorola):  [ above | s i g n a l | below ]
+//!                                                                >> shift, & mask, ^ sign  ─▶ compare, - sign ─▶ bits
 //! ```
 
 use super::Span;
 use crate::decode::layout::{ByteOrder, Layout, Window};
 use crate::decode::{LeafIndex, Reading, State, ValueType};
 
-/// What to do for one leaf.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Extraction {
-    /// An integer within one window of 8 bytes.
-    Word(Word),
-    /// A float, or an integer that spans 9 bytes: its number in the plan's list.
-    Rare { leaf: LeafIndex, index: u16 },
-}
-
-const _: () = assert!(size_of::<Extraction>() == 32);
-
-/// An integer within 8 bytes.
+/// An integer within 8 bytes: what to do for one leaf. Small and flat: a frame's leaves are walked in one run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Word {
+    mask: u64,
     /// The sign bit of the value, 0 if it has none.
     sign: u64,
     /// Lowest and highest value within the range, with the sign bit flipped.
@@ -31,28 +21,27 @@ pub(super) struct Word {
     high: u64,
     leaf: LeafIndex,
     at: u8,
-    left: u8,
-    right: u8,
+    shift: u8,
     order: ByteOrder,
+    /// How many bytes a frame must have for it.
+    needs: u8,
 }
+
+const _: () = assert!(size_of::<Word>() == 40);
 
 impl Word {
     /// `None` if the bits span 9 bytes.
     pub(super) fn new(leaf: LeafIndex, layout: Layout, sign: u64, (low, high): (u64, u64)) -> Option<Self> {
         let window = Window::new(layout);
-        let (Ok(left), Ok(right)) = (u8::try_from(window.left), u8::try_from(window.right)) else {
-            return None;
-        };
-        if window.wide {
-            return None;
-        }
-        let at = u8::try_from(window.at).ok()?;
-        Some(Self { sign, low, high, leaf, at, left, right, order: layout.order })
+        let [at, shift, needs] = [window.at, window.right - window.left, window.needs()].map(u8::try_from);
+        let mask = u64::MAX >> (64 - layout.length.clamp(1, 64));
+        let (at, shift, needs) = (at.ok()?, shift.ok()?, needs.ok()?);
+        (!window.wide).then_some(Self { mask, sign, low, high, leaf, at, shift, order: layout.order, needs })
     }
 
     #[inline]
     pub(super) fn read(&self, bytes: &[u8; 64]) -> Reading {
-        let value = (word(bytes, self.at, self.order) << (self.left & 63)) >> (self.right & 63);
+        let value = (word(bytes, self.at, self.order) >> (self.shift & 63)) & self.mask;
         let ordered = value ^ self.sign;
         let within = (self.low <= ordered) & (ordered <= self.high);
         let state = if within { State::Value } else { State::OutOfRange };
@@ -60,14 +49,8 @@ impl Word {
         Reading { leaf: self.leaf, state, bits }
     }
 
-    /// How many bytes a frame must have for it.
     pub(super) fn needs(&self) -> u32 {
-        let (left, right) = (u32::from(self.left), u32::from(self.right));
-        let last = match self.order {
-            ByteOrder::LittleEndian => 63 - left,
-            ByteOrder::BigEndian => 63 - right + left,
-        };
-        u32::from(self.at) + last / 8 + 1
+        u32::from(self.needs)
     }
 }
 
@@ -93,6 +76,7 @@ pub(super) struct Select {
 /// What has no fast path: floats, and integers that span 9 bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Rare {
+    pub(super) leaf: LeafIndex,
     pub(super) layout: Window,
     pub(super) value_type: ValueType,
     pub(super) sign: u64,
@@ -105,7 +89,7 @@ pub(super) struct Rare {
 }
 
 impl Rare {
-    pub(super) fn read(&self, leaf: LeafIndex, bytes: &[u8; 64]) -> Reading {
+    pub(super) fn read(&self, bytes: &[u8; 64]) -> Reading {
         let bits = self.layout.bits(bytes);
         let (state, bits) = match self.value_type {
             ValueType::Float32 => {
@@ -120,7 +104,7 @@ impl Rare {
                 (state, ordered.wrapping_sub(self.sign))
             }
         };
-        Reading { leaf, state, bits: if state == State::Value { bits } else { 0 } }
+        Reading { leaf: self.leaf, state, bits: if state == State::Value { bits } else { 0 } }
     }
 
     /// A float that is no number has no value.
