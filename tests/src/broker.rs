@@ -182,11 +182,14 @@ impl Broker {
     ///
     /// # Errors
     /// If it does not.
-    pub fn save(&self) -> Result<()> {
+    pub fn save(&mut self) -> Result<()> {
         let saved = |log: String| log.matches("Saving in-memory database").count();
         let before = saved(self.log());
         self.signal(Signal::SIGUSR1)?;
-        until("the broker to save", LIMIT, || Ok((saved(self.log()) > before).then_some(())))
+        until("the broker to save", LIMIT, || {
+            self.process.as_mut().context("the broker does not run")?.must_run()?;
+            Ok((saved(self.log()) > before).then_some(()))
+        })
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {

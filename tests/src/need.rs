@@ -18,6 +18,12 @@ pub fn skip(test: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
+/// A figure that a test has found, for whoever reads the log of a test that went well.
+#[expect(clippy::print_stdout, reason = "figures belong to the proof")]
+pub fn say(figure: &str) {
+    println!("{figure}");
+}
+
 /// Where a program is, by the `PATH` and the folders of system programs.
 #[must_use]
 pub fn program(name: &str) -> Option<PathBuf> {

@@ -150,33 +150,49 @@ impl Play {
         Ok(())
     }
 
+    /// What was stored and did not arrive so far, and what did.
+    fn lost(&self) -> Result<(Vec<Stored>, usize)> {
+        let gone = self.flow_of("leaver")?;
+        let mut arrived = BTreeSet::new();
+        for subscriber in self.subscribers.values() {
+            let samples = subscriber.printed_now()?.samples;
+            arrived.extend(samples.into_iter().map(|s| Stored {
+                flow: s.flow,
+                epoch: s.epoch,
+                sequence: s.sequence,
+            }));
+        }
+        let mut lost = self.agent.all_stored();
+        lost.retain(|each| !gone.contains(&each.flow) && !arrived.contains(each));
+        Ok((lost, arrived.len()))
+    }
+
     fn check(&mut self) -> Result<()> {
         let mark = self.withdrawn_after.context("no withdrawal")?;
+        // A recipient that was cut off often waits long before it comes back: the broker keeps its messages.
+        let waited = until("all stored batches at the recipients", DRAIN_LIMIT, || {
+            Ok(self.lost()?.0.is_empty().then_some(()))
+        });
+        let (lost, arrived) = self.lost()?;
+        let first: Vec<&Stored> = lost.iter().take(5).collect();
+        waited.with_context(|| format!("{} did not arrive, the first are {first:?}", lost.len()))?;
+        self.idle()?;
         let after = self.scene.broker.received().split_off(mark);
         let sent = after
             .iter()
             .filter(|topic| topic.starts_with("glovebox/v1/leaver/") && topic.ends_with("/batch"));
         ensure!(sent.count() == 0, "batches of the withdrawn grant were sent after the withdrawal");
         self.nothing_is_left()?;
-        let gone = self.flow_of("leaver")?;
-        let mut arrived = BTreeSet::new();
+        let mut duplicates = 0;
         for (id, subscriber) in &self.subscribers {
             let printed = subscriber.printed_now()?;
+            duplicates += printed.events("duplicate").len();
             check_once(id, &printed, id == "leaver")?;
-            arrived.extend(printed.samples.into_iter().map(|s| (s.flow, s.epoch, s.sequence)));
         }
-        let stored = self.agent.all_stored();
-        let lost: Vec<&Stored> = stored
-            .iter()
-            .filter(|each| !gone.contains(&each.flow))
-            .filter(|each| !arrived.contains(&(each.flow.clone(), each.epoch, each.sequence)))
-            .collect();
-        ensure!(
-            lost.is_empty(),
-            "{} of {} stored batches did not arrive: {lost:?}",
-            lost.len(),
-            stored.len()
-        );
+        let stored = self.agent.all_stored().len();
+        need::say(&format!(
+            "{stored} batches stored, {arrived} arrived, 0 lost, {duplicates} duplicates removed"
+        ));
         Ok(())
     }
 }
@@ -209,7 +225,7 @@ fn invariant_08_what_was_stored_arrives_once_through_kills_and_a_withdrawal() ->
     let test = "kill";
     let Some(()) = need::broker(test)? else { return Ok(()) };
     let Some(drive) = need::drive() else { return need::skip(test, "no shared data (GLOVEBOX_SHARED)") };
-    let scene = Scene::new(parties())?;
+    let mut scene = Scene::new(parties())?;
     let agent = scene.agent(&scene.settings(&drive, "10.0", 1))?;
     scene.fleet.prepare(&agent, &["garage", "insurer", "leaver"])?;
     let mut subscribers = BTreeMap::new();

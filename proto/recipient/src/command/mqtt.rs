@@ -16,8 +16,11 @@ use super::{refused, say};
 
 /// Messages that the broker may have under way to us, unacknowledged.
 const RECEIVE_MAX: u16 = 64;
-/// Room for as many acknowledgements and the subscription: neither side ever waits for the other in a ring.
+/// Messages that wait for their turn; the socket waits behind them.
 const CHANNEL: usize = 2 * RECEIVE_MAX as usize;
+/// Room for an acknowledgement of every packet id: whoever acknowledges never waits for the poller, which waits for it.
+/// [`RECEIVE_MAX`] alone does not bound them: Mosquitto 2.0.11 sends a resumed session all at once (447 were seen).
+const ACKNOWLEDGEMENTS: usize = 1 << 16;
 /// The largest envelope, its topic and properties.
 const PACKET_BYTES_MAX: u32 = 256 * 1024 + 4 * 1024;
 /// How long the broker keeps what comes while we are away.
@@ -56,7 +59,7 @@ impl Session {
             .set_max_packet_size(Some(PACKET_BYTES_MAX))
             .set_outgoing_inflight_upper_limit(RECEIVE_MAX)
             .set_manual_acks(true);
-        let (client, eventloop) = AsyncClient::new(options, CHANNEL);
+        let (client, eventloop) = AsyncClient::new(options, ACKNOWLEDGEMENTS);
         client.subscribe(&settings.filter, QoS::AtLeastOnce).await?;
         let (sender, messages) = mpsc::channel(CHANNEL);
         let poller = tokio::spawn(poll(eventloop, sender, settings.keep_alive, settings.filter.clone()));
