@@ -7,7 +7,8 @@ use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
 use crate::decode::{Plan, Reading};
 use crate::frame::Frame;
-use crate::names::{FlowId, Moment};
+use crate::names::{FlowId, Moment, PolicyVersion};
+use std::sync::Arc;
 
 /// What comes in.
 #[derive(Debug)]
@@ -68,29 +69,66 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Pipeline {
     compiled: Compiled,
+    open: Open,
+    readings: Vec<Reading>,
+    counts: Counts,
+}
+
+/// The open batches of the gate's flows, by slot.
+#[derive(Debug)]
+struct Open {
+    batches: Vec<Option<OpenBatch>>,
+    flows: Vec<Arc<FlowRules>>,
+    policy_version: PolicyVersion,
     mapping: TimeMapping,
     column_bytes_max: usize,
-    open: Vec<Option<OpenBatch>>,
     next_due: Option<Moment>,
-    readings: Vec<Reading>,
-    consented: Vec<Consented>,
-    counts: Counts,
+}
+
+impl Open {
+    /// All empty, for the flows of this gate.
+    fn begin(&mut self, gate: &Gate) {
+        self.flows = gate.flows().to_vec();
+        self.policy_version = gate.policy_version();
+        self.batches.clear();
+        self.batches.resize_with(self.flows.len(), || None);
+        self.next_due = None;
+    }
+
+    /// Adds a sample to its flow's batch; the batch if it is full by that.
+    #[inline]
+    fn push(&mut self, sample: &Consented) -> Option<Batch> {
+        let slot = sample.flow().index();
+        if self.batches[slot].is_none() {
+            self.batches[slot] = Some(self.new_batch(slot, sample.moment()));
+        }
+        let full = self.batches[slot].as_mut()?.push(sample);
+        if full { self.batches[slot].take().map(OpenBatch::close) } else { None }
+    }
+
+    #[cold]
+    fn new_batch(&mut self, slot: usize, base: Moment) -> OpenBatch {
+        let rules = self.flows[slot].clone();
+        let open = OpenBatch::new(rules, self.policy_version, self.mapping, base, self.column_bytes_max);
+        let due = open.due();
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        open
+    }
 }
 
 impl Pipeline {
     /// Lets nothing through until the first swap.
     #[must_use]
     pub fn new(mapping: TimeMapping, column_bytes_max: usize) -> Self {
-        Self {
-            compiled: Compiled::default(),
+        let open = Open {
+            batches: Vec::new(),
+            flows: Vec::new(),
+            policy_version: PolicyVersion::default(),
             mapping,
             column_bytes_max,
-            open: Vec::new(),
             next_due: None,
-            readings: Vec::new(),
-            consented: Vec::new(),
-            counts: Counts::default(),
-        }
+        };
+        Self { compiled: Compiled::default(), open, readings: Vec::new(), counts: Counts::default() }
     }
 
     /// Takes one event; appends what comes of it to `out`.
@@ -100,7 +138,7 @@ impl Pipeline {
             Event::Frame(frame) => self.on_frame(frame, out),
             Event::Time(now) => self.close_due(now, out),
             Event::Swap(compiled) => self.swap(*compiled, out),
-            Event::Mapping(mapping) => self.mapping = mapping,
+            Event::Mapping(mapping) => self.open.mapping = mapping,
             Event::Flush => self.flush(out),
         }
     }
@@ -108,7 +146,7 @@ impl Pipeline {
     /// When an open batch has to be closed at the latest; `Event::Time` does it.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
-        self.next_due
+        self.open.next_due
     }
 
     /// What happened so far.
@@ -125,7 +163,7 @@ impl Pipeline {
 
     fn on_frame(&mut self, frame: &Frame, out: &mut Vec<Output>) {
         self.counts.frames += 1;
-        if self.next_due.is_some_and(|due| frame.moment >= due) {
+        if self.open.next_due.is_some_and(|due| frame.moment >= due) {
             self.close_due(frame.moment, out);
         }
         self.readings.clear();
@@ -137,56 +175,36 @@ impl Pipeline {
             Outcome::Short(_) => self.counts.frames_short += 1,
             Outcome::Decoded => {}
         }
-        self.consented.clear();
-        self.compiled.gate.pass(frame.moment, &self.readings, &mut self.consented);
         self.counts.readings += self.readings.len() as u64;
-        self.counts.samples += self.consented.len() as u64;
-        for at in 0..self.consented.len() {
-            let sample = self.consented[at];
-            self.push(&sample, out);
-        }
-    }
-
-    #[inline]
-    fn push(&mut self, sample: &Consented, out: &mut Vec<Output>) {
-        let slot = sample.flow().index();
-        if self.open[slot].is_none() {
-            self.open[slot] = self.begin(slot, sample.moment());
-        }
-        let Some(open) = &mut self.open[slot] else { return };
-        if open.push(sample) {
-            out.extend(self.open[slot].take().map(|full| Output::Batch(full.close())));
-        }
-    }
-
-    fn begin(&mut self, slot: usize, base: Moment) -> Option<OpenBatch> {
-        let rules = self.compiled.gate.flows().get(slot)?.clone();
-        let version = self.compiled.gate.policy_version();
-        let open = OpenBatch::new(rules, version, self.mapping, base, self.column_bytes_max);
-        let due = open.due();
-        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
-        Some(open)
+        let Self { compiled, readings, open, counts, .. } = self;
+        compiled.gate.pass(frame.moment, readings, |sample| {
+            counts.samples += 1;
+            if let Some(full) = open.push(&sample) {
+                out.push(Output::Batch(full));
+            }
+        });
     }
 
     fn close_due(&mut self, now: Moment, out: &mut Vec<Output>) {
-        for open in &mut self.open {
-            if open.as_ref().is_some_and(|open| now >= open.due()) {
-                out.extend(open.take().map(|due| Output::Batch(due.close())));
+        for batch in &mut self.open.batches {
+            if batch.as_ref().is_some_and(|open| now >= open.due()) {
+                out.extend(batch.take().map(|due| Output::Batch(due.close())));
             }
         }
-        self.next_due = self.open.iter().flatten().map(OpenBatch::due).min();
+        self.open.next_due = self.open.batches.iter().flatten().map(OpenBatch::due).min();
     }
 
     fn flush(&mut self, out: &mut Vec<Output>) {
-        out.extend(self.open.iter_mut().filter_map(Option::take).map(|open| Output::Batch(open.close())));
-        self.next_due = None;
+        let open = self.open.batches.iter_mut().filter_map(Option::take);
+        out.extend(open.map(|open| Output::Batch(open.close())));
+        self.open.next_due = None;
     }
 
     /// What was collected goes on only if the new rules let it out too: an ended flow's open batch is dropped
     /// (invariant 5), a narrowed one's is dropped and declared, any other is closed under the rules it was made with.
     fn swap(&mut self, mut compiled: Compiled, out: &mut Vec<Output>) {
         compiled.gate.inherit(&self.compiled.gate);
-        for open in self.open.drain(..).flatten() {
+        for open in self.open.batches.drain(..).flatten() {
             match find(compiled.gate.flows(), open.rules().flow) {
                 None => self.counts.samples_ended += u64::from(open.samples()),
                 Some(new) if new.narrower_than(open.rules()) => {
@@ -195,12 +213,11 @@ impl Pipeline {
                 Some(_) => out.push(Output::Batch(open.close())),
             }
         }
-        self.open.resize_with(compiled.gate.flows().len(), || None);
-        self.next_due = None;
+        self.open.begin(&compiled.gate);
         self.compiled = compiled;
     }
 }
 
-fn find(flows: &[std::sync::Arc<FlowRules>], flow: FlowId) -> Option<&FlowRules> {
+fn find(flows: &[Arc<FlowRules>], flow: FlowId) -> Option<&FlowRules> {
     flows.iter().map(AsRef::as_ref).find(|rules| rules.flow == flow)
 }

@@ -177,7 +177,7 @@ proptest! {
             let of = |(leaf, (state, raw)): (_, &(State, u16))| Reading { leaf, state: *state, bits: u64::from(*raw) };
             let list: Vec<_> = leaves.iter().map(|(leaf, _)| leaf).zip(readings).map(of).collect();
             let mut out = Vec::new();
-            gate.pass(Moment(now), &list, &mut out);
+            gate.pass(Moment(now), &list, |sample| out.push(sample));
             let mut got: Vec<_> = out.iter().map(|c| {
                 let rules = &gate.flows()[c.flow().index()].signals[usize::from(c.signal())];
                 let signal = rules.leaf.0 as usize;

@@ -233,9 +233,9 @@ impl Gate {
         }
     }
 
-    /// Appends to `out` what may leave of one frame's readings. Every call is a new frame.
+    /// Gives to `out` what may leave of one frame's readings. Every call is a new frame.
     #[inline]
-    pub fn pass(&mut self, moment: Moment, readings: &[Reading], out: &mut Vec<Consented>) {
+    pub fn pass(&mut self, moment: Moment, readings: &[Reading], mut out: impl FnMut(Consented)) {
         self.frame += 1;
         for reading in readings {
             let leaf = reading.leaf.0 as usize;
@@ -251,7 +251,7 @@ impl Gate {
                     }
                 }
                 let &Route { flow, signal, times, .. } = route;
-                out.push(Consented { moment, bits, flow, signal, times, state });
+                out(Consented { moment, bits, flow, signal, times, state });
             }
         }
     }
