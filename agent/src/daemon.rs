@@ -69,6 +69,9 @@ pub enum DaemonError {
         "[bus] names no log: set `replay = \"drive.log\"`, a candump log; live interfaces are not built yet"
     )]
     NoSource,
+    /// The log could not be read to its end; what was read is sent.
+    #[error("the log could not be read to its end: the error above says where")]
+    Unread,
     /// The log cannot be opened.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -126,6 +129,7 @@ pub fn run(config: Config, until: Until) -> Result<(), DaemonError> {
 struct Parts {
     steward: Arc<Steward>,
     drained: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
     watchdog: Watchdog,
     pipeline: JoinHandle<()>,
     custody: JoinHandle<()>,
@@ -138,16 +142,13 @@ impl Parts {
     fn open(config: Config) -> Result<Self, DaemonError> {
         let state = config.health.state.clone();
         let databases = Databases::load(&config.decode).map_err(DaemonError::Databases)?;
-        let car = Car { device: config.consent.device.clone(), groups: config.consent.groups.clone() };
-        let authority = LocalAuthority::open(&state, car, databases.digests())?;
-        for complaint in authority.complaints() {
-            tracing::error!(target: "consent", "{complaint}");
-        }
+        let authority = open_authority(&config, &databases)?;
         let sealer = authority.sealer().ok_or(DaemonError::NotProvisioned)?;
         let (counters, watchdog) = (Arc::new(Counters::default()), Watchdog::default());
         let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
         let (uplink, commands) = mpsc::channel(UPLINK_WINDOW_MESSAGES * 2);
         let (sending, drained) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
+        let failed = Arc::new(AtomicBool::new(false));
         let mark = Arc::new(AtomicI64::new(authority.mark().0));
         let (outbox, ledger) = open_stores(&config, &authority)?;
         let custody = Custody {
@@ -174,13 +175,8 @@ impl Parts {
             orders: inbox,
             custody: messages.clone(),
             counters: Arc::clone(&counters),
+            failed: Arc::clone(&failed),
             pulse: watchdog.pulse("pipeline"),
-        };
-        let link = LinkStatus {
-            broker: format!("{}:{}", config.uplink.broker.host(), config.uplink.broker.port()),
-            state: LinkState::Connecting,
-            last_error: None,
-            in_flight: 0,
         };
         let steward = Steward {
             authority: Mutex::new(authority),
@@ -191,16 +187,17 @@ impl Parts {
             sending,
             mark,
             counters,
-            config,
             effective: Mutex::new(None),
             rules: Mutex::new(Rules::open(state.join("rules"))),
-            link: Mutex::new(link),
+            link: Mutex::new(not_linked(&config)),
+            config,
             begun: Instant::now(),
             seen: Mutex::new(Vec::new()),
         };
         Ok(Self {
             steward: Arc::new(steward),
             drained,
+            failed,
             watchdog,
             pipeline: thread("pipeline", move || drive.run(replay, speed))?,
             custody: thread("custody", move || custody.run())?,
@@ -249,8 +246,26 @@ impl Parts {
         let _ = tokio::time::timeout(STOP / 2, carrier).await;
         // Left behind, it would only make the next start look twice.
         let _ = std::fs::remove_file(&self.steward.config.health.control_socket);
+        if until == Until::Sent && self.failed.load(Ordering::Acquire) {
+            return Err(DaemonError::Unread);
+        }
         Ok(())
     }
+}
+
+fn open_authority(config: &Config, databases: &Databases) -> Result<LocalAuthority, DaemonError> {
+    let car = Car { device: config.consent.device.clone(), groups: config.consent.groups.clone() };
+    let authority = LocalAuthority::open(&config.health.state, car, databases.digests())?;
+    for complaint in authority.complaints() {
+        tracing::error!(target: "consent", "{complaint}");
+    }
+    Ok(authority)
+}
+
+fn not_linked(config: &Config) -> LinkStatus {
+    let broker = &config.uplink.broker;
+    let broker = format!("{}:{}", broker.host(), broker.port());
+    LinkStatus { broker, state: LinkState::Connecting, last_error: None, in_flight: 0 }
 }
 
 fn open_stores(config: &Config, authority: &LocalAuthority) -> Result<(Outbox, Ledger), DaemonError> {

@@ -13,7 +13,7 @@ use crate::consent::document::{
     ConsentAct, DocumentKind, DsseEnvelope, Policy, Verified, Verifier, bundle::Target, record, verify_record,
 };
 use crate::consent::grants::{Effect, GrantError, Grants};
-use crate::limits::{ISSUED_AHEAD_US_MAX, POLICY_VERSION_STEP_MAX};
+use crate::limits::{ISSUED_AHEAD_US_MAX, POLICY_STEP_VERSIONS_MAX};
 use crate::names::{
     DeviceId, Digest, FlowId, PolicyVersion, RecipientId, TrustedTime, VerifyingKey, WallTime,
 };
@@ -251,7 +251,7 @@ impl Control {
         if version < counter {
             return Err(Refusal::RolledBack { version, counter });
         }
-        let max = PolicyVersion(counter.0.saturating_add(POLICY_VERSION_STEP_MAX));
+        let max = PolicyVersion(counter.0.saturating_add(POLICY_STEP_VERSIONS_MAX));
         if version > max {
             return Err(Refusal::VersionJump { version, max });
         }

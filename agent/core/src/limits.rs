@@ -31,7 +31,7 @@ pub const LOSSES_PER_BATCH_MAX: usize = 64;
 /// The descriptor travels again after this many batches of a flow.
 pub const DESCRIPTOR_EVERY_BATCHES: u32 = 100;
 /// Last emissions that the gate remembers across swaps: 64 flows × 256 signals.
-pub const GATE_MEMORY_MAX: usize = 16_384;
+pub const GATE_MEMORY_ENTRIES_MAX: usize = 16_384;
 /// A segment file is closed at this size and deleted whole.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).
@@ -113,7 +113,7 @@ pub const RECORDS_MAX: usize = 8_192;
 /// Narrowed records met in one flow between two grants; then a withdrawal or a renewal is due.
 pub const NARROWINGS_PER_FLOW_MAX: usize = 256;
 /// A policy version rises by no more at once, so that one poisoned number cannot lock out all later bundles.
-pub const POLICY_VERSION_STEP_MAX: u64 = 1 << 32;
+pub const POLICY_STEP_VERSIONS_MAX: u64 = 1 << 32;
 /// A bundle may be dated so far ahead of the car's clock: clocks differ a little.
 pub const ISSUED_AHEAD_US_MAX: i64 = 3_600_000_000;
 

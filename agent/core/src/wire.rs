@@ -1,6 +1,7 @@
 //! Domain to protobuf and back; the only file of the core that knows prost.
 
 use crate::batch::{Batch, ClockQuality, Loss, LossReason};
+pub use crate::consent::document::Verifier;
 use crate::consent::effective::{FlowRules, SignalRules};
 use crate::consent::transform::Transform;
 use crate::decode::ValueType;

@@ -1,6 +1,7 @@
 //! Where frames come from: recorded logs now, SocketCAN next. Nothing here can write to a bus.
 
 pub mod candump;
+pub mod config;
 pub mod replay;
 
 use glovebox_core::limits::BUSES_MAX;

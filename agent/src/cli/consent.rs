@@ -9,7 +9,7 @@ use ed25519_dalek::Signer as _;
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::{Document as _, DsseEnvelope};
 use glovebox_core::names::{PurposeId, RecipientId, VerifyingKey, WallTime};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,6 +64,9 @@ struct GrantArgs {
     /// A second, separate yes: more than the usual limit of the catalogue.
     #[arg(long)]
     waive_floor: bool,
+    /// Agree without being asked; a script, which has no terminal, is never asked.
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Where documents are decided: the running daemon, or the stores when none runs. `leaves` is asked only for the
@@ -126,6 +129,10 @@ fn grant(
     })?;
     let mut out = std::io::stdout().lock();
     write!(out, "{}", printable(&draft.words))?;
+    if !args.yes && std::io::stdin().is_terminal() && !agreed(&mut out)? {
+        writeln!(out, "not signed: nothing has changed")?;
+        return Ok(ExitCode::FAILURE);
+    }
     let envelope = DsseEnvelope::unsigned(ConsentRecord::TYPE, &draft.payload);
     let signature = key.sign(&envelope.signing_input()?).to_bytes();
     let keyid = VerifyingKey(key.verifying_key().to_bytes()).to_string();
@@ -135,6 +142,15 @@ fn grant(
         .with_context(|| format!("signed with {}, but not taken", args.key.display()))?;
     writeln!(out, "{}: {}", taken.kind, taken.effect)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks the person at the terminal; anything but a plain yes is a no.
+fn agreed(out: &mut impl Write) -> anyhow::Result<bool> {
+    write!(out, "Agree? [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn list(consents: &[Consent], json: bool) -> anyhow::Result<ExitCode> {

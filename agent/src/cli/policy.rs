@@ -139,7 +139,7 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
         (None, _) => {}
     }
     let bytes = envelope.to_bytes()?;
-    std::fs::write(&args.out, bytes).with_context(|| args.out.display().to_string())?;
+    write_file(&args.out, &bytes)?;
     let digest = Digest::of(&payload);
     writeln!(
         std::io::stdout().lock(),
@@ -233,6 +233,18 @@ fn kind_of(envelope: &DsseEnvelope) -> anyhow::Result<Kind> {
         Some(kind) => Ok(kind),
         None => bail!("the payload type is none of Glovebox's: is it another tool's DSSE envelope?"),
     }
+}
+
+/// Writes a document; never over a key, which nobody could get back.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let old = std::fs::read(path).unwrap_or_default();
+    if old.starts_with(b"-----BEGIN") {
+        bail!(
+            "{}: this is a key or a certificate, not overwritten: name another file with -o",
+            path.display()
+        );
+    }
+    std::fs::write(path, bytes).with_context(|| path.display().to_string())
 }
 
 /// Reads a document of bounded size; `-` is standard input.

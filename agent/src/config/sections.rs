@@ -10,9 +10,8 @@ use glovebox_core::names::{BusName, DeviceId};
 use super::fault::{FaultKind, Hint, Place};
 use super::reader::{Collector, Read, Reader};
 use super::source::{Item, Table, Value};
-use crate::bus::replay::Speed;
-use crate::bus::{self, Interface};
-use crate::uplink::{self, Broker};
+use crate::bus::config::{Config as BusConfig, Interface, Speed};
+use crate::uplink::config::{Broker, Config as UplinkConfig};
 
 /// `[decode]`: what the frames mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,15 +69,11 @@ pub struct Health {
     pub control_socket: PathBuf,
 }
 
-pub(super) fn read_bus(
-    root: &Table,
-    interface: Read<Vec<Interface>>,
-    to: &mut Collector,
-) -> Read<bus::Config> {
+pub(super) fn read_bus(root: &Table, interface: Read<Vec<Interface>>, to: &mut Collector) -> Read<BusConfig> {
     let reader = Reader::section(root, "bus", to);
     let replay = reader.file("replay", to);
     let speed = read_speed(&reader, to)?;
-    Ok(bus::Config { replay: replay?, speed, interface: interface? })
+    Ok(BusConfig { replay: replay?, speed, interface: interface? })
 }
 
 fn read_speed(reader: &Reader<'_>, to: &mut Collector) -> Read<Speed> {
@@ -265,7 +260,7 @@ impl Outbox {
     }
 }
 
-pub(super) fn read_uplink(root: &Table, to: &mut Collector) -> Read<uplink::Config> {
+pub(super) fn read_uplink(root: &Table, to: &mut Collector) -> Read<UplinkConfig> {
     let reader = Reader::section(root, "uplink", to);
     let broker = reader.needed("broker", "broker = \"broker.example:8883\"", to, broker_address);
     let ca = reader.needed_file("ca", "ca = \"ca.crt\"", to);
@@ -275,7 +270,7 @@ pub(super) fn read_uplink(root: &Table, to: &mut Collector) -> Read<uplink::Conf
     let range = u64::from(*times.start())..=u64::from(*times.end());
     let keep_alive_s = reader.number("keep_alive_s", range, KEEP_ALIVE_S_DEFAULT, to)?;
     let keep_alive_s = u16::try_from(keep_alive_s).unwrap_or(*times.end());
-    Ok(uplink::Config { broker: broker?, ca: ca?, cert: cert?, key: key?, keep_alive_s })
+    Ok(UplinkConfig { broker: broker?, ca: ca?, cert: cert?, key: key?, keep_alive_s })
 }
 
 /// A URL is refused without being shown: it may hold a password.

@@ -318,7 +318,11 @@ impl Authority for LocalAuthority {
         let aliases = |recipient: &RecipientId| alias(self.sealer.as_deref(), recipient);
         let record = self.control.draft(&wish, &*self.leaves, &aliases).map_err(|error| refused(&error))?;
         let payload = write(&record).map_err(|error| refused(&error))?;
-        Ok(Draft { payload, words: describe(&record) })
+        // The company's own words: the record holds only their digest.
+        let texts = request.map(|request| request.payload().purpose.text.clone()).unwrap_or_default();
+        let text = texts.iter().find(|text| text.language == "en").or(texts.first());
+        let words = text.map_or_else(String::new, |text| format!("In the company's words: {}\n", text.text));
+        Ok(Draft { payload, words: words + &describe(&record) })
     }
 
     fn submit(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError> {
@@ -395,7 +399,8 @@ fn random_uuid() -> Option<Uuid> {
     Some(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-fn payload_digest(document: &[u8]) -> Digest {
+/// SHA-256 of the payload; of nothing if the bytes are no document.
+pub(super) fn payload_digest(document: &[u8]) -> Digest {
     let payload = DsseEnvelope::parse(document).and_then(|envelope| envelope.payload_bytes());
     Digest::of(&payload.unwrap_or_default())
 }

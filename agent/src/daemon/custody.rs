@@ -93,10 +93,13 @@ pub(super) struct State {
     connection: Option<ConnectionNumber>,
     source_ended: bool,
     retried: Option<Instant>,
+    told: Option<Instant>,
 }
 
 /// Flows that the broker did not take (nobody listens, no right) are tried again so often.
 const RETRY: Duration = Duration::from_secs(30);
+/// How often it is said that batches wait when nothing more comes.
+const TELL: Duration = Duration::from_secs(5);
 /// Messages taken before the next sync: many batches share one.
 const MESSAGES_PER_SYNC: usize = 64;
 
@@ -169,6 +172,13 @@ impl Custody {
         if self.state.retried.is_none_or(|then| then.elapsed() >= RETRY) {
             self.state.retried = Some(Instant::now());
             self.delivery.retry();
+        }
+        let waiting = self.delivery.waiting();
+        if self.state.source_ended && waiting > 0 && self.state.told.is_none_or(|then| then.elapsed() >= TELL)
+        {
+            self.state.told = Some(Instant::now());
+            let connected = self.state.connection.is_some();
+            tracing::info!(target: "uplink", waiting, connected, "batches wait; `glovebox status` says for what");
         }
         if let Err(error) = self.outbox.save() {
             tracing::error!(target: "outbox", %error, "what was acknowledged is not noted yet");

@@ -1,5 +1,7 @@
 //! The pipeline thread: takes frames from the bus, hands closed batches to custody, swaps the gate between two frames.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,9 @@ pub(super) struct Drive {
     pub(super) pipeline: Pipeline,
     pub(super) orders: Receiver<Order>,
     pub(super) custody: mpsc::Sender<Message>,
-    pub(super) counters: std::sync::Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
+    /// Set when the log could not be read to its end.
+    pub(super) failed: Arc<AtomicBool>,
     pub(super) pulse: Pulse,
 }
 
@@ -57,6 +61,7 @@ impl Drive {
                 Ok(frame) => frame,
                 Err(error) => {
                     tracing::error!(target: "bus", "replay stopped: {error}");
+                    self.failed.store(true, Ordering::Release);
                     break;
                 }
             };
@@ -77,6 +82,9 @@ impl Drive {
             tracing::warn!(target: "bus", bad = counts.bad, first = bad.line, "lines of the log could not be read");
         }
         tracing::info!(target: "bus", frames = counts.frames, ignored = counts.ignored, "replay ended");
+        if counts.frames == 0 {
+            tracing::warn!(target: "bus", "no frame was of a configured interface: `glovebox check` lists those of the log");
+        }
         self.custody.blocking_send(Message::SourceEnded).map_err(|_| Stop)
     }
 

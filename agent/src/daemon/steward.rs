@@ -19,14 +19,14 @@ use glovebox_core::limits::{BATCH_AGE_US_MAX, DOCUMENT_BYTES_MAX};
 use glovebox_core::names::{DeviceId, FlowId};
 use glovebox_core::pipeline::Compiled;
 use glovebox_core::uplink::{DocumentTopic, status_topic};
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::authority::{Change, LocalAuthority};
+use super::authority::{Change, LocalAuthority, payload_digest};
 use super::custody::{Message, Queue};
 use super::drive::Order;
 use super::rules::Rules;
 use crate::config::Config;
+use crate::control::json::{Value, json, to_value};
 use crate::control::{Authority as _, AuthorityError, Handler, Request};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
@@ -160,7 +160,13 @@ impl Steward {
         if sent && swapped.recv_timeout(ANSWER).is_err() {
             tracing::error!(target: "consent", "the pipeline did not take the new gate in time");
         }
-        tracing::info!(target: "consent", flows = effective.flows.len(), withheld = effective.withheld.len(), "in force");
+        let (flows, withheld) = (effective.flows.len(), effective.withheld.len());
+        tracing::info!(target: "consent", flows, withheld, "in force");
+        if flows == 0 {
+            let clause = effective.withheld.first().map(|withheld| withheld.clause.to_string());
+            let why = clause.as_deref().unwrap_or("nothing is granted: `glovebox consent grant`");
+            tracing::warn!(target: "consent", why, "nothing leaves");
+        }
     }
 
     /// Throws away what is in the network's hands.
@@ -198,14 +204,16 @@ impl Steward {
     /// A document that came over the network; the answer for its sender, and its topic. The broker reads answers, so
     /// why a consent record was refused is told in the car only: the reason could tell what is granted.
     pub(super) fn document(&self, topic: DocumentTopic, payload: &[u8]) -> (String, Vec<u8>) {
+        let digest = payload_digest(payload);
         let answer = match (self.submit(payload), topic) {
             (Ok(accepted), _) => json!({ "accepted": true, "kind": accepted.kind, "digest": accepted.digest,
                 "version": self.version() }),
             (Err(error), DocumentTopic::Policy) => {
-                json!({ "accepted": false, "reason": error.to_string(), "version": self.version() })
+                json!({ "accepted": false, "reason": error.to_string(), "digest": digest, "version": self.version() })
             }
             (Err(_), DocumentTopic::Consent) => {
-                json!({ "accepted": false, "reason": "refused: the log in the car says why", "version": self.version() })
+                json!({ "accepted": false, "reason": "refused: the log in the car says why", "digest": digest,
+                    "version": self.version() })
             }
         };
         (status_topic(&self.config.consent.device), answer.to_string().into_bytes())
@@ -344,14 +352,14 @@ impl Handler for Steward {
     fn handle(&self, request: Request) -> Result<Value, String> {
         let said = |error: AuthorityError| error.to_string();
         let value = match request {
-            Request::Submit { document } => serde_json::to_value(self.submit(&document).map_err(said)?),
-            Request::Draft(order) => serde_json::to_value(lock(&self.authority).draft(&order).map_err(said)?),
+            Request::Submit { document } => to_value(self.submit(&document).map_err(said)?),
+            Request::Draft(order) => to_value(lock(&self.authority).draft(&order).map_err(said)?),
             Request::Withdraw { recipient, purpose } => {
                 let withdrawn = self.act(|authority| authority.withdraw(&recipient, purpose.as_ref()));
                 Ok(json!({ "withdrawn": withdrawn.map_err(said)? }))
             }
             Request::Consents {} => Ok(json!({ "consents": lock(&self.authority).list().map_err(said)? })),
-            Request::Status {} => serde_json::to_value(self.status()),
+            Request::Status {} => to_value(self.status()),
         };
         value.map_err(|error| error.to_string())
     }

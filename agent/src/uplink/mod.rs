@@ -7,7 +7,7 @@
 //! ```
 
 mod check;
-mod config;
+pub mod config;
 mod connection;
 mod failure;
 mod link;

@@ -12,6 +12,7 @@
 )]
 #![expect(unreachable_pub, reason = "the modules of one test")]
 
+mod documents;
 mod model;
 mod random;
 mod world;

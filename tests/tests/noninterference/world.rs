@@ -1,22 +1,18 @@
 //! The real core under a random life: makes the documents, hands them over as bytes, opens what comes out.
 
+use super::documents::{bundle, bytes, event, key, names, notice, request};
 use super::model::{Act, Asked, Given, Party, Policy, RANGE, Reduce, SIGNALS, SIGNED, Sample};
 use super::random::Random;
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::consent::Gate;
-use glovebox_core::consent::document::bundle::{
-    Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Recipient, RecipientStatus,
-    SigningKeyStatement, Target, Text,
-};
+use glovebox_core::consent::document::bundle::{Category, SigningKeyStatement};
 use glovebox_core::consent::document::dsse::{DsseEnvelope, pae};
 use glovebox_core::consent::document::policy::Policy as Verified;
 use glovebox_core::consent::document::record::{
-    Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing,
-    RecordedPurpose, RecordedRecipient, verify_record,
+    Conditions, ConsentRecord, Decision, EventState, PiiInformation, Processing, RecordedPurpose,
+    RecordedRecipient, verify_record,
 };
-use glovebox_core::consent::document::request::{
-    Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
-};
+use glovebox_core::consent::document::request::Necessity;
 use glovebox_core::consent::document::{Document, Verifier};
 use glovebox_core::consent::effective::{Effective, Situation};
 use glovebox_core::consent::grants::{Effect, Grants};
@@ -54,12 +50,12 @@ static LEAVES: LazyLock<Leaves> = LazyLock::new(|| {
     Leaves::build(&[bus]).unwrap().0
 });
 
-fn path(signal: usize) -> SignalPath {
+pub fn path(signal: usize) -> SignalPath {
     let message = if signal < 4 { "M" } else { "N" };
     SignalPath::new(&format!("CAN.b.{message}.S{signal}")).unwrap()
 }
 
-fn time(seconds: i64) -> WallTime {
+pub fn time(seconds: i64) -> WallTime {
     WallTime(seconds * 1_000_000)
 }
 
@@ -102,12 +98,12 @@ impl Sealer for Fake {
     }
 }
 
-fn sign<T: Document>(document: &T, key: &VerifyingKey) -> DsseEnvelope {
+pub fn sign<T: Document>(document: &T, key: &VerifyingKey) -> DsseEnvelope {
     let payload = serde_json::to_vec(document).unwrap();
     DsseEnvelope::unsigned(T::TYPE, &payload).with_signature("", &signature(key, &pae(T::TYPE, &payload)))
 }
 
-fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
+pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
     let tenths = |n: i128| {
         let sign = if n < 0 { "-" } else { "" };
         Parameter::Text(format!("{sign}{}.{}", n.abs() / 10, n.abs() % 10))
@@ -131,7 +127,7 @@ fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
     reduce.iter().map(spec).collect()
 }
 
-fn category(letter: char) -> Category {
+pub fn category(letter: char) -> Category {
     match letter {
         'd' => Category::Driving,
         'e' => Category::Energy,
@@ -568,122 +564,6 @@ fn party(random: &mut Random, now: i64) -> Party {
     let requests = (0..PURPOSES).map(|purpose| asked(purpose, random)).collect();
     let key = u8::try_from(random.below(3)).unwrap();
     Party { active: true, key, requests, hpke_until: now + 50_000 }
-}
-
-fn key(recipient: usize, key: u8) -> VerifyingKey {
-    VerifyingKey([10 + 10 * u8::try_from(recipient).unwrap() + key; 32])
-}
-
-fn names(recipient: usize, purpose: usize) -> (RecipientId, PurposeId) {
-    (RecipientId::new(&format!("r{recipient}")).unwrap(), PurposeId::new(&format!("p{purpose}")).unwrap())
-}
-
-fn notice() -> PrivacyNotice {
-    PrivacyNotice {
-        uri: "https://example.com/privacy".into(),
-        digest: Digest([0; 32]),
-        language: "en".into(),
-    }
-}
-
-fn event(event_state: EventState) -> ConsentEvent {
-    ConsentEvent {
-        event_time: time(START),
-        event_state,
-        event_type: "done".into(),
-        entity_id: "owner".into(),
-        indication_method: "command_line".into(),
-        ui_digest: Digest([0; 32]),
-    }
-}
-
-fn bytes(record: &ConsentRecord, key: &VerifyingKey) -> Vec<u8> {
-    sign(record, key).to_bytes().unwrap()
-}
-
-fn request(recipient: usize, asked: &Asked) -> Request {
-    let (id, purpose) = names(recipient, asked.purpose);
-    let signal = |(signal, transforms): (&usize, &Vec<Reduce>)| RequestedSignal {
-        signal: path(*signal),
-        necessity: Necessity::Optional,
-        transforms: specs(transforms),
-    };
-    Request {
-        schema_version: 1,
-        id: RequestId::new(&format!("q{}", asked.purpose)).unwrap(),
-        version: 1,
-        recipient: id,
-        purpose: Purpose {
-            id: purpose,
-            code: "https://w3id.org/dpv#ServiceProvision".into(),
-            text: vec![Text { language: "en".into(), text: "Words.".into() }],
-        },
-        lawful_basis: "dpv:Consent".into(),
-        signals: asked.signals.iter().map(signal).collect(),
-        retention_period: "P30D".into(),
-        storage_locations: vec!["DE".into()],
-        onward_disclosure: Vec::new(),
-        profiling: false,
-        automated_decision: false,
-        incentive: String::new(),
-        privacy_notice: notice(),
-        jurisdiction: vec!["DE".into()],
-        batch_age_s: 1,
-        microseconds: false,
-        expires: time(asked.expires),
-        subject_reference: None,
-    }
-}
-
-fn bundle(policy: &Policy) -> Bundle {
-    let recipient = |(number, party): (usize, &Party)| {
-        let hpke_key = HpkeKey([u8::try_from(number).unwrap() + 50; 32]);
-        let statement = HpkeStatement {
-            schema_version: 1,
-            recipient: names(number, 0).0,
-            hpke_key,
-            not_before: time(START - 1_000_000),
-            not_after: time(party.hpke_until),
-        };
-        Recipient {
-            id: names(number, 0).0,
-            name: "Example".into(),
-            contact: "mailto:a@example.com".into(),
-            country: "DE".into(),
-            request_key: key(number, party.key),
-            hpke_keys: vec![sign(&statement, &key(number, party.key))],
-            status: if party.active { RecipientStatus::Active } else { RecipientStatus::Suspended },
-        }
-    };
-    let requests = policy.recipients.iter().enumerate().flat_map(|(number, party)| {
-        party.requests.iter().map(move |asked| sign(&request(number, asked), &key(number, party.key)))
-    });
-    let entry = |(signal, (letter, floor)): (&usize, &(char, Vec<Reduce>))| CatalogueEntry {
-        signal: path(*signal),
-        category: category(*letter),
-        labels: Vec::new(),
-        floor: specs(floor),
-    };
-    let suspend = policy.suspended.iter().map(|(who, whole)| Directive::Suspend {
-        recipient: names(*who, 0).0,
-        request: (!whole).then(|| RequestId::new("q0").unwrap()),
-    });
-    let dropped = policy.dropped.iter().map(|signal| Directive::Drop { signal: path(*signal) });
-    let tightened = policy
-        .tightened
-        .iter()
-        .map(|(signal, reduce)| Directive::Tighten { signal: path(*signal), transforms: specs(&[*reduce]) });
-    Bundle {
-        schema_version: 1,
-        version: PolicyVersion(policy.version),
-        issued: time(policy.issued),
-        expires: time(policy.expires),
-        target: Target::Vehicle(DeviceId::new("car-1").unwrap()),
-        catalogue: policy.catalogue.iter().map(entry).collect(),
-        recipients: policy.recipients.iter().enumerate().map(recipient).collect(),
-        requests: requests.collect(),
-        directives: suspend.chain(dropped).chain(tightened).collect(),
-    }
 }
 
 const _: () = assert!(SIGNED == 2 && RANGE.1 == 50_000);

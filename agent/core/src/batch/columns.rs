@@ -4,7 +4,7 @@ use super::TimeMapping;
 use crate::consent::effective::{FlowRules, SignalRules};
 use crate::consent::gate::Consented;
 use crate::consent::transform::Rule;
-use crate::decode::{State, ValueType};
+use crate::consent::{State, ValueType};
 use crate::limits::BATCH_SAMPLES_MAX;
 use crate::names::{Moment, PolicyVersion};
 use glovebox_proto::column::{StateEncoder, TimeEncoder, ValueEncoder};

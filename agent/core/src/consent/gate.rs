@@ -5,7 +5,7 @@ use super::effective::{Effective, FlowRules, SignalRules};
 use super::quantise::{Quantiser, float};
 use super::transform::{DeadBand, Rule, Transform};
 use crate::decode::{LeafIndex, Leaves, Reading, State, ValueType};
-use crate::limits::GATE_MEMORY_MAX;
+use crate::limits::GATE_MEMORY_ENTRIES_MAX;
 use crate::names::{FlowId, Moment, PolicyVersion};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -223,7 +223,7 @@ impl Gate {
             let Some(last) = thinning.last else { continue };
             self.memory.extend(thinning.leaves.iter().map(|leaf| ((thinning.flow, *leaf), last)));
         }
-        if self.memory.len() > GATE_MEMORY_MAX {
+        if self.memory.len() > GATE_MEMORY_ENTRIES_MAX {
             let flows = &self.flows;
             self.memory.retain(|(flow, _), _| flows.iter().any(|rules| rules.flow == *flow));
         }

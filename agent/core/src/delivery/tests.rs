@@ -1,3 +1,4 @@
+//! What may be sent, against a simple model.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use proptest::prelude::*;

@@ -1,3 +1,4 @@
+//! The queue keeps order and count, against a simple model.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use proptest::prelude::*;

@@ -4,10 +4,9 @@ pub use crate::batch::{Loss, LossReason};
 pub use crate::wire::{Header, Kind};
 
 use crate::batch::Batch;
-use crate::consent::document::Verifier;
 use crate::limits::{DESCRIPTOR_EVERY_BATCHES, ENVELOPE_BYTES_MAX};
 use crate::names::{Digest, Epoch, FlowId, HpkeKey, RecipientId, Sequence, VerifyingKey};
-use crate::wire::{self, Descriptor};
+use crate::wire::{self, Descriptor, Verifier};
 use glovebox_proto::{body, envelope};
 use std::collections::HashMap;
 

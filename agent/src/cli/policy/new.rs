@@ -161,7 +161,7 @@ pub(super) fn run(args: &Args, now: WallTime) -> anyhow::Result<ExitCode> {
         Command::HpkeKey(args) => checked(&hpke_key(args, now)?)?,
     };
     match &args.out {
-        Some(path) => std::fs::write(path, bytes).with_context(|| path.display().to_string())?,
+        Some(path) => super::write_file(path, &bytes)?,
         None => std::io::stdout().lock().write_all(&bytes)?,
     }
     Ok(ExitCode::SUCCESS)

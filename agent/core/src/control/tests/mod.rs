@@ -12,7 +12,7 @@ use crate::consent::document::samples::{
     ACME, Dalek, OWNER, RANGE, RECORD, ROOT, SIGNING, alias, bundle, bundle_file, catalogued, now, public,
     record, record_file, request, requests, sign, statement, time,
 };
-use crate::limits::POLICY_VERSION_STEP_MAX;
+use crate::limits::POLICY_STEP_VERSIONS_MAX;
 use crate::names::{Digest, PolicyVersion, RecipientId, TrustedTime, VerifyingKey};
 
 #[expect(clippy::unnecessary_wraps, reason = "the shape of `Aliases`")]
@@ -99,7 +99,7 @@ fn a_bundle_is_refused_with_its_reason() {
     let mut other = bundle(10);
     other.expires = time("2027-05-01T00:00:00Z");
     assert_eq!(refused(&control, &other), Refusal::VersionTaken { version: counter });
-    let max = PolicyVersion(10 + POLICY_VERSION_STEP_MAX);
+    let max = PolicyVersion(10 + POLICY_STEP_VERSIONS_MAX);
     for huge in [max.0 + 1, u64::MAX] {
         let version = PolicyVersion(huge);
         assert_eq!(refused(&control, &bundle(huge)), Refusal::VersionJump { version, max });

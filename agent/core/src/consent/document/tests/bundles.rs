@@ -223,6 +223,16 @@ fn bad_bundles_are_refused_with_the_place() {
             &|v| set(v, "/recipients/0/hpke_keys", json!([])),
             &["`recipients[0].hpke_keys`", "1 to 8"],
         ),
+    ];
+    for (name, bend, words) in cases {
+        refused(name, &with(bend), &[&["policy bundle"], *words].concat());
+    }
+}
+
+#[test]
+fn bad_directives_floors_and_requests_refuse_the_bundle_with_the_place() {
+    let with = |bend: &dyn Fn(&mut Value)| bent_bundle_file(&bent(&bundle(1), bend));
+    let cases: &[Case<'_>] = &[
         ("verb", &|v| set(v, "/directives", json!([{"verb": "grant"}])), &["`directives[0]", "suspend"]),
         (
             "min version",
