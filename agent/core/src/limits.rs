@@ -99,7 +99,7 @@ pub const DIRECTIVES_MAX: usize = 4_096;
 /// HPKE keys of a recipient: the one in use and those that follow it.
 pub const HPKE_KEYS_PER_RECIPIENT_MAX: usize = 8;
 /// Transforms of one signal: the design's table has fewer ops.
-pub const TRANSFORMS_PER_SIGNAL_MAX: usize = 32;
+pub const TRANSFORMS_PER_SIGNAL_MAX: usize = 16;
 /// Parameters of one transform.
 pub const TRANSFORM_PARAMETERS_MAX: usize = 16;
 /// Items of a list that is a parameter.
