@@ -69,7 +69,7 @@ pub enum OutboxError {
         /// Which.
         flow: FlowId,
     },
-    /// Not the sequence that [`Outbox::next`] gave.
+    /// Not the sequence that [`super::Outbox::next`] gave.
     #[error("batch {batch} is out of order: ask for the next sequence before sealing")]
     Disorder {
         /// Which.
