@@ -222,6 +222,12 @@ impl CatalogueEntry {
 
 impl Recipient {
     fn check(&self) -> Checked {
+        // Topics of cars begin with it.
+        rule(
+            self.id.as_str() != "device",
+            "id",
+            "must not be `device`: that name is taken by the cars' own topics",
+        )?;
         words(&self.name, "name")?;
         words(&self.contact, "contact")?;
         country(&self.country, "country")?;

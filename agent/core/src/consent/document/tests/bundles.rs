@@ -208,6 +208,7 @@ fn bad_bundles_are_refused_with_the_place() {
             &["`recipients[0].country`", "ISO 3166"],
         ),
         ("lower case", &|v| set(v, "/recipients/0/country", "de"), &["`recipients[0].country`"]),
+        ("topic of cars", &|v| set(v, "/recipients/0/id", "device"), &["`recipients[0].id`", "taken"]),
         ("no name", &|v| set(v, "/recipients/0/name", "  "), &["`recipients[0].name`", "empty"]),
         ("no contact", &|v| set(v, "/recipients/1/contact", ""), &["`recipients[1].contact`", "Art. 13"]),
         ("escape", &|v| set(v, "/recipients/0/name", "A\u{1b}[2J"), &["`recipients[0].name`", "control"]),
