@@ -307,10 +307,13 @@ impl Custody {
                 None => self.delivery.returned(offer.ticket),
             }
         }
+        let noted = self.state.notes.len();
         for (_, sealed) in &offers {
             self.note(Event::Offered, sealed.into(), Some(sealed));
         }
         if !self.write_notes() {
+            // They are offered again once it writes, and noted again then: kept, they would pile up meanwhile.
+            self.state.notes.truncate(noted);
             return offers.iter().for_each(|(ticket, _)| self.delivery.returned(*ticket));
         }
         for (ticket, sealed) in offers {
