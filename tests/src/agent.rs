@@ -51,8 +51,10 @@ fn build() -> Result<PathBuf> {
 /// One bus of a configuration.
 #[derive(Debug, Clone)]
 pub struct Bus {
-    /// Its name, also that of the interface in the log.
+    /// Its name in signals.
     pub name: String,
+    /// The interface in the log, or of the kernel.
+    pub interface: String,
     /// Its databases.
     pub dbc: Vec<PathBuf>,
 }
@@ -60,9 +62,9 @@ pub struct Bus {
 /// What a configuration says.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Log to be replayed.
-    pub replay: PathBuf,
-    /// `max`, or a factor.
+    /// Log to be replayed; without one the interfaces are read.
+    pub replay: Option<PathBuf>,
+    /// Pace of the replay: `max`, or a factor.
     pub speed: String,
     /// Buses.
     pub buses: Vec<Bus>,
@@ -81,11 +83,14 @@ impl Settings {
         // A path and a word are the same in TOML's basic strings as in Rust's.
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
         let speed = if self.speed == "max" { "\"max\"".to_owned() } else { self.speed.clone() };
-        let mut text = format!("[bus]\nreplay = {}\nspeed = {speed}\n", quoted(&self.replay));
+        let mut text = "[bus]\n".to_owned();
+        if let Some(replay) = &self.replay {
+            let _ = writeln!(text, "replay = {}\nspeed = {speed}", quoted(replay));
+        }
         for bus in &self.buses {
             let dbc: Vec<String> = bus.dbc.iter().map(|path| quoted(path)).collect();
-            let (name, dbc) = (&bus.name, dbc.join(", "));
-            let _ = write!(text, "[[bus.interface]]\nname = \"{name}\"\ninterface = \"{name}\"\n");
+            let (name, interface, dbc) = (&bus.name, &bus.interface, dbc.join(", "));
+            let _ = write!(text, "[[bus.interface]]\nname = \"{name}\"\ninterface = \"{interface}\"\n");
             let _ = write!(text, "[[decode.database]]\nbus = \"{name}\"\ndbc = [{dbc}]\n");
         }
         let (ca, cert, key) = (quoted(&self.ca), quoted(&self.car.cert), quoted(&self.car.key));
@@ -201,6 +206,14 @@ impl Agent {
 
     fn log_file(&self, life: usize) -> PathBuf {
         self.folder.join(format!("agent-{life}.log"))
+    }
+
+    /// The number of its process.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn id(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the daemon does not run")?.id())
     }
 
     /// What the daemon of this life has logged.

@@ -1,6 +1,6 @@
 //! What recipients must have opened, computed by `tests/oracle/expect.py` from the log, the databases and the grants.
 
-use crate::agent::Settings;
+use crate::agent::Bus;
 use crate::fleet::Party;
 use crate::process::succeed;
 use crate::recipient::Sample;
@@ -17,28 +17,25 @@ type Told = (i64, String, Option<f64>);
 /// Samples by signal, in order.
 pub type BySignal = BTreeMap<String, Vec<Told>>;
 
-/// Runs the oracle for the parties that were granted what they asked for; by recipient.
+/// Runs the oracle over `log`, whose interfaces are the names of the buses, for the parties that were granted what they asked for; by recipient.
 ///
 /// # Errors
 /// What the oracle says.
 pub fn expect(
     python: &Path,
     folder: &Path,
-    settings: &Settings,
+    log: &Path,
+    buses: &[Bus],
     granted: &[&Party],
 ) -> Result<BTreeMap<String, BySignal>> {
-    let buses: Map<String, Value> =
-        settings.buses.iter().map(|bus| (bus.name.clone(), json!(bus.dbc))).collect();
+    let buses: Map<String, Value> = buses.iter().map(|bus| (bus.name.clone(), json!(bus.dbc))).collect();
     let asked = |party: &&Party| {
         let signals: Map<String, Value> = party.signals.iter().cloned().collect();
         (party.id.clone(), json!({ "microseconds": party.microseconds, "signals": signals }))
     };
     let recipients: Map<String, Value> = granted.iter().map(asked).collect();
     let plan = folder.join("plan.json");
-    std::fs::write(
-        &plan,
-        json!({ "log": settings.replay, "buses": buses, "recipients": recipients }).to_string(),
-    )?;
+    std::fs::write(&plan, json!({ "log": log, "buses": buses, "recipients": recipients }).to_string())?;
     let text = succeed(Command::new(python).arg(root().join("tests/oracle/expect.py")).arg(&plan))?;
     let mut expected: BTreeMap<String, BySignal> = BTreeMap::new();
     for line in text.lines() {
@@ -66,12 +63,24 @@ pub fn by_signal(samples: &[Sample]) -> BySignal {
 /// # Errors
 /// The first difference of each signal.
 pub fn compare(who: &str, expected: &BySignal, came: &BySignal) -> Result<()> {
+    compare_within(who, expected, came, 0)
+}
+
+/// As [`compare`], but the stamps may differ by so many microseconds.
+///
+/// # Errors
+/// The first difference of each signal.
+pub fn compare_within(who: &str, expected: &BySignal, came: &BySignal, slack_us: u64) -> Result<()> {
+    let same = |want: Option<&Told>, got: Option<&Told>| match (want, got) {
+        (Some(want), Some(got)) => want.0.abs_diff(got.0) <= slack_us && (&want.1, want.2) == (&got.1, got.2),
+        _ => false,
+    };
     let mut differences = Vec::new();
     let names: std::collections::BTreeSet<&String> = expected.keys().chain(came.keys()).collect();
     for name in names {
         let none = Vec::new();
         let (want, got) = (expected.get(name).unwrap_or(&none), came.get(name).unwrap_or(&none));
-        let first = (0..want.len().max(got.len())).find(|at| want.get(*at) != got.get(*at));
+        let first = (0..want.len().max(got.len())).find(|at| !same(want.get(*at), got.get(*at)));
         if let Some(at) = first {
             let (want_at, got_at) = (want.get(at), got.get(at));
             differences.push(format!(
@@ -98,5 +107,7 @@ mod tests {
         assert!(compare("x", &BySignal::new(), &one(1)).is_err());
         let twice = BySignal::from([("a".to_owned(), [one(1)["a"].clone(), one(1)["a"].clone()].concat())]);
         assert!(compare("x", &one(1), &twice).is_err());
+        assert!(compare_within("x", &one(1), &one(3), 2).is_ok());
+        assert!(compare_within("x", &one(4), &one(1), 2).is_err());
     }
 }

@@ -50,6 +50,22 @@ impl Process {
         Ok(Self { child, name, log: log.to_path_buf() })
     }
 
+    /// The number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end, which must be a good one.
+    ///
+    /// # Errors
+    /// If it ends otherwise or not in time.
+    pub fn success(&mut self, limit: Duration) -> Result<()> {
+        let status = until(&format!("the end of {}", self.name), limit, || Ok(self.child.try_wait()?))?;
+        ensure!(status.success(), "{} ended with {status}:\n{}", self.name, tail(&self.log, 15));
+        Ok(())
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

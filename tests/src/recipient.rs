@@ -3,7 +3,7 @@
 use crate::agent::binary;
 use crate::certs::Identity;
 use crate::process::{Process, until};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,6 +45,17 @@ impl Printed {
     #[must_use]
     pub fn events(&self, name: &str) -> Vec<&Value> {
         self.events.iter().filter(|event| event["event"] == name).collect()
+    }
+
+    /// Nothing is missing, refused or held back.
+    ///
+    /// # Errors
+    /// If something is.
+    pub fn must_be_quiet(&self, who: &str) -> Result<()> {
+        let bad = |name: &&str| !self.events(name).is_empty();
+        let events: Vec<&str> = ["gap", "loss", "refused", "held"].into_iter().filter(bad).collect();
+        ensure!(events.is_empty(), "{who} saw {events:?}: {:?}", self.events);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! A whole scene: authority of certificates, broker, fleet, car, recipients, in one folder that stays if a test fails.
 
-use crate::agent::{Agent, DEVICE, Settings};
+use crate::agent::{Agent, Bus, DEVICE, Settings};
 use crate::broker::Broker;
 use crate::certs::{Authority, Identity, Validity};
 use crate::fleet::{Fleet, Party};
@@ -51,14 +51,23 @@ impl Scene {
     /// Settings that replay the recorded drive to this broker.
     #[must_use]
     pub fn settings(&self, drive: &Drive, speed: &str, batch_age_s: u32) -> Settings {
-        let bus = |name: &str, dbc: &Path| crate::agent::Bus {
+        let bus = |name: &str, dbc: &Path| Bus {
             name: name.to_owned(),
+            interface: name.to_owned(),
             dbc: vec![dbc.to_path_buf()],
         };
+        let buses = vec![bus("can0", &drive.powertrain), bus("can1", &drive.radar)];
+        let replay = Some(drive.log.clone());
+        Settings { replay, speed: speed.to_owned(), ..self.live(buses, batch_age_s) }
+    }
+
+    /// Settings that read interfaces of the kernel.
+    #[must_use]
+    pub fn live(&self, buses: Vec<Bus>, batch_age_s: u32) -> Settings {
         Settings {
-            replay: drive.log.clone(),
-            speed: speed.to_owned(),
-            buses: vec![bus("can0", &drive.powertrain), bus("can1", &drive.radar)],
+            replay: None,
+            speed: "max".to_owned(),
+            buses,
             batch_age_s,
             broker: self.broker.address(),
             ca: self.authority.certificate(),

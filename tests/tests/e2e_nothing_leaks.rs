@@ -115,14 +115,11 @@ fn invariant_07_broker_disk_and_logs_see_neither_names_nor_values() -> Result<()
     let scene = Scene::new(vec![Party::plain("garage", &signals)])?;
     std::fs::write(scene.path("car.dbc")?, dbc())?;
     std::fs::write(scene.path("drive.log")?, log())?;
+    let bus =
+        Bus { name: "can0".to_owned(), interface: "can0".to_owned(), dbc: vec![scene.path("car.dbc")?] };
     let mut settings = glovebox_tests::agent::Settings {
-        replay: scene.path("drive.log")?,
-        speed: "max".to_owned(),
-        buses: vec![Bus { name: "can0".to_owned(), dbc: vec![scene.path("car.dbc")?] }],
-        batch_age_s: 2,
-        broker: scene.broker.address(),
-        ca: scene.authority.certificate(),
-        car: scene.car.clone(),
+        replay: Some(scene.path("drive.log")?),
+        ..scene.live(vec![bus], 2)
     };
     let mut capture = scene.broker.watch()?;
     let mut subscriber = scene.subscribe("garage", &[])?;

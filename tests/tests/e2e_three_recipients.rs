@@ -4,12 +4,11 @@
 use anyhow::{Context, Result, bail, ensure};
 use glovebox_tests::agent::binary;
 use glovebox_tests::fleet::Party;
+use glovebox_tests::parties::{garage, insurer};
 use glovebox_tests::process::{output, until};
-use glovebox_tests::recipient::Printed;
 use glovebox_tests::scene::Scene;
 use glovebox_tests::source::root;
 use glovebox_tests::{need, oracle};
-use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -18,58 +17,6 @@ use std::time::Duration;
 const REPLAY_LIMIT: Duration = Duration::from_secs(180);
 /// What may still come after everything is there.
 const SETTLE: Duration = Duration::from_secs(2);
-
-/// All as it is.
-fn garage() -> Party {
-    Party::plain(
-        "garage",
-        &[
-            "CAN.can0.KINEMATICS.YAW_RATE",
-            "CAN.can0.WHEEL_SPEEDS.WHEEL_SPEED_FL",
-            "CAN.can0.SPEED.SPEED",
-            "CAN.can0.ENGINE_RPM.RPM",
-            "CAN.can0.GEAR_PACKET.GEAR",
-            "CAN.can0.BRAKE_MODULE.BRAKE_PRESSED",
-            "CAN.can1.TRACK_A_0.LONG_DIST",
-            "CAN.can1.TRACK_A_0.LAT_DIST",
-        ],
-    )
-}
-
-/// Made coarse and rare in every way that is built.
-fn insurer() -> Party {
-    let signals = [
-        ("CAN.can0.KINEMATICS.ACCEL_Y", json!([{ "op": "quantise", "step": 0.5, "offset": 0 }])),
-        ("CAN.can0.STEER_ANGLE_SENSOR.STEER_ANGLE", json!([{ "op": "on_change", "min_delta": 3 }])),
-        ("CAN.can0.STEER_ANGLE_SENSOR.STEER_RATE", json!([{ "op": "rate", "min_interval_ms": 100 }])),
-        (
-            "CAN.can0.WHEEL_SPEEDS.WHEEL_SPEED_FR",
-            json!([
-                { "op": "quantise", "step": 5, "offset": 0 },
-                { "op": "rate", "min_interval_ms": 1000 },
-                { "op": "on_change", "min_delta": 0 },
-            ]),
-        ),
-        (
-            "CAN.can0.GAS_PEDAL.GAS_PEDAL",
-            json!([{ "op": "on_change", "min_delta": 5, "max_interval_ms": 2000 }]),
-        ),
-        ("CAN.can1.TRACK_A_1.LONG_DIST", json!([{ "op": "rate", "min_interval_ms": 250 }])),
-        (
-            "CAN.can1.TRACK_A_2.REL_SPEED",
-            json!([{ "op": "quantise", "step": 0.1, "offset": 0.025 }, { "op": "rate", "min_interval_ms": 100 }]),
-        ),
-    ];
-    let signals = signals.map(|(signal, transforms)| (signal.to_owned(), transforms)).to_vec();
-    Party { id: "insurer".to_owned(), signals, microseconds: true, batch_age_s: 5 }
-}
-
-fn quiet(who: &str, printed: &Printed) -> Result<()> {
-    let bad = |name: &&str| !printed.events(name).is_empty();
-    let events: Vec<&str> = ["gap", "loss", "refused", "held"].into_iter().filter(bad).collect();
-    ensure!(events.is_empty(), "{who} saw {events:?}: {:?}", printed.events);
-    Ok(())
-}
 
 #[test]
 fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
@@ -81,7 +28,7 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
     let scene = Scene::new(vec![garage(), insurer(), broker])?;
     let settings = scene.settings(&drive, "max", 10);
     let granted: Vec<&Party> = scene.fleet.parties().iter().take(2).collect();
-    let expected = oracle::expect(&python, &scene.path("")?, &settings, &granted)?;
+    let expected = oracle::expect(&python, &scene.path("")?, &drive.log, &settings.buses, &granted)?;
     let mut subscribers = Vec::new();
     let envelopes = scene.path("envelopes")?;
     let keep = ["--write-envelopes", &envelopes.display().to_string()];
@@ -103,7 +50,7 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
     for (id, subscriber) in subscribers {
         let printed = subscriber.finish()?;
         let nothing = oracle::BySignal::new();
-        quiet(&id, &printed)?;
+        printed.must_be_quiet(&id)?;
         oracle::compare(&id, expected.get(&id).unwrap_or(&nothing), &oracle::by_signal(&printed.samples))?;
     }
     let ungranted = scene.broker.received().iter().any(|topic| topic.starts_with("glovebox/v1/broker/"));
