@@ -30,6 +30,8 @@ use glovebox_core::pipeline::Pipeline;
 use glovebox_core::seal::{SealError, Sealing};
 use tokio::sync::mpsc;
 
+use crate::bus::States;
+use crate::bus::live::{Bell, Clocks, Live, LiveError};
 use crate::bus::replay::ReplayError;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -42,7 +44,7 @@ use crate::uplink;
 use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
-use drive::Drive;
+use drive::{Drive, Orders, ReadClocks, Source};
 use rules::Rules;
 use steward::Steward;
 
@@ -64,11 +66,14 @@ pub enum DaemonError {
     /// The outbox cannot be opened.
     #[error(transparent)]
     Outbox(#[from] outbox::OpenError),
-    /// Nothing to read from.
+    /// A live bus never ends.
     #[error(
-        "[bus] names no log: set `replay = \"drive.log\"`, a candump log; live interfaces are not built yet"
+        "--until-sent ends with a recorded log, and live buses are configured: set `bus.replay`, or leave it out"
     )]
-    NoSource,
+    NoEnd,
+    /// Live buses cannot be read.
+    #[error(transparent)]
+    Live(#[from] LiveError),
     /// The log could not be read to its end; what was read is sent.
     #[error("the log could not be read to its end: the error above says where")]
     Unread,
@@ -114,6 +119,9 @@ fn system(act: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
 /// # Errors
 /// [`DaemonError`], before anything leaves.
 pub fn run(config: Config, until: Until) -> Result<(), DaemonError> {
+    if until == Until::Sent && config.bus.replay.is_none() {
+        return Err(DaemonError::NoEnd);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -141,16 +149,17 @@ struct Parts {
 impl Parts {
     fn open(config: Config) -> Result<Self, DaemonError> {
         let state = config.health.state.clone();
+        let ledger = open_ledger(&config)?;
         let databases = Databases::load(&config.decode).map_err(DaemonError::Databases)?;
         let authority = open_authority(&config, &databases)?;
         let sealer = authority.sealer().ok_or(DaemonError::NotProvisioned)?;
         let (counters, watchdog) = (Arc::new(Counters::default()), Watchdog::default());
         let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
         let (uplink, commands) = mpsc::channel(UPLINK_WINDOW_MESSAGES * 2);
-        let (sending, drained) = (Arc::new(Mutex::new(())), Arc::new(AtomicBool::new(false)));
-        let failed = Arc::new(AtomicBool::new(false));
+        let [drained, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let sending = Arc::new(Mutex::new(()));
         let mark = Arc::new(AtomicI64::new(authority.mark().0));
-        let (outbox, ledger) = open_stores(&config, &authority)?;
+        let outbox = open_outbox(&config, &authority)?;
         let custody = Custody {
             messages: inbox,
             uplink: uplink.clone(),
@@ -166,22 +175,24 @@ impl Parts {
             pulse: watchdog.pulse("custody"),
             state: custody::State::default(),
         };
-        let replay = config.bus.open()?.ok_or(DaemonError::NoSource)?;
-        let speed = config.bus.speed;
-        let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
-        let (orders, inbox) = std::sync::mpsc::channel();
+        let (source, states, bell) = open_source(&config)?;
+        let (sender, inbox) = std::sync::mpsc::channel();
         let drive = Drive {
-            pipeline: Pipeline::new(mapping, config.batch.size_bytes),
+            pipeline: pipeline(&config),
             orders: inbox,
             custody: messages.clone(),
             counters: Arc::clone(&counters),
+            states: Arc::clone(&states),
+            clocks: clocks(Arc::clone(&mark)),
             failed: Arc::clone(&failed),
             pulse: watchdog.pulse("pipeline"),
+            told: drive::Told::default(),
         };
         let steward = Steward {
             authority: Mutex::new(authority),
             leaves: databases.leaves,
-            drive: Mutex::new(orders),
+            drive: Orders { sender, bell },
+            states,
             custody: messages.clone(),
             uplink: uplink.clone(),
             sending,
@@ -199,7 +210,7 @@ impl Parts {
             drained,
             failed,
             watchdog,
-            pipeline: thread("pipeline", move || drive.run(replay, speed))?,
+            pipeline: thread("pipeline", move || drive.run(source))?,
             custody: thread("custody", move || custody.run())?,
             messages,
             uplink,
@@ -268,8 +279,15 @@ fn not_linked(config: &Config) -> LinkStatus {
     LinkStatus { broker, state: LinkState::Connecting, last_error: None, in_flight: 0 }
 }
 
-fn open_stores(config: &Config, authority: &LocalAuthority) -> Result<(Outbox, Ledger), DaemonError> {
-    let state: &PathBuf = &config.health.state;
+/// The first store that is opened, before anything large was freed: sled's histograms are then fresh zero pages, 20 MiB
+/// that are never touched; later the allocator would make them of used memory.
+fn open_ledger(config: &Config) -> Result<Ledger, DaemonError> {
+    let (store, opened) = Store::open(&config.health.state.join("ledger"))?;
+    Ok(Ledger::open(store, &opened, ledger::Config::default())?)
+}
+
+fn open_outbox(config: &Config, authority: &LocalAuthority) -> Result<Outbox, DaemonError> {
+    let state = &config.health.state;
     let (index, opened) = Store::open(&state.join("index"))?;
     if let crate::store::Opened::SetAside(path) = &opened {
         tracing::error!(target: "outbox", set_aside = %path.display(), "the index was damaged: built anew");
@@ -283,8 +301,33 @@ fn open_stores(config: &Config, authority: &LocalAuthority) -> Result<(Outbox, L
     for (flow, why) in &report.failed {
         tracing::error!(target: "outbox", %flow, %why, "a flow could not be opened");
     }
-    let (store, opened) = Store::open(&state.join("ledger"))?;
-    Ok((outbox, Ledger::open(store, &opened, ledger::Config::default())?))
+    Ok(outbox)
+}
+
+/// Its times are those of a log until a live bus says otherwise.
+fn pipeline(config: &Config) -> Pipeline {
+    let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
+    Pipeline::new(mapping, config.batch.size_bytes)
+}
+
+/// The log if one is configured, else the interfaces; how they are; and what wakes whoever waits for them.
+fn open_source(config: &Config) -> Result<(Source, Arc<States>, Option<Bell>), DaemonError> {
+    let states = Arc::new(States::new(config.bus.interface.len()));
+    if let Some(replay) = config.bus.open()? {
+        return Ok((Source::Replay(replay, config.bus.speed), states, None));
+    }
+    let live = Live::open(&config.bus.interface, Arc::clone(&states))?;
+    let bell = live.bell();
+    Ok((Source::Live(live), states, Some(bell)))
+}
+
+fn clocks(mark: Arc<AtomicI64>) -> ReadClocks {
+    let clock = Clock::new();
+    Box::new(move || {
+        let trusted = clock.trusted(WallTime(mark.load(Ordering::Acquire)));
+        let quality = if trusted.is_some() { ClockQuality::Rtc } else { ClockQuality::Unknown };
+        (Clocks { wall: clock.now(), moment: clock.monotonic() }, quality)
+    })
 }
 
 fn trusted_time(mark: Arc<AtomicI64>) -> custody::Now {

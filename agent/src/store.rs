@@ -1,7 +1,7 @@
 //! sled with the guards that make it durable: the only file that knows sled.
 //!
 //! What was measured on sled 0.34.7, and what follows: its `flush` is no fsync on Linux, so `sync` adds fdatasync of
-//! the log; pages above a quarter of a segment go to files that are never synced, so segments are 8 MiB, values are
+//! the log; pages above a quarter of a segment go to files that are never synced, so segments are large, values are
 //! bounded and a used `blobs/` is an alarm; its default cache is 1 GiB; its recovery is full of asserts, and a
 //! damaged log is mostly opened without a word up to the damage, all behind it gone. So each sync is numbered in the store and, after it,
 //! in a file beside: a store that knows fewer syncs than the file lost something.

@@ -192,7 +192,8 @@ fn a_status() -> Status {
         buses: vec![BusStatus {
             name: BusName::new("body").unwrap(),
             interface: "can1".to_owned(),
-            state: "replaying".to_owned(),
+            state: "down".to_owned(),
+            controller: "bus off".to_owned(),
         }],
         flows: vec![flow("acme", None), flow("other", Some("policy expired".to_owned()))],
         queue: QueueStatus { batches: 6, bytes: 4_096, cap_bytes: 64 * 1_048_576 },
@@ -217,7 +218,7 @@ fn status_shows_what_the_daemon_says_as_a_table_and_as_json() {
         "glovebox 9.8.7, car-1, up 1 h 2 min",
         "version 7",
         "broker.example:8883: waiting for the next attempt, 2 in flight (certificate expired)",
-        "body on can1: replaying",
+        "body on can1: down, bus off",
         "6 batches, 4.0 KiB of 64.0 MiB",
         "acme for tyre-care: flows, 3 queued, 2.0 KiB",
         "other for tyre-care: held: policy expired",
@@ -244,14 +245,25 @@ fn status_without_a_daemon_says_how_to_start_it() {
 }
 
 #[test]
-fn check_without_a_replay_says_that_this_version_cannot_read_interfaces() {
+fn check_without_a_replay_looks_for_the_interfaces() {
     let folder = fine();
     let config = folder.path().join("glovebox.toml");
     let text = std::fs::read_to_string(&config).unwrap().replace("replay = \"drive.log\"\n", "");
     std::fs::write(&config, text).unwrap();
     let output = check(folder.path(), &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stdout(&output).contains("no `bus.replay`"), "{}", stdout(&output));
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    assert!(stdout(&output).contains("there is no interface can0"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_live_bus_has_no_end_to_wait_for() {
+    let folder = fine();
+    let config = folder.path().join("glovebox.toml");
+    let text = std::fs::read_to_string(&config).unwrap().replace("replay = \"drive.log\"\n", "");
+    std::fs::write(&config, text).unwrap();
+    let output = glovebox(&["run", "--until-sent", "--config", config.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("--until-sent ends with a recorded log"), "{}", stderr(&output));
 }
 
 #[test]

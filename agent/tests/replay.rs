@@ -99,43 +99,17 @@ fn pace_follows_the_stamps() {
     assert_eq!(waits(Speed::Factor(1.0), &[(i64::MIN / 1_000, 0), (i64::MAX / 1_000, 0)]).len(), 2);
 }
 
-fn config(text: &str) -> Result<Config, String> {
-    toml::from_str(text).map_err(|error| error.message().to_owned())
-}
-
-#[test]
-fn the_section_is_read_and_checked() {
-    let text = "replay = \"a.log.gz\"\nspeed = 2\n[[interface]]\nname = \"body\"\ninterface = \"can0\"\n";
-    let good = config(text).unwrap();
-    assert_eq!((good.speed, good.faults()), (Speed::Factor(2.0), Vec::new()));
-    let interface = Interface { name: BusName::new("body").unwrap(), interface: "can0".to_owned() };
-    assert_eq!(good.interface, [interface]);
-    assert_eq!(config("speed = \"max\"").unwrap().speed, Speed::Max);
-    assert_eq!(config("speed = \"1.5\"").unwrap().speed, Speed::Factor(1.5));
-    assert_eq!(config("").unwrap(), Config::default());
-    for bad in ["speed = 0", "speed = -1.0", "speed = nan", "speed = inf", "speed = \"fast\""] {
-        let want = "speed must be \"max\" or a number above 0, as 1.0 for the recorded speed";
-        assert_eq!(config(bad).unwrap_err(), want, "{bad}");
-    }
-    assert!(config("sped = 1").unwrap_err().contains("unknown field `sped`"));
-    assert!(config("[[interface]]\nname = \"a b\"\ninterface = \"can0\"").unwrap_err().contains("bus name"));
-    let twice = "[[interface]]\nname = \"a\"\ninterface = \"can0\"\n".repeat(2)
-        + "[[interface]]\nname = \"b\"\ninterface = \"a/b\"";
-    let faults: Vec<_> = config(&twice).unwrap().faults().into_iter().map(|fault| fault.key).collect();
-    assert_eq!(faults, ["replay", "interface[1].name", "interface[1].interface", "interface[2].interface"]);
-    assert_eq!(config("replay = \"a\"").unwrap().faults()[0].key, "interface");
-}
-
 #[test]
 fn the_log_is_opened_as_configured() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.log");
     std::fs::write(&path, LOG).unwrap();
-    let text =
-        format!("replay = {:?}\n[[interface]]\nname = \"x\"\ninterface = \"can1\"\n", path.to_str().unwrap());
-    let frames: Vec<_> = config(&text).unwrap().open().unwrap().unwrap().map(Result::unwrap).collect();
+    let interface = Interface { name: BusName::new("x").unwrap(), interface: "can1".to_owned() };
+    let config = Config { replay: Some(path), speed: Speed::Max, interface: vec![interface] };
+    let frames: Vec<_> = config.open().unwrap().unwrap().map(Result::unwrap).collect();
     assert_eq!((frames.len(), frames[0].bus), (1, BusIndex(0)));
-    let error = config("replay = \"/absent/a.log\"").unwrap().open().err().unwrap();
+    let absent = Config { replay: Some("/absent/a.log".into()), ..Config::default() };
+    let error = absent.open().err().unwrap();
     assert_eq!(error.to_string(), "/absent/a.log: cannot open the log; check the path and its permissions");
-    assert!(config("").unwrap().open().unwrap().is_none());
+    assert!(Config::default().open().unwrap().is_none());
 }

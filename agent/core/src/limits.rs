@@ -123,12 +123,17 @@ pub const ISSUED_AHEAD_US_MAX: i64 = 3_600_000_000;
 pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
 /// Enrolled owner keys: a few phones and a fleet's signing service.
 pub const OWNER_KEYS_MAX: usize = 32;
-/// sled's segments: below 8 MiB a power cut corrupted stores, because pages over a quarter of one are never synced.
-pub const STORE_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
-/// sled's cache; its default is 1 GiB.
-pub const STORE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// A value in a store: so that a page of some of them stays well below a quarter of a segment.
-pub const STORE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// sled's segments; each store keeps at least one in memory. A page over a quarter of one would never be synced.
+pub const STORE_SEGMENT_BYTES: usize = 1024 * 1024;
+/// sled's cache, for each of three stores; its default is 1 GiB.
+pub const STORE_CACHE_BYTES: u64 = 1024 * 1024;
+/// A value in a store: longer documents are cut in pieces.
+pub const STORE_VALUE_BYTES_MAX: usize = 8 * 1024;
+/// sled splits a page that has more values than this.
+pub const STORE_PAGE_VALUES_MAX: usize = 16;
+
+const _: () = assert!((STORE_PAGE_VALUES_MAX + 1) * (STORE_VALUE_BYTES_MAX + 1024) < STORE_SEGMENT_BYTES / 4);
+
 /// Damaged stores that are kept to be looked at, per store.
 pub const STORES_SET_ASIDE_MAX: usize = 2;
 /// Openings of a store that may fail to come back (a power cut, a kill) before it counts as damaged.
@@ -169,6 +174,18 @@ pub const FRAME_BYTES_MAX: u32 = 64;
 pub const LOG_LINE_BYTES_MAX: usize = 512;
 /// Buses of one car: numbered in a byte.
 pub const BUSES_MAX: usize = 64;
+/// Filters of one CAN socket: the kernel's `CAN_RAW_FILTER_MAX`.
+pub const BUS_FILTERS_MAX: usize = 512;
+/// Asked of the kernel for each bus: about 5,000 frames, the quarter of a second at 20,000 a second.
+pub const BUS_RECEIVE_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+/// Frames of one bus that are read at once; then the next bus has its turn.
+pub const BUS_READ_FRAMES: usize = 128;
+/// Between two reads frames may gather so long: a thousand frames a second must not be a thousand wake-ups.
+pub const BUS_GATHER_MS: u16 = 5;
+/// Wall time that moves by more against the car's time line has stepped; less is the clock being disciplined.
+pub const BUS_CLOCK_STEP_US: i64 = 10_000;
+/// No crystal of a CAN controller is further off than this.
+pub const BUS_HARDWARE_DRIFT_PPM: i64 = 200;
 // uplink
 
 /// Bytes of publishes without PUBACK (one message may always go): what a withdrawal may find "perhaps sent",

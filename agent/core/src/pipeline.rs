@@ -1,7 +1,7 @@
 //! Joins decode, consent and batch: frames in, closed batches out. One thread owns it; nothing is locked and nothing
 //! is allocated per frame.
 
-use crate::batch::{Batch, OpenBatch, TimeMapping};
+use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
@@ -39,10 +39,12 @@ pub struct Compiled {
 pub enum Output {
     /// A closed batch, to be sealed.
     Batch(Batch),
-    /// Samples of an open batch that went because its rules were narrowed; to be declared.
-    Narrowed {
+    /// Samples that consent had let through and that are gone; to be declared.
+    Lost {
         /// The flow, which goes on.
         flow: FlowId,
+        /// Why. Here: the rules of its open batch were narrowed.
+        reason: LossReason,
         /// How many.
         samples: u64,
     },
@@ -208,7 +210,8 @@ impl Pipeline {
             match find(compiled.gate.flows(), open.rules().flow) {
                 None => self.counts.samples_ended += u64::from(open.samples()),
                 Some(new) if new.narrower_than(open.rules()) => {
-                    out.push(Output::Narrowed { flow: new.flow, samples: open.samples().into() });
+                    let samples = open.samples().into();
+                    out.push(Output::Lost { flow: new.flow, reason: LossReason::Narrowed, samples });
                 }
                 Some(_) => out.push(Output::Batch(open.close())),
             }

@@ -269,46 +269,13 @@ impl Iterator for Replay {
 }
 
 /// How fast a log is replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(try_from = "SpeedText", into = "SpeedText")]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Speed {
     /// As fast as frames can be taken.
     #[default]
     Max,
     /// A multiple of the recorded speed; finite and above 0.
     Factor(f64),
-}
-
-#[derive(serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
-enum SpeedText {
-    Number(f64),
-    Word(String),
-}
-
-impl TryFrom<SpeedText> for Speed {
-    type Error = String;
-
-    fn try_from(text: SpeedText) -> Result<Self, String> {
-        let number = match &text {
-            SpeedText::Word(word) if word == "max" => return Ok(Self::Max),
-            SpeedText::Word(word) => word.parse().ok(),
-            SpeedText::Number(number) => Some(*number),
-        };
-        match number {
-            Some(factor) if factor.is_finite() && factor > 0.0 => Ok(Self::Factor(factor)),
-            _ => Err("speed must be \"max\" or a number above 0, as 1.0 for the recorded speed".to_owned()),
-        }
-    }
-}
-
-impl From<Speed> for SpeedText {
-    fn from(speed: Speed) -> Self {
-        match speed {
-            Speed::Max => Self::Word("max".to_owned()),
-            Speed::Factor(factor) => Self::Number(factor),
-        }
-    }
 }
 
 /// Tells how long to wait before a frame. It reads no clock and does not sleep: the caller does both.

@@ -2,6 +2,7 @@
 
 mod databases;
 mod folders;
+mod interfaces;
 mod replay;
 
 use std::fmt::Display;
@@ -66,8 +67,15 @@ impl Finding {
 }
 
 /// What each stage checks, in the order of the stages.
-const CHECKS: &[fn(&Config) -> Vec<Finding>] =
-    &[replay::check, databases::check, uplink, folders::state, folders::keys, folders::socket];
+const CHECKS: &[fn(&Config) -> Vec<Finding>] = &[
+    replay::check,
+    interfaces::check,
+    databases::check,
+    uplink,
+    folders::state,
+    folders::keys,
+    folders::socket,
+];
 
 /// Runs the command.
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {

@@ -9,7 +9,7 @@ use super::out::Paint;
 use super::{Common, FINDINGS};
 use crate::config::Files;
 use crate::control::ControlClient;
-use crate::health::{FlowStatus, LinkState, LinkStatus, Status};
+use crate::health::{BusStatus, FlowStatus, LinkState, LinkStatus, Status};
 
 /// Shows what the running daemon does: connection, flows, queue, counters.
 ///
@@ -56,7 +56,7 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
     }
     writeln!(out, "uplink   {}", link(&status.link, paint))?;
     for bus in &status.buses {
-        writeln!(out, "bus      {} on {}: {}", bus.name, bus.interface, bus.state)?;
+        writeln!(out, "bus      {} on {}: {}", bus.name, bus.interface, self::bus(bus, paint))?;
     }
     let queue = &status.queue;
     let (bytes, cap) = (size(queue.bytes), size(queue.cap_bytes));
@@ -85,6 +85,17 @@ fn show_flows(out: &mut impl Write, flows: &[FlowStatus], paint: Paint) -> anyho
         writeln!(out, "flow     {} for {}: {state}, {queued}", flow.recipient, flow.purpose)?;
     }
     Ok(())
+}
+
+fn bus(bus: &BusStatus, paint: Paint) -> String {
+    let state = match bus.state.as_str() {
+        "missing" | "down" => paint.doubtful(&bus.state),
+        well => well.to_owned(),
+    };
+    match bus.controller.as_str() {
+        "error active" => state,
+        controller => format!("{state}, {}", paint.doubtful(controller)),
+    }
 }
 
 fn link(link: &LinkStatus, paint: Paint) -> String {

@@ -137,9 +137,7 @@ impl Custody {
     fn take(&mut self, message: Message) {
         match message {
             Message::Output(Output::Batch(batch)) => self.store(batch),
-            Message::Output(Output::Narrowed { flow, samples }) => {
-                self.lose(flow, LossReason::Narrowed, samples);
-            }
+            Message::Output(Output::Lost { flow, reason, samples }) => self.lose(flow, reason, samples),
             Message::SourceEnded => self.state.source_ended = true,
             Message::Uplink(event) => self.on_uplink(&event),
             Message::Permit(rules) => self.permit(&rules),

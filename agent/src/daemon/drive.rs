@@ -1,15 +1,25 @@
 //! The pipeline thread: takes frames from the bus, hands closed batches to custody, swaps the gate between two frames.
+//! A recorded log waits while custody is behind; a live bus does not, and what finds no room is declared as lost.
 
+mod live;
+mod replay;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use glovebox_core::batch::{ClockQuality, LossReason};
+use glovebox_core::names::FlowId;
 use glovebox_core::pipeline::{Compiled, Counts, Event, Output, Pipeline};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::custody::Message;
-use crate::bus::replay::{Pace, Replay, Speed};
+use crate::bus::States;
+use crate::bus::live::{Bell, Clocks, Live};
+use crate::bus::replay::{Replay, Speed};
 use crate::health::{Counter, Counters, Pulse};
 
 /// What the thread is told.
@@ -20,15 +30,53 @@ pub(super) enum Order {
     Stop,
 }
 
+/// Where orders are given.
+pub(super) struct Orders {
+    pub(super) sender: std::sync::mpsc::Sender<Order>,
+    /// Wakes a thread that waits for frames.
+    pub(super) bell: Option<Bell>,
+}
+
+impl Orders {
+    /// Whether there is still somebody to obey.
+    pub(super) fn give(&self, order: Order) -> bool {
+        let given = self.sender.send(order).is_ok();
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+        given
+    }
+}
+
+/// Where frames come from.
+pub(super) enum Source {
+    Replay(Replay, Speed),
+    Live(Live),
+}
+
+/// Both clocks, and how good the wall time is.
+pub(super) type ReadClocks = Box<dyn Fn() -> (Clocks, ClockQuality) + Send>;
+
 /// The thread's belongings.
 pub(super) struct Drive {
     pub(super) pipeline: Pipeline,
     pub(super) orders: Receiver<Order>,
     pub(super) custody: mpsc::Sender<Message>,
     pub(super) counters: Arc<Counters>,
+    pub(super) states: Arc<States>,
+    pub(super) clocks: ReadClocks,
     /// Set when the log could not be read to its end.
     pub(super) failed: Arc<AtomicBool>,
     pub(super) pulse: Pulse,
+    pub(super) told: Told,
+}
+
+/// What others have been told already, and what they still have to be.
+#[derive(Default)]
+pub(super) struct Told {
+    counts: Counts,
+    /// Samples for which custody had no room; said as soon as it has.
+    lost: BTreeMap<(FlowId, LossReason), u64>,
 }
 
 /// The thread is to end.
@@ -36,81 +84,24 @@ struct Stop;
 
 /// How often a thread that waits shows that it lives.
 const BEAT: Duration = Duration::from_secs(1);
-/// Frames between two updates of the counters.
-const COUNT_EVERY_FRAMES: u32 = 4096;
 
 impl Drive {
     /// Runs until it is told to stop; a replay ends before that and is said to have.
-    pub(super) fn run(mut self, replay: Replay, speed: Speed) {
+    pub(super) fn run(mut self, source: Source) {
         // Not before there is a gate: what comes earlier would be lost without need.
-        let first = self.orders.recv().map_err(|_| Stop);
-        if first.and_then(|order| self.obey(order)).is_err() {
-            return;
-        }
-        if self.replay(replay, speed).is_err() {
-            return;
-        }
-        while self.wait(BEAT).is_ok() {}
+        let Ok(Order::Swap(compiled, done)) = self.orders.recv() else { return };
+        let _ = match source {
+            Source::Replay(replay, speed) => self
+                .swap(compiled, &done)
+                .and_then(|()| self.replay(replay, speed))
+                .and_then(|()| self.idle()),
+            Source::Live(live) => self.live(live, compiled, &done),
+        };
     }
 
-    fn replay(&mut self, replay: Replay, speed: Speed) -> Result<(), Stop> {
-        let (mut pace, mut outputs, mut first) = (Pace::new(speed), Vec::new(), None);
-        let (mut replay, mut told, mut frames) = (replay, Counts::default(), 0u32);
-        for frame in replay.by_ref() {
-            let frame = match frame {
-                Ok(frame) => frame,
-                Err(error) => {
-                    tracing::error!(target: "bus", "replay stopped: {error}");
-                    self.failed.store(true, Ordering::Release);
-                    break;
-                }
-            };
-            let begin = *first.get_or_insert_with(Instant::now);
-            self.wait_until(&mut pace, frame.moment, begin)?;
-            self.pipeline.on_event(Event::Frame(&frame), &mut outputs);
-            self.hand_over(&mut outputs)?;
-            frames = frames.wrapping_add(1);
-            if frames.is_multiple_of(COUNT_EVERY_FRAMES) {
-                told = self.count(told);
-            }
-        }
-        self.pipeline.on_event(Event::Flush, &mut outputs);
-        self.hand_over(&mut outputs)?;
-        self.count(told);
-        let counts = replay.counts();
-        if let Some(bad) = replay.first_bad() {
-            tracing::warn!(target: "bus", bad = counts.bad, first = bad.line, "lines of the log could not be read");
-        }
-        tracing::info!(target: "bus", frames = counts.frames, ignored = counts.ignored, "replay ended");
-        if counts.frames == 0 {
-            tracing::warn!(target: "bus", "no frame was of a configured interface: `glovebox check` lists those of the log");
-        }
-        self.custody.blocking_send(Message::SourceEnded).map_err(|_| Stop)
-    }
-
-    /// Takes orders until the frame of `moment` is due; at full speed just those that are there.
-    fn wait_until(
-        &mut self,
-        pace: &mut Pace,
-        moment: glovebox_core::names::Moment,
-        begin: Instant,
-    ) -> Result<(), Stop> {
+    fn idle(&mut self) -> Result<(), Stop> {
         loop {
-            let left = pace.wait(moment, begin.elapsed());
-            if left.is_zero() {
-                return self.take_orders();
-            }
-            self.wait(left.min(BEAT))?;
-        }
-    }
-
-    fn take_orders(&mut self) -> Result<(), Stop> {
-        loop {
-            match self.orders.try_recv() {
-                Ok(order) => self.obey(order)?,
-                Err(TryRecvError::Empty) => return Ok(()),
-                Err(TryRecvError::Disconnected) => return Err(Stop),
-            }
+            self.wait(BEAT)?;
         }
     }
 
@@ -123,18 +114,20 @@ impl Drive {
         }
     }
 
+    /// The next order that is there.
+    fn order(&mut self) -> Result<Option<Order>, Stop> {
+        match self.orders.try_recv() {
+            Ok(order) => Ok(Some(order)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(Stop),
+        }
+    }
+
     fn obey(&mut self, order: Order) -> Result<(), Stop> {
-        let mut outputs = Vec::new();
         match order {
-            Order::Swap(compiled, done) => {
-                self.pipeline.on_event(Event::Swap(compiled), &mut outputs);
-                self.counters.count(Counter::GatesSwapped);
-                let handed = self.hand_over(&mut outputs);
-                // Whoever asked may have given up waiting; the gate is swapped all the same.
-                let _ = done.send(());
-                handed
-            }
+            Order::Swap(compiled, done) => self.swap(compiled, &done),
             Order::Stop => {
+                let mut outputs = Vec::new();
                 self.pipeline.on_event(Event::Flush, &mut outputs);
                 let _ = self.hand_over(&mut outputs);
                 Err(Stop)
@@ -142,26 +135,69 @@ impl Drive {
         }
     }
 
-    /// Waits while custody is behind: a recorded log can wait.
+    fn swap(&mut self, compiled: Box<Compiled>, done: &SyncSender<()>) -> Result<(), Stop> {
+        let mut outputs = Vec::new();
+        self.pipeline.on_event(Event::Swap(compiled), &mut outputs);
+        self.counters.count(Counter::GatesSwapped);
+        let handed = self.hand_over(&mut outputs);
+        // Whoever asked may have given up waiting; the gate is swapped all the same.
+        let _ = done.send(());
+        handed
+    }
+
+    /// Waits while custody is behind.
     fn hand_over(&mut self, outputs: &mut Vec<Output>) -> Result<(), Stop> {
-        for output in outputs.drain(..) {
-            if matches!(output, Output::Batch(_)) {
-                self.counters.count(Counter::BatchesClosed);
-            }
+        self.count_closed(outputs);
+        for output in self.owed().into_iter().chain(outputs.drain(..)) {
             self.pulse.beat();
             self.custody.blocking_send(Message::Output(output)).map_err(|_| Stop)?;
         }
         Ok(())
     }
 
-    fn count(&self, before: Counts) -> Counts {
-        let now = self.pipeline.counts();
+    /// Does not wait: a bus cannot.
+    fn hand_over_now(&mut self, outputs: &mut Vec<Output>) -> Result<(), Stop> {
+        self.count_closed(outputs);
+        for output in self.owed().into_iter().chain(outputs.drain(..)) {
+            match self.custody.try_send(Message::Output(output)) {
+                Ok(()) => {}
+                Err(TrySendError::Full(Message::Output(output))) => self.owe(output),
+                Err(_) => return Err(Stop),
+            }
+        }
+        Ok(())
+    }
+
+    fn owed(&mut self) -> Vec<Output> {
+        let lost = std::mem::take(&mut self.told.lost).into_iter();
+        lost.map(|((flow, reason), samples)| Output::Lost { flow, reason, samples }).collect()
+    }
+
+    fn owe(&mut self, output: Output) {
+        let (flow, reason, samples) = match output {
+            Output::Lost { flow, reason, samples } => (flow, reason, samples),
+            Output::Batch(batch) => {
+                self.counters.count(Counter::BatchesOverloaded);
+                tracing::warn!(target: "batch", flow = %batch.rules().flow, "no room for a batch: declared as lost");
+                (batch.rules().flow, LossReason::Overload, u64::from(batch.samples()))
+            }
+        };
+        *self.told.lost.entry((flow, reason)).or_default() += samples;
+    }
+
+    fn count_closed(&self, outputs: &[Output]) {
+        let closed = outputs.iter().filter(|output| matches!(output, Output::Batch(_))).count();
+        self.counters.add(Counter::BatchesClosed, closed as u64);
+    }
+
+    fn count(&mut self) {
+        let (before, now) = (self.told.counts, self.pipeline.counts());
         self.pulse.beat();
         self.counters.add(Counter::FramesRead, now.frames - before.frames);
         self.counters.add(Counter::FramesNotNeeded, now.frames_not_needed - before.frames_not_needed);
         self.counters.add(Counter::FramesShort, now.frames_short - before.frames_short);
         self.counters.add(Counter::Readings, now.readings - before.readings);
         self.counters.add(Counter::Consented, now.samples - before.samples);
-        now
+        self.told.counts = now;
     }
 }

@@ -23,8 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::authority::{Change, LocalAuthority, payload_digest};
 use super::custody::{Message, Queue};
-use super::drive::Order;
+use super::drive::{Order, Orders};
 use super::rules::Rules;
+use crate::bus::{Controller, Interface, Link, States};
 use crate::config::Config;
 use crate::control::json::{Value, json, to_value};
 use crate::control::{Authority as _, AuthorityError, Handler, Request};
@@ -38,7 +39,8 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(super) struct Steward {
     pub(super) authority: Mutex<LocalAuthority>,
     pub(super) leaves: Arc<Leaves>,
-    pub(super) drive: Mutex<std::sync::mpsc::Sender<Order>>,
+    pub(super) drive: Orders,
+    pub(super) states: Arc<States>,
     pub(super) custody: mpsc::Sender<Message>,
     pub(super) uplink: mpsc::Sender<uplink::Command>,
     pub(super) sending: Arc<Mutex<()>>,
@@ -155,7 +157,7 @@ impl Steward {
         let plan = Plan::compile(&self.leaves, &gate.needed());
         let (done, swapped) = sync_channel(1);
         let order = Order::Swap(Box::new(Compiled { plan, gate }), done);
-        let sent = lock(&self.drive).send(order).is_ok();
+        let sent = self.drive.give(order);
         // A thread that has ended lets nothing through either.
         if sent && swapped.recv_timeout(ANSWER).is_err() {
             tracing::error!(target: "consent", "the pipeline did not take the new gate in time");
@@ -264,7 +266,7 @@ impl Steward {
     /// The pipeline closes what is open and ends.
     pub(super) fn stop_drive(&self) {
         // It may have ended by itself.
-        let _ = lock(&self.drive).send(Order::Stop);
+        let _ = self.drive.give(Order::Stop);
     }
 
     /// What the uplink said of the connection, for whoever asks.
@@ -286,11 +288,11 @@ impl Steward {
         let effective = lock(&self.effective).clone().unwrap_or_default();
         let held = effective.withheld.iter().find(|w| w.flow.is_none()).map(|w| w.clause.to_string());
         let config = &self.config;
-        let replayed = config.bus.replay.is_some();
-        let bus = |interface: &crate::bus::Interface| BusStatus {
+        let bus = |(interface, (link, controller)): (&Interface, (Link, Controller))| BusStatus {
             name: interface.name.clone(),
             interface: interface.interface.clone(),
-            state: if replayed { "replay" } else { "not read" }.to_owned(),
+            state: link.to_string(),
+            controller: controller.to_string(),
         };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -302,7 +304,7 @@ impl Steward {
                 in_flight: u32::try_from(queue.in_flight).unwrap_or(u32::MAX),
                 ..lock(&self.link).clone()
             },
-            buses: config.bus.interface.iter().map(bus).collect(),
+            buses: config.bus.interface.iter().zip(self.states.all()).map(bus).collect(),
             flows: effective.flows.iter().map(|rules| flow_status(rules, &queue)).collect(),
             queue: QueueStatus {
                 batches: queue.figures.iter().map(|f| f.batches as u64).sum(),

@@ -38,8 +38,18 @@ counters! {
         FramesRead = "frames_read",
         /// Lines or frames that could not be understood.
         FramesFaulty = "frames_faulty",
-        /// Frames that nobody took in time.
+        /// Frames that the kernel dropped: its buffer was full.
         FramesDropped = "frames_dropped",
+        /// Error frames of the controllers.
+        ErrorFrames = "error_frames",
+        /// Times that a controller went off its bus.
+        BusOff = "bus_off",
+        /// Times that a controller became error passive.
+        ErrorPassive = "error_passive",
+        /// Times that a controller came back from bus-off.
+        Restarts = "restarts",
+        /// Interfaces that came up, went down, vanished or came back.
+        InterfaceChanges = "interface_changes",
     }
     "decode" {
         /// Frames of which no live grant needs anything.
@@ -64,6 +74,8 @@ counters! {
     "batch" {
         /// Batches that closed, full or due.
         BatchesClosed = "batches_closed",
+        /// Closed batches for which there was no room: declared as lost.
+        BatchesOverloaded = "batches_overloaded",
         /// Open batches that a withdrawal or a new gate dropped.
         BatchesDiscarded = "batches_discarded",
     }

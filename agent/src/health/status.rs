@@ -64,8 +64,10 @@ pub struct BusStatus {
     pub name: BusName,
     /// Interface of the log or of the kernel.
     pub interface: String,
-    /// What it does: `up`, `down`, `replaying`, `replay ended`.
+    /// What it does: `up`, `down`, `missing`, `replaying`, `replay ended`.
     pub state: String,
+    /// What its controller says: `error active` if all is well, `error warning`, `error passive`, `bus off`.
+    pub controller: String,
 }
 
 /// One live flow.

@@ -12,13 +12,7 @@ use crate::config::Config;
 const LINES_LOOKED_AT: u64 = 10_000;
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
-    let Some(path) = &config.bus.replay else {
-        return vec![Finding::fail(
-            "bus",
-            "no `bus.replay`, and this version cannot read live interfaces yet",
-            "add replay = \"drive.log.gz\" to [bus]",
-        )];
-    };
+    let Some(path) = &config.bus.replay else { return Vec::new() };
     let mut seen = BTreeMap::new();
     let counted = Log::open(path).and_then(|mut log| {
         let mut count = |interface: &str| {
