@@ -10,6 +10,11 @@ use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Two clocks that were read within this were read together.
+const APART_US: i64 = 100;
+/// Tried so often; a machine that is busier than that has no better reading.
+const READINGS_MAX: u32 = 8;
+
 /// The system's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
@@ -33,6 +38,25 @@ impl Clock {
     pub fn monotonic(&self) -> Moment {
         // The clock exists on every Linux since 2.6.39; without it nothing would be due, which sends nothing.
         Moment(clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.num_microseconds()))
+    }
+
+    /// Both clocks as of one moment. A thread that was put aside between two readings would see a step of the wall clock
+    /// where there was none, so the readings that lie closest together count.
+    #[must_use]
+    pub fn both(&self) -> (WallTime, Moment) {
+        let read = || {
+            let (before, wall, after) = (self.monotonic(), self.now(), self.monotonic());
+            let apart = after.0 - before.0;
+            (apart, wall, Moment(before.0 + apart / 2))
+        };
+        let mut best = read();
+        for _ in 1..READINGS_MAX {
+            if best.0 <= APART_US {
+                break;
+            }
+            best = std::cmp::min(best, read());
+        }
+        (best.1, best.2)
     }
 
     /// What is known of the wall time, if the clock does not contradict `mark` and the date of the release.
@@ -80,5 +104,14 @@ mod tests {
         let readings: Vec<_> = (0..1_000).map(|_| clock.monotonic()).collect();
         assert!(readings.is_sorted() && readings[0].0 > 0);
         assert!(clock.trusted(WallTime(0)).is_some(), "this machine's clock is before the release");
+    }
+
+    #[test]
+    fn both_clocks_are_read_as_of_one_moment() {
+        let clock = Clock::new();
+        let before = clock.monotonic();
+        let (wall, moment) = clock.both();
+        assert!((before..=clock.monotonic()).contains(&moment));
+        assert!(wall <= clock.now());
     }
 }

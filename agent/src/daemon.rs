@@ -326,7 +326,8 @@ fn clocks(mark: Arc<AtomicI64>) -> ReadClocks {
     Box::new(move || {
         let trusted = clock.trusted(WallTime(mark.load(Ordering::Acquire)));
         let quality = if trusted.is_some() { ClockQuality::Rtc } else { ClockQuality::Unknown };
-        (Clocks { wall: clock.now(), moment: clock.monotonic() }, quality)
+        let (wall, moment) = clock.both();
+        (Clocks { wall, moment }, quality)
     })
 }
 

@@ -56,13 +56,17 @@ impl TimeLine {
         let moment = Moment(stamp.0 - self.offset_us);
         // A frame may have waited in the kernel for longer than one read; an hour is no wait.
         let earliest = self.before.plus_us(-BACKLOG_US_MAX);
-        let latest = self.now.plus_us(BUS_CLOCK_STEP_US);
+        let latest = self.now.plus_us(ASIDE_US_MAX);
         if (earliest..=latest).contains(&moment) { moment } else { self.now }
     }
 }
 
 /// Frames wait in the kernel's buffer at most so long before the read that finds them.
 const BACKLOG_US_MAX: i64 = 60_000_000;
+
+/// The clocks are looked at before a read. A busy machine may put the thread aside in between, and the frames that come
+/// meanwhile bear later stamps, all of them right.
+const ASIDE_US_MAX: i64 = 1_000_000;
 
 /// A driver hands a frame over within this.
 const LATE_US_MAX: i64 = 1_000_000;
@@ -123,6 +127,14 @@ mod tests {
             assert_eq!(after, Moment(6_000_000));
             let old = line.moment(Some(WallTime(2 * year + 900_000)));
             assert!((Moment(5_000_000)..=Moment(7_000_000)).contains(&old), "{step}: {old:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_came_after_the_look_at_the_clocks_keeps_its_stamp() {
+        let line = TimeLine::new(clocks(1_000_000_000, 5_000_000));
+        for late in [1, 12_000, 900_000] {
+            assert_eq!(line.moment(Some(WallTime(1_000_000_000 + late))), Moment(5_000_000 + late));
         }
     }
 
