@@ -167,7 +167,9 @@ impl Buses {
     /// If it does not come up.
     pub fn record(&self, file: &Path) -> Result<Recorder> {
         let mut command = Command::new("candump");
-        command.args(["-L", "-r", RECORDER_BUFFER_BYTES]).args(BUSES);
+        command.args(["-L", "-r", RECORDER_BUFFER_BYTES]);
+        // All data frames, and all error frames.
+        command.args(BUSES.map(|name| format!("{name},0:0,#FFFFFFFF")));
         let (before, listeners) = (self.sent(), listeners()?);
         let mut process = Process::start(&mut command, &file.with_extension("err.log"), Some(file))?;
         until("the recorder", LIMIT, || {
