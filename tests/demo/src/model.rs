@@ -196,7 +196,7 @@ pub(crate) fn drive(seed: u64) -> (String, Truth) {
         state.step();
         let values = state.values();
         for (number, message) in MESSAGES.iter().enumerate() {
-            if step * STEP_MS % message.every_ms != 0 {
+            if !(step * STEP_MS).is_multiple_of(message.every_ms) {
                 continue;
             }
             // Frames of a step follow each other by a quarter of a millisecond, as on a bus.

@@ -6,8 +6,10 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use glovebox_proto::v1::Envelope;
 use glovebox_tests::process::free_port;
 use glovebox_tests::source::tree;
+use prost::Message as _;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -152,7 +154,8 @@ impl<'a> Play<'a> {
                 ));
                 view.companies[number].withheld = withheld;
             }
-            tell_grant(screen, &mut view, company, &words);
+            let told = tell_grant(screen, &mut view.companies[number], company, &words);
+            view.happened(Look::Good, &told);
             let reader = authority.issue(company.id, &[])?;
             let key = papers.file(&format!("{}-hpke.key", company.id));
             readers.push(Reader::start(folder, company.id, door.companies, &ca, &reader, &key)?);
@@ -204,7 +207,7 @@ impl<'a> Play<'a> {
         self.home()?;
         self.after_withdrawal(sent);
         let delivered = checks::complete(&self.readers[0]);
-        let name = "the workshop got every batch, also those that waited in the tunnel, without a gap";
+        let name = "the workshop got every batch, also those of the tunnel, without a gap";
         self.checks.push(Check::of(name, delivered));
         self.car.stop()?;
         self.readers.iter_mut().try_for_each(Reader::stop)?;
@@ -253,14 +256,13 @@ impl<'a> Play<'a> {
             ensure!(before.len() >= 2, "there was no queue with keys before: {names:?}");
             ensure!(said.contains("withdrawn: insurer"), "the agent said: {said}");
             ensure!(!queue.exists(), "{} is still there: {:?}", queue.display(), tree(&queue));
-            Ok(format!("{} batches; before: {}", waiting[1], names.join(", ")))
+            Ok(format!("{} batches in {}", waiting[1], names.join(", ")))
         };
         let gone = gone();
-        self.checks.push(Check::of("withdrawn: its queue and the queue's keys are gone from the disk", gone));
+        self.checks.push(Check::of("withdrawn: its queue and keys are gone from the disk", gone));
         let list = self.car.run(&["consent", "list"])?;
-        let line =
-            list.lines().filter(|line| line.contains(company.id) && line.contains("withdrawn")).next_back();
-        let listed = line.map(|line| line.split_whitespace().take(4).collect::<Vec<_>>().join(" "));
+        let line = list.lines().rfind(|line| line.contains(company.id) && line.contains("withdrawn"));
+        let listed = line.map(|line| line.split_whitespace().skip(2).take(2).collect::<Vec<_>>().join(" "));
         let listed = listed.with_context(|| format!("`consent list` says: {list}"));
         self.checks.push(Check::of("withdrawn: the agent's list of consents says so", listed));
         self.status = self.car.status()?;
@@ -305,15 +307,18 @@ impl<'a> Play<'a> {
         let [first, second] = &story.companies;
         let checks = [
             (
-                "what the workshop opened is what the car measured, reduced as granted, to the last sample",
+                "what the workshop opened is what the car measured, reduced as granted",
                 checks::opened(&story.truth, first, workshop, false),
             ),
-            ("the insurer opened the mileage and no other signal", checks::only(second, insurer)),
             (
-                "what the insurer opened is what the car measured, reduced as granted, up to the withdrawal",
+                "the insurer opened the one signal that it was granted and no other",
+                checks::only(second, insurer),
+            ),
+            (
+                "what the insurer opened is what the car measured, up to the withdrawal",
                 checks::opened(&story.truth, second, insurer, true),
             ),
-            ("the insurer got each batch that was sent once, without a gap", checks::complete(insurer)),
+            ("the insurer got every batch that was sent, without a gap", checks::complete(insurer)),
             (
                 "what the broker saw holds no signal's name and no value",
                 checks::blind(story, &self.captured, &self.readers),
@@ -480,18 +485,21 @@ impl<'a> Play<'a> {
 }
 
 /// What the agent showed the owner, in its own words.
-fn tell_grant(screen: &Screen, view: &mut View, company: &Company, words: &str) {
+fn tell_grant(screen: &Screen, view: &mut CompanyView, company: &Company, words: &str) -> String {
     let granted = papers::granted(words);
-    let first = granted.first().map_or("", String::as_str);
-    let more = if granted.len() > 1 { format!(" and {} more", granted.len() - 1) } else { String::new() };
-    let text = format!("granted to {}: {first}{more}", company.name);
-    screen.say(Look::Good, &format!("     {text}"));
-    view.happened(Look::Good, &text);
-    for path in
-        &view.companies.iter().find(|own| own.name == company.name).cloned().unwrap_or_default().withheld
-    {
+    let what = match granted.as_slice() {
+        [one] => one.clone(),
+        more => format!("{} signals, as {}", more.len(), more.first().map_or("", String::as_str)),
+    };
+    screen.say(Look::Good, &format!("     granted to {}: {what}", company.name));
+    for path in &view.withheld {
         screen.say(Look::Bad, &format!("     asked for and not granted: {path}"));
     }
+    // How one signal alone is reduced has room on the screen.
+    let reduced = |one: &String| one.split_once("reduced by ").map(|(_, how)| how.to_owned());
+    view.reduced = if granted.len() == 1 { granted.first().and_then(reduced) } else { None };
+    let count = granted.len();
+    format!("the owner grants {count} {} to {}", if count == 1 { "signal" } else { "signals" }, company.name)
 }
 
 fn authority_password() -> Result<String> {
@@ -510,7 +518,7 @@ fn listening(port: u16) -> Result<()> {
 /// Seconds of the drive.
 fn drive_s(story: &Story) -> u64 {
     let (first, last) = story.truth.span_us();
-    u64::try_from((last - first) / 1_000_000).unwrap_or(0).max(1)
+    u64::try_from(last - first).unwrap_or(0).div_ceil(1_000_000).max(1)
 }
 
 fn shown(value: Option<f64>, unit: &str) -> String {
@@ -525,7 +533,7 @@ fn shown(value: Option<f64>, unit: &str) -> String {
     format!("{value:.digits$} {unit:<7}")
 }
 
-/// `workshop/1f0c…/batch`, the size, the first bytes.
+/// `workshop/1f0c…/batch`, the size, the first bytes of what is sealed.
 fn brief(seen: &Seen) -> (String, usize, String) {
     let words: Vec<&str> = seen.topic.trim_start_matches("glovebox/v1/").split('/').collect();
     let topic = match words.as_slice() {
@@ -534,9 +542,9 @@ fn brief(seen: &Seen) -> (String, usize, String) {
         }
         _ => seen.topic.clone(),
     };
-    // The envelope begins with its version and its header; the sealed part is at the end.
-    let tail = &seen.payload[seen.payload.len().saturating_sub(10)..];
-    (topic, seen.payload.len(), format!("…{}", hex::encode(tail)))
+    let sealed =
+        Envelope::decode(seen.payload.as_slice()).map(|envelope| envelope.ciphertext).unwrap_or_default();
+    (topic, seen.payload.len(), sealed.iter().take(10).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Names of the files in a folder of the queue.

@@ -24,8 +24,11 @@ const FAST_S: f64 = 6.0;
 
 /// Words in names of signals that a workshop, and an insurer, would want.
 const WEAR: [&str; 12] =
-    ["tire", "tyre", "press", "batt", "volt", "soc", "temp", "current", "torque", "rpm", "brake", "wheel"];
+    ["tire", "tyre", "pressure", "batt", "volt", "soc", "temp", "current", "torque", "rpm", "brake", "wheel"];
 const MILEAGE: [&str; 5] = ["odo", "mileage", "distance", "trip", "speed"];
+/// Words in names of signals that tell where and how somebody drives.
+const PRIVATE: [&str; 9] =
+    ["latitude", "longitude", "speed", "heading", "altitude", "accel", "yaw", "steer", "gas"];
 /// Words in names of signals that say nothing of the car.
 const NOISE: [&str; 6] = ["checksum", "chksum", "crc", "counter", "_ctr", "unknown"];
 
@@ -152,7 +155,11 @@ impl Files {
     /// For the workshop, for the insurer, and what the insurer would like too.
     fn choose<'a>(&self, heard: &[&'a Heard]) -> Result<(Vec<&'a Heard>, &'a Heard, Vec<&'a Heard>)> {
         let asked: Vec<&Heard> = match self.signals.is_empty() {
-            true => ranked(heard, &WEAR).into_iter().collect(),
+            true => {
+                let is_private = |heard: &&&Heard| has_word(heard, &PRIVATE) && !has_word(heard, &WEAR);
+                let others: Vec<&Heard> = heard.iter().filter(|heard| !is_private(heard)).copied().collect();
+                ranked(if others.len() < 2 { heard } else { &others }, &WEAR)
+            }
             false => {
                 let fits = |heard: &&&Heard| self.signals.iter().any(|glob| matches(glob, heard));
                 heard.iter().filter(fits).copied().collect()
@@ -160,11 +167,13 @@ impl Files {
         };
         ensure!(!asked.is_empty(), "no signal that changes fits --signal; `glovebox decode` lists all");
         let insurer = ranked(heard, &MILEAGE)[0];
+        // Some must be left over to be refused.
+        let most = WORKSHOP_SIGNALS.min((heard.len() * 2 / 3).max(1));
         let workshop: Vec<&Heard> =
-            asked.into_iter().filter(|heard| heard.path != insurer.path).take(WORKSHOP_SIGNALS).collect();
+            asked.into_iter().filter(|heard| heard.path != insurer.path).take(most).collect();
         let is_free =
             |one: &&&Heard| one.path != insurer.path && workshop.iter().all(|other| other.path != one.path);
-        let denied = heard.iter().filter(is_free).take(DENIED_SIGNALS).copied().collect();
+        let denied = ranked(heard, &PRIVATE).iter().filter(is_free).take(DENIED_SIGNALS).copied().collect();
         ensure!(!workshop.is_empty(), "the workshop and the insurer would get the same only signal");
         Ok((workshop, insurer, denied))
     }
@@ -209,8 +218,12 @@ fn busiest(heard: &BTreeMap<(String, String), Heard>) -> Option<String> {
 }
 
 fn is_telling(heard: &Heard) -> bool {
+    heard.values.len() >= 2 && !has_word(heard, &NOISE)
+}
+
+fn has_word(heard: &Heard, words: &[&str]) -> bool {
     let name = heard.name.to_lowercase();
-    heard.values.len() >= 2 && !NOISE.iter().any(|word| name.contains(word))
+    words.iter().any(|word| name.contains(word))
 }
 
 /// Those whose name has one of the words, in the words' order; then the rest in theirs.
@@ -234,15 +247,15 @@ fn matches(glob: &str, heard: &Heard) -> bool {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped just before")]
 fn companies(workshop: &[&Heard], insurer: &Heard, denied: &[&Heard], seconds: f64) -> [Company; 2] {
     let age = (seconds / 18.0).clamp(1.0, 60.0) as u32;
-    let ask = |heard: &Heard, ms, is_granted| Asked { rate: Some(ms), is_granted, ..Asked::new(&heard.path) };
+    let asks = |heard: &Heard| Asked::new(&heard.path);
     let mut company = crate::story::companies();
     company[0].batch_age_s = age;
-    company[0].asked = workshop.iter().map(|heard| ask(heard, 1000, true)).collect();
+    let each = |heard: &&Heard| Asked { rate: Some(1000), is_granted: true, ..asks(heard) };
+    company[0].asked = workshop.iter().map(each).collect();
     company[1].batch_age_s = age;
-    let granted =
-        Asked { floor_rate: Some(if seconds > 120.0 { 10_000 } else { 1_000 }), ..ask(insurer, 100, true) };
-    company[1].asked =
-        [granted].into_iter().chain(denied.iter().map(|heard| ask(heard, 100, false))).collect();
+    let rarely = if seconds > 120.0 { 10_000 } else { 1_000 };
+    let granted = Asked { floor_rate: Some(rarely), is_granted: true, ..asks(insurer) };
+    company[1].asked = [granted].into_iter().chain(denied.iter().map(|heard| asks(heard))).collect();
     company
 }
 

@@ -23,6 +23,8 @@ const END: &str = "\x1b[J\x1b[?2026l";
 
 /// Standard output in one of its two forms.
 pub(crate) struct Screen {
+    /// Whether it may be live.
+    may_live: bool,
     is_live: bool,
     has_colours: bool,
     last: Option<Instant>,
@@ -34,12 +36,18 @@ impl Screen {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let is_dumb = set("TERM").is_none_or(|term| term == "dumb");
         let is_terminal = io::stdout().is_terminal();
-        let is_live = !is_plain && is_terminal && !is_dumb && room().is_some();
-        Self { is_live, has_colours: is_terminal && !is_dumb && set("NO_COLOR").is_none(), last: None }
+        let may_live = !is_plain && is_terminal && !is_dumb && room().is_some();
+        Self {
+            may_live,
+            is_live: false,
+            has_colours: is_terminal && !is_dumb && set("NO_COLOR").is_none(),
+            last: None,
+        }
     }
 
     /// Takes over the terminal.
     pub(crate) fn enter(&mut self) {
+        self.is_live = self.may_live;
         if self.is_live {
             put(ENTER);
         }

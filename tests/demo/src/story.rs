@@ -112,10 +112,10 @@ pub(crate) fn companies() -> [Company; 2] {
         asked: paths.map(|path| coarse(Asked::new(path).granted().every(1000))).collect(),
     };
     let mileage = Asked {
-        // It asked for each metre of each second; the catalogue says that nobody gets more than this.
+        // It asked for every reading as it is; the catalogue says that nobody gets more than this.
         floor_rate: Some(10_000),
         floor_step: Some(1.0),
-        ..Asked::new("Vehicle.TraveledDistance").granted().every(1000)
+        ..Asked::new("Vehicle.TraveledDistance").granted()
     };
     let more = [
         "Vehicle.Speed",
@@ -129,7 +129,7 @@ pub(crate) fn companies() -> [Company; 2] {
         purpose: "pay-as-you-drive",
         words: "To bill your insurance by the kilometre.",
         batch_age_s: 20,
-        asked: [mileage].into_iter().chain(more.map(|path| Asked::new(path).every(1000))).collect(),
+        asked: [mileage].into_iter().chain(more.map(Asked::new)).collect(),
     };
     [workshop, insurer]
 }

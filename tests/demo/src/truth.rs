@@ -112,8 +112,7 @@ pub(crate) fn differences(expected: &Samples, got: &Samples, is_prefix: bool) ->
         if got.len() > expected.len() || (!is_prefix && got.len() < expected.len()) {
             found.push(format!("{path}: {} samples instead of {}", got.len(), expected.len()));
         }
-        let same = |(a, b): (&(i64, Option<f64>), &(i64, Option<f64>))| a.0 == b.0 && is_near(a.1, b.1);
-        if let Some(at) = expected.iter().zip(&got).position(|pair| !same(pair)) {
+        if let Some(at) = expected.iter().zip(&got).position(|(a, b)| a.0 != b.0 || !is_near(a.1, b.1)) {
             found.push(format!("{path}: sample {at} is {:?} instead of {:?}", got[at], expected[at]));
         }
     }

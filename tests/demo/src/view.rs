@@ -33,6 +33,8 @@ pub(crate) struct CompanyView {
     pub(crate) samples: usize,
     pub(crate) messages: usize,
     pub(crate) sealed_bytes: usize,
+    /// How the one signal that it gets is reduced.
+    pub(crate) reduced: Option<String>,
     /// Asked for and not granted.
     pub(crate) withheld: Vec<String>,
     /// Waiting on disk.
@@ -207,7 +209,7 @@ impl View {
             self.car.iter().take(rows).map(|row| row.line(width, Look::Plain)).collect();
         let (read, needed) = self.frames;
         lines.push(vec![dim(format!(
-            " {} more signals; {needed} of {read} frames are of use to a grant",
+            " and {} more; {needed} of {read} frames serve a grant",
             self.more + self.car.len() - rows
         ))]);
         lines
@@ -237,16 +239,14 @@ impl CompanyView {
             lines.push(vec![(Look::Warn, " the owner has withdrawn: nothing new comes".to_owned())]);
         }
         let look = if self.is_withdrawn { Look::Dim } else { Look::Good };
-        let room = COMPANY_ROWS
-            - 1
-            - lines.len()
-            - if self.withheld.is_empty() { 0 } else { self.withheld.len() + 1 };
+        let refused = if self.withheld.is_empty() { 0 } else { self.withheld.len() + 1 };
+        let room =
+            (COMPANY_ROWS - 1).saturating_sub(lines.len() + refused + usize::from(self.reduced.is_some()));
         lines.extend(self.rows.iter().take(room).map(|row| row.line(width, look)));
-        if self.rows.len() > room {
-            if let Some(last) = lines.last_mut() {
-                *last = vec![dim(format!(" and {} more signals", self.rows.len() - room + 1))];
-            }
+        if let Some(last) = lines.last_mut().filter(|_| self.rows.len() > room) {
+            *last = vec![dim(format!(" and {} more signals", self.rows.len() - room + 1))];
         }
+        lines.extend(self.reduced.iter().map(|how| vec![dim(format!("   {how}"))]));
         if !self.withheld.is_empty() {
             lines.push(vec![plain(" Asked for and not granted:")]);
             lines.extend(
@@ -277,13 +277,13 @@ impl CompanyView {
 
     fn queue(&self) -> Line {
         let (batches, bytes) = self.queued;
-        let look = if batches > 0 { Look::Warn } else { Look::Plain };
+        // What was sent leaves its segment behind until that is full.
         let bytes = size(usize::try_from(bytes).unwrap_or(usize::MAX));
-        vec![
-            plain(format!(" {:<26}", self.name)),
-            (look, format!("{batches:>3} batches wait, {bytes:<8}")),
-            dim(format!("  {}", self.files)),
-        ]
+        let waiting = match batches {
+            0 => (Look::Plain, format!("{:<28}", "nothing waits")),
+            _ => (Look::Warn, format!("{:<28}", format!("{batches} batches wait in {bytes}"))),
+        };
+        vec![plain(format!(" {:<26}", self.name)), waiting, dim(format!("  {}", self.files))]
     }
 }
 
