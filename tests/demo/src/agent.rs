@@ -121,9 +121,14 @@ impl Car {
         self.log().contains(" bus: replay ended ")
     }
 
-    /// The folder in which batches of a flow wait, with their keys.
+    /// Where batches wait.
+    pub(crate) fn queues(&self) -> PathBuf {
+        self.folder.join("state/outbox")
+    }
+
+    /// Where those of a flow wait, with their keys.
     pub(crate) fn queue(&self, flow: &str) -> PathBuf {
-        self.folder.join("state/outbox").join(flow)
+        self.queues().join(flow)
     }
 
     /// Fails if the daemon has ended.

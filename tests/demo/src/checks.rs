@@ -114,15 +114,32 @@ pub(crate) fn only(company: &Company, reader: &Reader) -> Result<String> {
     Ok(String::new())
 }
 
-/// In all that the broker saw there is no name and no value, in no form; in what the companies opened the same search
-/// finds them.
-pub(crate) fn blind(story: &Story, seen: &[Seen], readers: &[Reader; 2]) -> Result<String> {
+/// What waits on disk bears no signal's name.
+pub(crate) fn sealed_on_disk(story: &Story, queue: &Path) -> Result<String> {
+    let (needles, mut bytes) = (names(story), 0);
+    for path in tree(queue) {
+        let content = std::fs::read(&path)?;
+        bytes += content.len();
+        none(&search(&path.display().to_string(), &content, &needles))?;
+    }
+    ensure!(bytes > 0, "nothing is on disk");
+    Ok(String::new())
+}
+
+/// Names of signals, as the agent and the car write them.
+fn names(story: &Story) -> Vec<Needle> {
     let mut names: Vec<&str> = story.truth.signals().iter().map(|(path, _)| path.as_str()).collect();
     if story.is_vss {
         names.extend(car::SIGNALS.iter().map(|signal| signal.name));
     }
     names.retain(|name| name.len() >= NEEDLE_BYTES_MIN);
-    let mut needles: Vec<Needle> = names.iter().map(|name| Needle::new(name, name.as_bytes())).collect();
+    names.iter().map(|name| Needle::new(name, name.as_bytes())).collect()
+}
+
+/// In all that the broker saw there is no name and no value, in no form; in what the companies opened the same search
+/// finds them.
+pub(crate) fn blind(story: &Story, seen: &[Seen], readers: &[Reader; 2]) -> Result<String> {
+    let mut needles = names(story);
     let mut texts = Vec::new();
     for (path, samples) in readers.iter().flat_map(|reader| &reader.samples) {
         let every = (samples.len() / VALUES_PER_SIGNAL).max(1);

@@ -229,10 +229,9 @@ impl<'a> Play<'a> {
         })?;
         let waiting = [self.queued(0), self.queued(1)];
         let [a, b] = waiting;
-        self.checks.push(Check::of(
-            "without a network batches of both wait on disk, sealed",
-            Ok(format!("{a} and {b} batches")),
-        ));
+        let sealed = checks::sealed_on_disk(&self.story, &self.car.queues());
+        let sealed = sealed.map(|_| format!("{a} and {b} batches"));
+        self.checks.push(Check::of("without a network batches of both wait on disk, sealed", sealed));
         Ok(waiting)
     }
 
