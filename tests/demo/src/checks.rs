@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use glovebox_tests::certs::Identity;
 use glovebox_tests::leak::{Needle, search};
 use glovebox_tests::source::tree;
@@ -100,10 +100,16 @@ pub(crate) fn opened(truth: &Truth, company: &Company, reader: &Reader, is_prefi
 /// All batches came, each once, in order, and nothing was declared as lost.
 pub(crate) fn complete(reader: &Reader) -> Result<String> {
     none(&reader.complaints)?;
-    let Some(first) = reader.sequences.first() else { anyhow::bail!("no batch came") };
-    let found = reader.sequences.iter().zip(*first..).find(|(got, want)| *got != want);
-    ensure!(found.is_none(), "batch {found:?} (came, should have come)");
+    in_order(&reader.sequences)?;
     Ok(format!("{} batches", reader.sequences.len()))
+}
+
+fn in_order(sequences: &[u64]) -> Result<()> {
+    let first = sequences.first().context("no batch came")?;
+    match sequences.iter().zip(*first..).find(|(came, due)| *came != due) {
+        Some((came, due)) => anyhow::bail!("batch {came} came where {due} was due"),
+        None => Ok(()),
+    }
 }
 
 /// The insurer opened the mileage and nothing else.
@@ -173,4 +179,17 @@ pub(crate) fn blind(story: &Story, seen: &[Seen], readers: &[Reader; 2]) -> Resu
     let missed = texts.iter().find(|needle| needle.find(&printed).is_none());
     ensure!(missed.is_none(), "the search does not even find {missed:?} in what was opened");
     Ok(format!("{} needles, {bytes} bytes", wanted.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_is_missing_or_comes_twice_is_found() {
+        assert!(in_order(&[4, 5, 6]).is_ok());
+        for bad in [&[][..], &[4, 6], &[4, 5, 5], &[5, 4]] {
+            assert!(in_order(bad).is_err(), "{bad:?}");
+        }
+    }
 }

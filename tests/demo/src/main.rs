@@ -31,20 +31,21 @@ use crate::screen::Screen;
 
 const LEARN: &str = "\
 What happens:
-  1  Keys, certificates and documents are made, by the agent's own commands: provision, policy new and sign,
-     policy install, consent grant.
-  2  An MQTT broker with mutual TLS starts inside; agent and companies run as processes of their own.
-  3  A car drives. A workshop may know tyres and battery; an insurer asked for speed and place too, and may know
-     the mileage only, by the kilometre.
-  4  The car enters a tunnel: batches wait on its disk. Meanwhile the owner withdraws from the insurer.
+  1  Keys, certificates and documents are made, the documents by the agent's own commands:
+     provision, policy new and sign, policy install, consent grant.
+  2  An MQTT broker with mutual TLS starts inside; agent and companies run as processes.
+  3  A car drives. A workshop may know tyres and battery; an insurer asked for speed and
+     place too, and may know the mileage only, by the kilometre.
+  4  The car enters a tunnel: batches wait on its disk. There the owner withdraws from the
+     insurer.
   5  The network comes back: the workshop gets all that waited, the insurer nothing more.
-  6  Everything shown is checked; each check has a line of its own.
+  6  Everything shown is checked, a line for each check.
 
 Examples:
-  glovebox-demo                                         about a minute, drawn on the terminal
-  glovebox-demo --fast                                  a quarter of it
-  glovebox-demo --keep /tmp/demo                        keys, documents, queue and logs stay there
-  glovebox-demo --log drive.log.gz --dbc car.dbc        your own recording (candump -L)
+  glovebox-demo                                    less than a minute, drawn on the terminal
+  glovebox-demo --fast                             less than 20 seconds, for a script
+  glovebox-demo --keep /tmp/demo                   keys, documents, queue and logs stay there
+  glovebox-demo --log drive.log.gz --dbc car.dbc   your own recording (candump -L)
   glovebox-demo --log drive.log --dbc car.dbc --signal '*TEMP*' --signal '*VOLT*'
 
 Environment:
@@ -58,7 +59,7 @@ Exit codes:
 
 /// A drive, the agent, a broker, two companies and a withdrawal, in one command
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = LEARN, max_term_width = 110)]
+#[command(version, about, after_help = LEARN, max_term_width = 100)]
 struct Options {
     /// As fast as can be followed by a script, without waiting for eyes
     #[arg(long)]

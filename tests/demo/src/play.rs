@@ -31,6 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 const ASK_EVERY: Duration = Duration::from_millis(400);
 /// How long a queue must stay empty to be taken for drained.
 const SETTLE: Duration = Duration::from_millis(800);
+/// Granted signals of a company that get a line each in plain output.
+const SAID: usize = 2;
 /// Batches of each company that wait in the tunnel before the owner withdraws.
 const WAITING: u64 = 2;
 
@@ -486,13 +488,18 @@ impl<'a> Play<'a> {
 /// What the agent showed the owner, in its own words.
 fn tell_grant(screen: &Screen, view: &mut CompanyView, company: &Company, words: &str) -> String {
     let granted = papers::granted(words);
-    let what = match granted.as_slice() {
-        [one] => one.clone(),
-        more => format!("{} signals, as {}", more.len(), more.first().map_or("", String::as_str)),
-    };
-    screen.say(Look::Good, &format!("     granted to {}: {what}", company.name));
+    screen.say(
+        Look::Plain,
+        &format!("     the owner decides on what {} asks for; the agent says:", company.name),
+    );
+    for line in granted.iter().take(SAID) {
+        screen.say(Look::Good, &format!("       + {line}"));
+    }
+    if granted.len() > SAID {
+        screen.say(Look::Good, &format!("       + and {} more", granted.len() - SAID));
+    }
     for path in &view.withheld {
-        screen.say(Look::Bad, &format!("     asked for and not granted: {path}"));
+        screen.say(Look::Bad, &format!("       - {path}: asked for and not granted"));
     }
     // How one signal alone is reduced has room on the screen.
     let reduced = |one: &String| one.split_once("reduced by ").map(|(_, how)| how.to_owned());
