@@ -20,7 +20,7 @@ const WORKSHOP_SIGNALS: usize = 10;
 const DENIED_SIGNALS: usize = 4;
 /// How many seconds the drive takes on the screen, and with `--fast`.
 const SHOWN_S: f64 = 36.0;
-const FAST_S: f64 = 6.0;
+const FAST_S: f64 = 8.0;
 
 /// Words in names of signals that a workshop, and an insurer, would want.
 const WEAR: [&str; 12] =
