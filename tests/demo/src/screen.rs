@@ -12,7 +12,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 const SAY_EVERY: Duration = Duration::from_secs(2);
 /// A smaller terminal gets plain lines.
 const WIDTH_MIN: usize = 80;
-const HEIGHT_MIN: usize = 30;
+const HEIGHT_MIN: usize = 24;
 const WIDTH_MAX: usize = 140;
 
 const ENTER: &str = "\x1b[?1049h\x1b[?25l";
@@ -69,15 +69,15 @@ impl Screen {
         }
         self.last = Some(Instant::now());
         match room().filter(|_| self.is_live) {
-            Some((width, height)) => self.draw(&view.lines(width), height),
+            Some((width, height)) => self.draw(&view.lines(width, height)),
             None if self.is_live => {}
             None => put(&format!("     {}\n", view.brief())),
         }
     }
 
-    fn draw(&self, lines: &[Line], height: usize) {
+    fn draw(&self, lines: &[Line]) {
         let mut text = String::from(BEGIN);
-        for (number, line) in lines.iter().take(height).enumerate() {
+        for (number, line) in lines.iter().enumerate() {
             if number > 0 {
                 text += "\r\n";
             }

@@ -64,11 +64,13 @@ pub(crate) struct View {
     pub(crate) events: VecDeque<(Look, String)>,
 }
 
-/// Messages that the broker's part shows.
+/// Messages that the broker's part shows at most.
 pub(crate) const BROKER_ROWS: usize = 10;
-const CAR_ROWS: usize = 12;
-const COMPANY_ROWS: usize = 12;
+const ROWS_MAX: usize = 12;
 const EVENT_ROWS: usize = 6;
+const EVENT_ROWS_MIN: usize = 3;
+/// Lines that are there on every screen: title, progress, headings, the two queues.
+const FIXED_ROWS: usize = 8;
 const BAR: usize = 40;
 
 fn plain(text: impl Into<String>) -> (Look, String) {
@@ -100,7 +102,13 @@ pub(crate) fn fit(line: &Line, width: usize) -> Line {
 /// The end of a path that is worth reading: without the first words that all share.
 pub(crate) fn short(path: &str, width: usize) -> String {
     let path = path.strip_prefix("Vehicle.").unwrap_or(path);
-    let path = path.replace("Chassis.Axle.", "").replace(".Wheel.", ".").replace("Powertrain.", "");
+    let mut path = path.replace("Chassis.Axle.", "").replace(".Wheel.", ".").replace("Powertrain.", "");
+    if path.chars().count() > width {
+        path = path
+            .replace(".Tire.", ".")
+            .replace("TractionBattery.", "Battery.")
+            .replace("CurrentLocation.", "");
+    }
     match path.chars().count().checked_sub(width) {
         None | Some(0) => path,
         Some(more) => format!("…{}", path.chars().skip(more + 1).collect::<String>()),
@@ -140,8 +148,13 @@ impl View {
         )
     }
 
-    /// The whole screen, `width` wide.
-    pub(crate) fn lines(&self, width: usize) -> Vec<Line> {
+    /// The whole screen, `width` wide and at most `height` high.
+    pub(crate) fn lines(&self, width: usize, height: usize) -> Vec<Line> {
+        let room = height.saturating_sub(FIXED_ROWS);
+        let events = room.saturating_sub(2 * ROWS_MAX).clamp(EVENT_ROWS_MIN, EVENT_ROWS);
+        let room = room.saturating_sub(events);
+        let company_rows = (room * 3 / 5).clamp(2, ROWS_MAX);
+        let car_rows = room.saturating_sub(company_rows).clamp(2, ROWS_MAX);
         let left = width / 2;
         let right = width - left - 1;
         let mut lines = vec![fit(&self.head(), width), fit(&self.progress(), width)];
@@ -153,17 +166,20 @@ impl View {
             }
         };
         lines.push(heading(&[("on the car's bus", left), ("what the broker sees", right)]));
-        both(&mut lines, self.car_lines(left), self.broker_lines(), CAR_ROWS);
+        both(&mut lines, self.car_lines(left, car_rows), self.broker_lines(car_rows), car_rows);
         let [a, b] = &self.companies;
         lines.push(heading(&[
             (&format!("{} can read", a.name), left),
             (&format!("{} can read", b.name), right),
         ]));
-        both(&mut lines, a.lines(left), b.lines(right), COMPANY_ROWS);
+        both(&mut lines, a.lines(left, company_rows), b.lines(right, company_rows), company_rows);
         lines.push(heading(&[("queue on the car's disk", width)]));
         lines.extend([a.queue(), b.queue()].map(|line| fit(&line, width)));
         lines.push(heading(&[("what happened", width)]));
-        lines.extend(self.events.iter().map(|(look, text)| fit(&vec![(*look, format!(" {text}"))], width)));
+        let skip = self.events.len().saturating_sub(events);
+        lines.extend(
+            self.events.iter().skip(skip).map(|(look, text)| fit(&vec![(*look, format!(" {text}"))], width)),
+        );
         lines
     }
 
@@ -197,14 +213,15 @@ impl View {
                 self.total_s / 60,
                 self.total_s % 60
             )),
-            (Look::Bold, self.part.clone()),
-            plain("   network: "),
+            plain("network: "),
             network,
+            plain("   "),
+            (Look::Bold, self.part.clone()),
         ]
     }
 
-    fn car_lines(&self, width: usize) -> Vec<Line> {
-        let rows = self.car.len().min(CAR_ROWS - 1);
+    fn car_lines(&self, width: usize, rows: usize) -> Vec<Line> {
+        let rows = self.car.len().min(rows - 1);
         let mut lines: Vec<Line> =
             self.car.iter().take(rows).map(|row| row.line(width, Look::Plain)).collect();
         let (read, needed) = self.frames;
@@ -215,10 +232,11 @@ impl View {
         lines
     }
 
-    fn broker_lines(&self) -> Vec<Line> {
+    fn broker_lines(&self, rows: usize) -> Vec<Line> {
         let (messages, bytes) = self.broker_total;
         let mut lines = vec![vec![dim(format!(" subscribed to #: {messages} messages, {}", size(bytes)))]];
-        lines.extend(self.broker.iter().map(|(topic, bytes, first)| {
+        let skip = (self.broker.len() + 1).saturating_sub(rows);
+        lines.extend(self.broker.iter().skip(skip).map(|(topic, bytes, first)| {
             vec![plain(format!(" {topic:<22}")), plain(format!("{bytes:>6} B ")), dim(first.clone())]
         }));
         lines
@@ -233,15 +251,15 @@ impl Row {
 }
 
 impl CompanyView {
-    fn lines(&self, width: usize) -> Vec<Line> {
+    fn lines(&self, width: usize, rows: usize) -> Vec<Line> {
         let mut lines: Vec<Line> = Vec::new();
         if self.is_withdrawn {
             lines.push(vec![(Look::Warn, " the owner has withdrawn: nothing new comes".to_owned())]);
         }
         let look = if self.is_withdrawn { Look::Dim } else { Look::Good };
         let refused = if self.withheld.is_empty() { 0 } else { self.withheld.len() + 1 };
-        let room =
-            (COMPANY_ROWS - 1).saturating_sub(lines.len() + refused + usize::from(self.reduced.is_some()));
+        let others = lines.len() + refused + usize::from(self.reduced.is_some());
+        let room = (rows - 1).saturating_sub(others).max(1);
         lines.extend(self.rows.iter().take(room).map(|row| row.line(width, look)));
         if let Some(last) = lines.last_mut().filter(|_| self.rows.len() > room) {
             *last = vec![dim(format!(" and {} more signals", self.rows.len() - room + 1))];
@@ -255,7 +273,7 @@ impl CompanyView {
                     .map(|path| vec![(Look::Bad, format!("   - {}", short(path, width - 6)))]),
             );
         }
-        lines.resize_with(COMPANY_ROWS - 1, Vec::new);
+        lines.resize_with(rows - 1, Vec::new);
         lines.push(vec![dim(format!(" {}", self.weight()))]);
         lines
     }
@@ -281,6 +299,7 @@ impl CompanyView {
         let bytes = size(usize::try_from(bytes).unwrap_or(usize::MAX));
         let waiting = match batches {
             0 => (Look::Plain, format!("{:<28}", "nothing waits")),
+            1 => (Look::Warn, format!("{:<28}", format!("1 batch waits in {bytes}"))),
             _ => (Look::Warn, format!("{:<28}", format!("{batches} batches wait in {bytes}"))),
         };
         vec![plain(format!(" {:<26}", self.name)), waiting, dim(format!("  {}", self.files))]
@@ -315,9 +334,9 @@ mod tests {
         for number in 0..9 {
             view.happened(Look::Good, &format!("{number} {}", "long ".repeat(40)));
         }
-        for width in [60, 80, 110, 200] {
-            let lines = view.lines(width);
-            assert_eq!(lines.len(), 2 + 1 + CAR_ROWS + 1 + COMPANY_ROWS + 1 + 2 + 1 + EVENT_ROWS);
+        for (width, height) in [(60, 24), (80, 24), (80, 30), (110, 38), (110, 40), (200, 70)] {
+            let lines = view.lines(width, height);
+            assert!(lines.len() <= height && lines.len() >= height.min(38), "{} of {height}", lines.len());
             for line in lines {
                 let count: usize = line.iter().map(|(_, text)| text.chars().count()).sum();
                 assert_eq!(count, width, "{line:?}");
