@@ -47,6 +47,8 @@ pub struct Ledger {
     tree: Tree,
     chain: Chain,
     start: Checkpoint,
+    /// The highest number that was written, also by an append that failed.
+    tried: u64,
     config: Config,
 }
 
@@ -61,7 +63,8 @@ impl Ledger {
         let start = tree.get(START)?.as_deref().and_then(checkpoint).unwrap_or(Checkpoint::GENESIS);
         let last = tree.range(&b"e"[..]..&b"f"[..]).next_back().transpose()?;
         let head = last.and_then(|(key, value)| link(&key, &value)).map_or(start, |link| link.checkpoint());
-        let mut ledger = Self { store, tree, chain: Chain::resume(head), start, config };
+        let tried = head.number;
+        let mut ledger = Self { store, tree, chain: Chain::resume(head), start, tried, config };
         if matches!(opened, Opened::SetAside(_)) {
             ledger.append(vec![Record::new(None, Event::Restarted)])?;
         }
@@ -86,9 +89,12 @@ impl Ledger {
         if kept > self.config.entries_max {
             start = self.truncate(kept, &mut chain, &mut batch)?;
         }
+        // What a longer append left that could not be synced.
+        (chain.head().number + 1..=self.tried).for_each(|number| batch.remove(&key(number)));
+        self.tried = self.tried.max(chain.head().number);
         self.tree.apply(batch)?;
         self.store.sync()?;
-        (self.chain, self.start) = (chain, start);
+        (self.chain, self.start, self.tried) = (chain, start, chain.head().number);
         Ok(self.head())
     }
 
@@ -236,6 +242,25 @@ mod tests {
         let numbers: Vec<u64> = ledger.read(6).unwrap().iter().map(|entry| entry.number).collect();
         assert_eq!(numbers, [6, 7, 8]);
         assert_eq!(ledger.read(3).unwrap()[0].record, records(3)[2]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_does_not_count_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("ledger");
+        let mut ledger = open(&dir, Config::default());
+        let before = ledger.append(records(2)).unwrap();
+        // What lies there is never synced, so the store refuses to call anything durable.
+        let in_the_way = dir.join("blobs").join("1");
+        std::fs::write(&in_the_way, "x").unwrap();
+        assert!(ledger.append(records(9)).is_err());
+        assert_eq!(ledger.head(), before);
+        std::fs::remove_file(&in_the_way).unwrap();
+        let after = ledger.append(records(3)).unwrap();
+        drop(ledger);
+        let ledger = open(&dir, Config::default());
+        assert_eq!((ledger.head(), after.number), (after, 5));
+        assert_eq!(ledger.verify(&[before, after]).unwrap(), after);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Reads the arguments and runs the command.
 
 fn main() -> std::process::ExitCode {
-    glovebox::cli::main()
+    glovebox::cli::main(std::env::args_os())
 }

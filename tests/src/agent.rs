@@ -38,7 +38,7 @@ fn build() -> Result<PathBuf> {
         test.parent().and_then(Path::parent).context("the test binary lies in target/<profile>/deps")?;
     if std::env::var_os("GLOVEBOX_BUILT").is_none() {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--workspace", "--bins", "--locked"]).current_dir(root());
+        cargo.args(["build", "--bins", "--locked"]).current_dir(root());
         if folder.ends_with("release") {
             cargo.arg("--release");
         }

@@ -244,6 +244,8 @@ pub const ACKS_UNSAVED_MAX: usize = 64;
 pub const LEDGER_ENTRIES_MAX: u64 = 200_000;
 /// When there are too many, this many of the oldest go at once, with one sync.
 pub const LEDGER_ENTRIES_TRUNCATED: u64 = 4_096;
+/// Entries that wait in memory while the ledger cannot be written; beyond that, routine ones are counted and left out.
+pub const LEDGER_ENTRIES_WAITING_MAX: usize = 4_096;
 /// A page of the ledger that is read at once.
 pub const LEDGER_PAGE_ENTRIES_MAX: usize = 1_024;
 

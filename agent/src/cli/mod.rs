@@ -15,6 +15,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod trial;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -113,10 +114,10 @@ enum Command {
     Man(man::Args),
 }
 
-/// Parses the arguments and runs the command.
+/// Parses the arguments, the program's name first, and runs the command.
 #[must_use]
-pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(arguments);
     // What `decode` is given are arguments: a log or a database that cannot be used is an unusable one.
     let on_error = if matches!(cli.command, Command::Decode(_)) { UNUSABLE } else { FINDINGS };
     match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {

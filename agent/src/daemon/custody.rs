@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use glovebox_core::consent::effective::FlowRules;
 use glovebox_core::delivery::Delivery;
 use glovebox_core::ledger::{BatchRef, DropReason, Event, Record};
+use glovebox_core::limits::LEDGER_ENTRIES_WAITING_MAX;
 use glovebox_core::names::{FlowId, PurposeId, RecipientId, TrustedTime, WallTime};
 use glovebox_core::outbox::{BatchId, LossReason};
 use glovebox_core::pipeline::Output;
@@ -393,7 +394,13 @@ impl Custody {
         record
     }
 
+    /// For the ledger, once it can be written. While it cannot, what happens to batches inside the car may go unwritten;
+    /// offers wait for the ledger, and what the owner does is always kept.
     fn note(&mut self, event: Event, batch: BatchId, sealed: Option<&Sealed>) {
+        let routine = matches!(event, Event::Stored | Event::Dropped(_) | Event::Acked);
+        if routine && self.state.notes.len() >= LEDGER_ENTRIES_WAITING_MAX {
+            return self.counters.count(Counter::EntriesOmitted);
+        }
         let mut record = self.record(event, batch.flow);
         record.batch = Some(BatchRef { flow: batch.flow, epoch: batch.epoch, sequence: batch.sequence });
         if let Some(sealed) = sealed {

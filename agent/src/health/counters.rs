@@ -110,6 +110,8 @@ counters! {
     "ledger" {
         /// Entries that were written.
         EntriesWritten = "entries_written",
+        /// Entries left out because the ledger could not be written for too long.
+        EntriesOmitted = "entries_omitted",
     }
 }
 

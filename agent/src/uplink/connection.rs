@@ -249,7 +249,8 @@ impl Connection<'_> {
         self.number = Some(number);
         self.phase = Phase::Subscribing;
         self.deadline = Instant::now() + Duration::from_millis(UPLINK_SUBACK_MS_MAX);
-        tracing::info!(target: "uplink", connection = number.0, answer.session_present, ?receive_maximum, ?packet_max, "connected");
+        tracing::info!(target: "uplink", connection = number.0, answer.session_present,
+            receive_maximum, packet_max, "connected");
         self.daemon
             .reports
             .push(Event::Connected { connection: number, session_present: answer.session_present });

@@ -187,8 +187,14 @@ impl Uplink {
             tracing::warn!(target: "uplink", %error, "no randomness for the wait, taking half of the longest");
             u64::MAX / 2
         });
-        let next = self.course.ended(moment(self.start), random);
-        tracing::info!(target: "uplink", reason = %ended.reason, ?next, "not connected");
+        let now = moment(self.start);
+        match self.course.ended(now, random) {
+            State::Waiting { until } => {
+                let again_s = until.0.saturating_sub(now.0) / 1_000_000;
+                tracing::warn!(target: "uplink", reason = %ended.reason, again_s, "not connected");
+            }
+            _ => tracing::info!(target: "uplink", reason = %ended.reason, "disconnected"),
+        }
         self.daemon.reports.push(Event::Disconnected { reason: ended.reason });
         if ended.stop {
             self.daemon.reports.flush_now();

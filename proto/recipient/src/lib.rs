@@ -7,6 +7,7 @@
 //! ```
 //! The format itself is in `proto/README.md`.
 
+pub mod command;
 pub mod keys;
 pub mod lines;
 pub mod open;

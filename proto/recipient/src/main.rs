@@ -1,17 +1,5 @@
-//! `glovebox-recipient`: prints what cars sent to one recipient.
+//! Reads the arguments and runs the command.
 
-mod command;
-
-use std::process::ExitCode;
-
-use clap::Parser as _;
-
-fn main() -> ExitCode {
-    match command::run(command::Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            command::say(&format!("glovebox-recipient: {error:#}"));
-            ExitCode::from(error.downcast_ref::<command::Refused>().map_or(2, |_| 1))
-        }
-    }
+fn main() -> std::process::ExitCode {
+    glovebox_recipient::command::main(std::env::args_os())
 }

@@ -98,6 +98,17 @@ impl ControllerError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a driver hands over: no panic, and a frame says no more than the bytes.
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Received::Data(frame) = read(&bytes) {
+                prop_assert_eq!(frame.data(), &bytes[8..8 + usize::from(bytes[4])]);
+            }
+        }
+    }
 
     fn classic(word: u32, length: u8, data: [u8; 8]) -> Vec<u8> {
         [&word.to_ne_bytes()[..], &[length, 0, 0, 0], &data].concat()

@@ -4,13 +4,14 @@ mod spec;
 
 use super::read_file;
 use crate::key_store;
-use crate::sealer::usable_hpke_key;
+use crate::sealer::{StrictVerifier, usable_hpke_key};
 use anyhow::{Context as _, bail};
 use glovebox_core::consent::document::bundle::Text;
 use glovebox_core::consent::document::bundle::{
     Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Recipient, RecipientStatus,
     SigningKeyStatement, Target,
 };
+use glovebox_core::consent::document::policy::check_parts;
 use glovebox_core::consent::document::request::{
     Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
 };
@@ -116,6 +117,9 @@ struct RequestArgs {
     /// Microsecond stamps instead of milliseconds.
     #[arg(long)]
     microseconds: bool,
+    /// Where the privacy notice can be read.
+    #[arg(long, value_name = "URI")]
+    notice_uri: Option<String>,
     /// A file with the privacy notice; its SHA-256 is recorded.
     #[arg(long, value_name = "FILE")]
     notice: Option<PathBuf>,
@@ -155,8 +159,18 @@ pub(super) fn run(args: &Args, now: WallTime) -> anyhow::Result<ExitCode> {
     // Whole seconds: a person reads it.
     let now = WallTime(now.0 - now.0.rem_euclid(SECOND_US));
     let bytes = match &args.command {
-        Command::Bundle(args) => checked(&bundle(args, now)?)?,
-        Command::Request(args) => checked(&request(args, now)?)?,
+        Command::Bundle(args) => {
+            let bundle = bundle(args, now)?;
+            check_parts(&bundle, &StrictVerifier).context("no car would take this bundle")?;
+            let contacts = bundle.recipients.iter().map(|it| format!("contact of {}: {}", it.id, it.contact));
+            made_up(&contacts.collect::<Vec<_>>())?;
+            checked(&bundle)?
+        }
+        Command::Request(args) => {
+            let request = request(args, now)?;
+            made_up(&args.made_up(&request))?;
+            checked(&request)?
+        }
         Command::SigningKey(args) => checked(&signing_key(args, now)?)?,
         Command::HpkeKey(args) => checked(&hpke_key(args, now)?)?,
     };
@@ -165,6 +179,36 @@ pub(super) fn run(args: &Args, now: WallTime) -> anyhow::Result<ExitCode> {
         None => std::io::stdout().lock().write_all(&bytes)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Nothing that the owner will read is invented in silence.
+fn made_up(values: &[String]) -> anyhow::Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    for value in values {
+        writeln!(stderr, "made up, correct it before you sign: {value}")?;
+    }
+    Ok(())
+}
+
+impl RequestArgs {
+    fn made_up(&self, request: &Request) -> Vec<String> {
+        let mut values = Vec::new();
+        if self.text.is_none() {
+            values.extend(request.purpose.text.iter().map(|text| format!("purpose (--text): {}", text.text)));
+        }
+        if self.notice_uri.is_none() {
+            values.push(format!("privacy notice (--notice-uri): {}", request.privacy_notice.uri));
+        }
+        if self.notice.is_none() {
+            values
+                .push("digest of the privacy notice (--notice FILE): that of the purpose's words".to_owned());
+        }
+        if self.signal.is_empty() {
+            let signals: Vec<&str> = request.signals.iter().map(|asked| asked.signal.as_str()).collect();
+            values.push(format!("signals (--signal): {}", signals.join(", ")));
+        }
+        values
+    }
 }
 
 fn checked<T: Document>(document: &T) -> anyhow::Result<Vec<u8>> {
@@ -245,7 +289,10 @@ fn request(args: &RequestArgs, now: WallTime) -> anyhow::Result<Request> {
         automated_decision: false,
         incentive: String::new(),
         privacy_notice: PrivacyNotice {
-            uri: format!("https://{}.example/privacy", args.recipient),
+            uri: args
+                .notice_uri
+                .clone()
+                .unwrap_or_else(|| format!("https://{}.example/privacy", args.recipient)),
             digest,
             language: "en".to_owned(),
         },

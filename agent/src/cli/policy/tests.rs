@@ -71,6 +71,10 @@ fn unusable_options_are_refused_with_what_is_known() {
             "policy new bundle --device car-1 --recipient other:T:DE:@tyres.pub:@hpke.dsse",
             "the HPKE key of tyres",
         ),
+        (
+            "policy new bundle --device car-1 --recipient tyres:T:DE:@owner.pub:@hpke.dsse --request @request.dsse",
+            "no car would take this bundle",
+        ),
         ("policy new signing-key --key @hpke.pub", "an X25519 key"),
         ("policy new hpke-key --recipient tyres --key @root.pub", "an Ed25519 key"),
         ("policy sign @bundle.json --type bundle --key @root.key -o @x", "bundle.json"),

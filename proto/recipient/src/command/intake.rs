@@ -5,11 +5,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::open::{self, Header};
+use crate::state::StateDir;
+use crate::{Event, OpenError, Opener, Streams};
 use anyhow::Context as _;
 use glovebox_proto::envelope;
-use glovebox_recipient::open::{self, Header};
-use glovebox_recipient::state::StateDir;
-use glovebox_recipient::{Event, OpenError, Opener, Streams};
 
 use super::screen::Screen;
 

@@ -1,4 +1,5 @@
-//! Arguments and what they lead to. Exit codes: 0 fine, 1 refused, 2 unusable arguments, files or keys.
+//! The command `glovebox-recipient`: arguments and what they lead to.
+//! Exit codes: 0 fine, 1 refused, 2 unusable arguments, files or keys.
 
 mod intake;
 mod mqtt;
@@ -8,18 +9,19 @@ mod screen;
 mod subscribe;
 mod table;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::{HpkeKey, Opener};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use glovebox_recipient::{HpkeKey, Opener};
 
 /// Prints what cars sent to one recipient: verified, opened, decoded, once each.
 #[derive(Debug, Parser)]
 #[command(version, about, after_help = AFTER_HELP, subcommand_required = true, arg_required_else_help = true)]
-pub(crate) struct Arguments {
+struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
@@ -156,7 +158,19 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+/// Parses the arguments, the program's name first, and runs the command.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match run(Arguments::parse_from(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("glovebox-recipient: {error:#}"));
+            ExitCode::from(error.downcast_ref::<Refused>().map_or(2, |_| 1))
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Subscribe(subscribe) => subscribe::run(&subscribe),
         Command::Open(open) => offline::open(&open),

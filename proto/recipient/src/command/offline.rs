@@ -3,8 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use glovebox_recipient::open::{self, Header};
-use glovebox_recipient::{Event, Streams};
+use crate::open::{self, Header};
+use crate::{Event, Streams};
 use serde_json::json;
 
 use super::screen::Screen;

@@ -2,9 +2,9 @@
 
 use std::io::{self, BufWriter, IsTerminal as _, Stdout, Write as _};
 
-use glovebox_recipient::open::Header;
-use glovebox_recipient::samples::SamplesError;
-use glovebox_recipient::{Event, Ready, lines, samples};
+use crate::open::Header;
+use crate::samples::SamplesError;
+use crate::{Event, Ready, lines, samples};
 
 use super::table::Table;
 

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::state::StateDir;
 use anyhow::Context as _;
 use glovebox_proto::envelope::TOPIC_ROOT;
-use glovebox_recipient::state::StateDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
-use glovebox_recipient::open::Header;
-use glovebox_recipient::{Sample, Value, lines};
+use crate::open::Header;
+use crate::{Sample, Value, lines};
 
 /// Rows that are drawn; a longer table would scroll away.
 const ROWS_MAX: usize = 48;

@@ -105,6 +105,17 @@ impl Policy {
     }
 }
 
+/// Whether every request and key statement in a bundle is signed by the recipient that it names: what each car will
+/// check, for whoever makes one.
+///
+/// # Errors
+/// The first that is not, with its place.
+pub fn check_parts(bundle: &Bundle, verifier: &dyn Verifier) -> Result<(), DocumentError> {
+    requests(bundle, verifier)?;
+    hpke_keys(&bundle.recipients, verifier)?;
+    Ok(())
+}
+
 fn requests(bundle: &Bundle, verifier: &dyn Verifier) -> Result<Vec<Verified<Request>>, DocumentError> {
     let keys: Vec<VerifyingKey> = bundle.recipients.iter().map(|recipient| recipient.request_key).collect();
     let mut verified = Vec::with_capacity(bundle.requests.len());
