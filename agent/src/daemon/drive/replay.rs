@@ -11,7 +11,7 @@ use crate::bus::Link;
 use crate::bus::replay::{Pace, Replay, Speed};
 use crate::daemon::custody::Message;
 
-/// Frames between two updates of the counters.
+/// Frames between two updates of the counters at full speed; with a pace, each wait is an update.
 const COUNT_EVERY_FRAMES: u32 = 4096;
 
 impl Drive {
@@ -54,6 +54,7 @@ impl Drive {
                 }
                 return Ok(());
             }
+            self.count();
             self.wait(left.min(BEAT))?;
         }
     }
