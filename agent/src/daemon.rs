@@ -148,7 +148,6 @@ struct Parts {
 
 impl Parts {
     fn open(config: Config) -> Result<Self, DaemonError> {
-        let state = config.health.state.clone();
         let ledger = open_ledger(&config)?;
         let databases = Databases::load(&config.decode).map_err(DaemonError::Databases)?;
         let authority = open_authority(&config, &databases)?;
@@ -199,10 +198,11 @@ impl Parts {
             mark,
             counters,
             effective: Mutex::new(None),
-            rules: Mutex::new(Rules::open(state.join("rules"))),
+            rules: Mutex::new(Rules::open(config.health.state.join("rules"))),
             link: Mutex::new(not_linked(&config)),
             config,
             begun: Instant::now(),
+            stopping: AtomicBool::new(false),
             seen: Mutex::new(Vec::new()),
         };
         Ok(Self {

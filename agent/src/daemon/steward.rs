@@ -7,8 +7,9 @@
 //! ```
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI64, atomic::Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use glovebox_core::consent::Gate;
@@ -53,6 +54,8 @@ pub(super) struct Steward {
     pub(super) rules: Mutex<Rules>,
     pub(super) link: Mutex<LinkStatus>,
     pub(super) begun: Instant,
+    /// The threads are being ended: that they no longer answer is no fault.
+    pub(super) stopping: AtomicBool,
     /// Files of the policy folder that were looked at, with their time stamps.
     pub(super) seen: Mutex<Vec<(PathBuf, SystemTime)>>,
 }
@@ -192,7 +195,7 @@ impl Steward {
     }
 
     fn tell_custody(&self, message: Message) {
-        if self.custody.blocking_send(message).is_err() {
+        if self.custody.blocking_send(message).is_err() && !self.stopping.load(Ordering::Acquire) {
             tracing::error!(target: "outbox", "custody has ended");
         }
     }
@@ -265,6 +268,7 @@ impl Steward {
 
     /// The pipeline closes what is open and ends.
     pub(super) fn stop_drive(&self) {
+        self.stopping.store(true, Ordering::Release);
         // It may have ended by itself.
         let _ = self.drive.give(Order::Stop);
     }

@@ -61,7 +61,8 @@ pub enum DraftError {
     },
     /// Nothing would leave.
     #[error(
-        "none of the leaves that are asked for is wanted, known to the catalogue and in this car; nothing would leave"
+        "nothing would leave: no signal of the request is wanted, has a category in the bundle and is in this car; \
+         `policy inspect` shows what is asked for, `decode` what the car's databases name"
     )]
     NothingWanted,
     /// Over before it begins.
