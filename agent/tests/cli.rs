@@ -244,12 +244,18 @@ fn status_without_a_daemon_says_how_to_start_it() {
     assert!(stderr(&output).contains("many.toml:9:7:"), "{}", stderr(&output));
 }
 
-#[test]
-fn check_without_a_replay_looks_for_the_interfaces() {
+/// [`fine`] with live buses.
+fn live() -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = fine();
     let config = folder.path().join("glovebox.toml");
     let text = std::fs::read_to_string(&config).unwrap().replace("replay = \"drive.log\"\n", "");
     std::fs::write(&config, text).unwrap();
+    (folder, config)
+}
+
+#[test]
+fn check_without_a_replay_looks_for_the_interfaces() {
+    let (folder, _) = live();
     let output = check(folder.path(), &[]);
     assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
     assert!(stdout(&output).contains("there is no interface can0"), "{}", stdout(&output));
@@ -257,10 +263,7 @@ fn check_without_a_replay_looks_for_the_interfaces() {
 
 #[test]
 fn a_live_bus_has_no_end_to_wait_for() {
-    let folder = fine();
-    let config = folder.path().join("glovebox.toml");
-    let text = std::fs::read_to_string(&config).unwrap().replace("replay = \"drive.log\"\n", "");
-    std::fs::write(&config, text).unwrap();
+    let (_folder, config) = live();
     let output = glovebox(&["run", "--until-sent", "--config", config.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("--until-sent ends with a recorded log"), "{}", stderr(&output));

@@ -28,7 +28,7 @@ use stamp::HardwareClock;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why live buses cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +83,8 @@ pub struct Live {
     buffer: Box<Buffer>,
     states: Arc<States>,
     counts: Counts,
-    /// Something was odd: the interfaces are looked at again.
-    look_again: bool,
+    /// Something was odd: the interfaces are looked at again then.
+    look_again: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Live {
             buffer: Box::default(),
             states,
             counts: Counts::default(),
-            look_again: false,
+            look_again: None,
         };
         live.look_at_links();
         Ok(live)
@@ -150,7 +150,7 @@ impl Live {
                 // A socket with another filter than it should have is none.
                 tracing::error!(target: "bus", interface = bus.interface, %error, "the filter was not taken: opened anew");
                 bus.listener = None;
-                self.look_again = true;
+                self.look_again = Some(Instant::now());
             }
         }
     }
@@ -165,8 +165,9 @@ impl Live {
         let others = [self.changes.as_fd(), self.bell.0.as_fd()];
         let mut all: Vec<PollFd<'_>> = others.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).into();
         all.extend(listeners.map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
-        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
-        let at_most = if self.look_again { PollTimeout::from(LOOK_AGAIN_MS) } else { timeout };
+        let look_again = self.look_again.map(|then| then.saturating_duration_since(Instant::now()));
+        let at_most = at_most.min(look_again.unwrap_or(Duration::MAX));
+        let at_most = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
         waited(poll(&mut all, at_most))?;
         let urgent = |fds: &[PollFd<'_>]| fds[..others.len()].iter().any(|fd| fd.any().unwrap_or(true));
         let frames = all.iter().any(|fd| fd.any().unwrap_or(true));
@@ -176,7 +177,8 @@ impl Live {
         }
         // It stays readable until it is read.
         let _ = self.bell.0.read();
-        if self.changes.take() || std::mem::take(&mut self.look_again) {
+        // Not at each wake-up: a busy bus has two hundred a second.
+        if self.changes.take() || self.look_again.is_some_and(|then| then <= Instant::now()) {
             self.look_at_links();
         }
         Ok(())
@@ -213,7 +215,7 @@ impl Live {
                 Err(error) => {
                     tracing::warn!(target: "bus", interface = bus.interface, %error, "cannot be read: opened anew");
                     bus.listener = None;
-                    self.look_again = true;
+                    self.look_again = Some(Instant::now() + LOOK_AGAIN);
                 }
             }
             for error in errors {
@@ -224,14 +226,17 @@ impl Live {
     }
 
     fn look_at_links(&mut self) {
+        self.look_again = None;
         for (number, bus) in self.buses.iter_mut().enumerate() {
             let link = look(&bus.interface);
             let bound = bus.listener.as_ref().map(Listener::index);
             if bound.is_some() && bound != link.index() {
                 bus.listener = None;
             }
-            if let (None, Some(index)) = (&bus.listener, link.index()) {
-                self.look_again |= !bus.listen(index);
+            if let (None, Some(index)) = (&bus.listener, link.index())
+                && !bus.listen(index)
+            {
+                self.look_again = Some(Instant::now() + LOOK_AGAIN);
             }
             if self.states.set_link(number, link) {
                 self.counts.changes += 1;
@@ -242,7 +247,7 @@ impl Live {
 }
 
 /// An interface that could not be listened to is tried again so often.
-const LOOK_AGAIN_MS: u16 = 1_000;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Bus {
     /// Whether it could; why not is said once.
@@ -266,7 +271,8 @@ fn note(number: u8, interface: &str, error: ControllerError, states: &States, co
     counts.errors += 1;
     counts.restarts += u64::from(error.restarted);
     if error.overflow {
-        tracing::warn!(target: "bus", interface, "the controller had no room for a frame");
+        // Counted as an error frame; a flooded bus must not flood the log.
+        tracing::debug!(target: "bus", interface, "the controller had no room for a frame");
     }
     let Some(state) = error.state else { return };
     if !states.set_controller(usize::from(number), state) {
