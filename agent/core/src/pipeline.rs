@@ -5,7 +5,7 @@ use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
-use crate::decode::{Plan, Reading};
+use crate::decode::{Decoder, Plan, Reading};
 use crate::frame::Frame;
 use crate::names::{FlowId, Moment, PolicyVersion};
 use std::sync::Arc;
@@ -70,7 +70,8 @@ pub struct Counts {
 /// From frame to closed batch.
 #[derive(Debug)]
 pub struct Pipeline {
-    compiled: Compiled,
+    decoder: Decoder,
+    gate: Gate,
     open: Open,
     readings: Vec<Reading>,
     counts: Counts,
@@ -130,7 +131,8 @@ impl Pipeline {
             column_bytes_max,
             next_due: None,
         };
-        Self { compiled: Compiled::default(), open, readings: Vec::new(), counts: Counts::default() }
+        let (decoder, gate) = (Decoder::default(), Gate::default());
+        Self { decoder, gate, open, readings: Vec::new(), counts: Counts::default() }
     }
 
     /// Takes one event; appends what comes of it to `out`.
@@ -160,7 +162,7 @@ impl Pipeline {
     /// What may leave now.
     #[must_use]
     pub fn gate(&self) -> &Gate {
-        &self.compiled.gate
+        &self.gate
     }
 
     fn on_frame(&mut self, frame: &Frame, out: &mut Vec<Output>) {
@@ -169,7 +171,7 @@ impl Pipeline {
             self.close_due(frame.moment, out);
         }
         self.readings.clear();
-        match self.compiled.plan.decode(frame, &mut self.readings) {
+        match self.decoder.decode(frame, &mut self.readings) {
             Outcome::NotNeeded => {
                 self.counts.frames_not_needed += 1;
                 return;
@@ -178,8 +180,8 @@ impl Pipeline {
             Outcome::Decoded => {}
         }
         self.counts.readings += self.readings.len() as u64;
-        let Self { compiled, readings, open, counts, .. } = self;
-        compiled.gate.pass(frame.moment, readings, |sample| {
+        let Self { gate, readings, open, counts, .. } = self;
+        gate.pass(frame.moment, readings, |sample| {
             counts.samples += 1;
             if let Some(full) = open.push(&sample) {
                 out.push(Output::Batch(full));
@@ -204,10 +206,11 @@ impl Pipeline {
 
     /// What was collected goes on only if the new rules let it out too: an ended flow's open batch is dropped
     /// (invariant 5), a narrowed one's is dropped and declared, any other is closed under the rules it was made with.
-    fn swap(&mut self, mut compiled: Compiled, out: &mut Vec<Output>) {
-        compiled.gate.inherit(&self.compiled.gate);
+    fn swap(&mut self, compiled: Compiled, out: &mut Vec<Output>) {
+        let Compiled { plan, mut gate } = compiled;
+        gate.inherit(&self.gate);
         for open in self.open.batches.drain(..).flatten() {
-            match find(compiled.gate.flows(), open.rules().flow) {
+            match find(gate.flows(), open.rules().flow) {
                 None => self.counts.samples_ended += u64::from(open.samples()),
                 Some(new) if new.narrower_than(open.rules()) => {
                     let samples = open.samples().into();
@@ -216,8 +219,9 @@ impl Pipeline {
                 Some(_) => out.push(Output::Batch(open.close())),
             }
         }
-        self.open.begin(&compiled.gate);
-        self.compiled = compiled;
+        self.open.begin(&gate);
+        self.decoder.swap(plan);
+        self.gate = gate;
     }
 }
 

@@ -7,7 +7,7 @@ use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
 use glovebox_core::consent::transform::{DeadBand, Grid, Rule, Transform};
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::BusDatabase;
-use glovebox_core::decode::{Leaves, Reading, State};
+use glovebox_core::decode::{Leaves, Reading, SourceAddress, State};
 use glovebox_core::frame::BusIndex;
 use glovebox_core::names::*;
 use proptest::prelude::*;
@@ -174,7 +174,7 @@ proptest! {
                 gate = next;
             }
             now += gap;
-            let of = |(leaf, (state, raw)): (_, &(State, u16))| Reading { leaf, state: *state, bits: u64::from(*raw) };
+            let of = |(leaf, (state, raw)): (_, &(State, u16))| Reading { leaf, state: *state, source: SourceAddress::NONE, bits: u64::from(*raw) };
             let list: Vec<_> = leaves.iter().map(|(leaf, _)| leaf).zip(readings).map(of).collect();
             let mut out = Vec::new();
             gate.pass(Moment(now), &list, |sample| out.push(sample));

@@ -6,11 +6,13 @@
 //! ```
 
 pub mod dbc;
+pub mod decoder;
 mod layout;
 pub mod leaves;
 pub mod map;
 pub mod plan;
 
+pub use decoder::Decoder;
 pub use leaves::{Leaf, Leaves};
 pub use plan::Plan;
 
@@ -46,6 +48,15 @@ pub enum ValueType {
     Boolean,
 }
 
+/// Which controller on a J1939 bus sent a message (SAE J1939-81): the low byte of its identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceAddress(pub u8);
+
+impl SourceAddress {
+    /// The message is not of J1939. 255 is the global address, from which nobody sends.
+    pub const NONE: Self = Self(0xFF);
+}
+
 /// One decoded signal of one frame. The moment is the frame's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
@@ -53,6 +64,8 @@ pub struct Reading {
     pub leaf: LeafIndex,
     /// Whether `bits` is a value.
     pub state: State,
+    /// Who sent it.
+    pub source: SourceAddress,
     /// The raw value before scale and offset, as [`ValueType`] says; 0 unless `state` is `Value`.
     pub bits: u64,
 }

@@ -8,7 +8,7 @@
 
 use super::Span;
 use crate::decode::layout::{ByteOrder, Layout, Window};
-use crate::decode::{LeafIndex, Reading, State, ValueType};
+use crate::decode::{LeafIndex, Reading, SourceAddress, State, ValueType};
 
 /// An integer within 8 bytes: what to do for one leaf. Small and flat: a frame's leaves are walked in one run.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ impl Word {
         let within = (self.low <= ordered) & (ordered <= self.high);
         let state = if within { State::Value } else { State::OutOfRange };
         let bits = if within { ordered.wrapping_sub(self.sign) } else { 0 };
-        Reading { leaf: self.leaf, state, bits }
+        Reading { leaf: self.leaf, state, source: SourceAddress::NONE, bits }
     }
 
     pub(super) fn needs(&self) -> u32 {
@@ -104,7 +104,8 @@ impl Rare {
                 (state, ordered.wrapping_sub(self.sign))
             }
         };
-        Reading { leaf: self.leaf, state, bits: if state == State::Value { bits } else { 0 } }
+        let bits = if state == State::Value { bits } else { 0 };
+        Reading { leaf: self.leaf, state, source: SourceAddress::NONE, bits }
     }
 
     /// A float that is no number has no value.
