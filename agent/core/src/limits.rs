@@ -170,6 +170,13 @@ pub const DBC_NOTICES_MAX: usize = 1_000;
 pub const MULTIPLEX_DEPTH_MAX: usize = 8;
 /// Bytes of a classic or FD frame.
 pub const FRAME_BYTES_MAX: u32 = 64;
+/// Bytes of a message of J1939: 255 packets of 7 bytes (SAE J1939-21, section 5.10).
+pub const J1939_MESSAGE_BYTES_MAX: u32 = 1_785;
+/// Messages of several frames that are put together at once, over all buses: 64 KiB in all. A bus of a truck has one
+/// or two at a time.
+pub const J1939_SESSIONS_MAX: usize = 32;
+/// Between two packets of a message: T2 and T3 of SAE J1939-21, section 5.10.2.4.
+pub const J1939_PACKET_GAP_US_MAX: i64 = 1_250_000;
 /// A line of a candump log: an FD frame takes about 190.
 pub const LOG_LINE_BYTES_MAX: usize = 512;
 /// Buses of one car: numbered in a byte.

@@ -62,6 +62,12 @@ fn faulty_messages_cost_themselves() {
         "read as an extended one",
         &["Good.G", "M.A"],
     );
+    check(
+        "BO_ 1075054137 M: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] \"\" X",
+        "a.dbc:3:1:",
+        "bit 30 of the identifier is set",
+        &["Good.G", "M.A"],
+    );
     // Not cut to 16 bits, which would be message 1 again.
     check(
         "BO_ 65537 M: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] \"\" X",

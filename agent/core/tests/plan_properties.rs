@@ -64,6 +64,9 @@ fn signal(number: usize, layout: Layout, value_type: ValueType) -> Signal {
         unit: String::new(),
         names: Vec::new(),
         selectors: Vec::new(),
+        comment: String::new(),
+        start_value: None,
+        receivers: Vec::new(),
     }
 }
 
@@ -73,7 +76,12 @@ fn compile(messages: Vec<(CanId, Vec<Signal>)>) -> (Leaves, Plan) {
         name: format!("M{number}"),
         size: 64,
         line: 1,
+        j1939: false,
+        fd: false,
         signals,
+        comment: String::new(),
+        sender: String::new(),
+        cycle_time_ms: None,
     });
     let database = Database { place: "test.dbc".to_owned(), messages: messages.collect() };
     let name = BusName::new("can0").unwrap();

@@ -1,6 +1,7 @@
 //! DBC text to a database. Each statement is given to the parser crate alone, so that a bad one costs only itself
 //! and everything keeps its line; what the crate does not check is checked here.
 
+mod attributes;
 mod extras;
 mod message;
 mod multiplex;
@@ -57,6 +58,20 @@ pub enum DbcError {
         /// The file.
         place: String,
     },
+    /// Something of the file had to be left out or mended, and that was not wanted.
+    #[error("{place}:{line}:{column}: {what}{}; mend the file, or read it without `strict`", and_more(*more))]
+    Strict {
+        /// The file.
+        place: String,
+        /// Line of the first finding; 0 where the file as a whole is meant.
+        line: u32,
+        /// Its column.
+        column: u32,
+        /// What would have been done and why.
+        what: String,
+        /// Findings besides.
+        more: usize,
+    },
     /// There are messages, and none can be used.
     #[error(
         "{place}:{line}:{column}: no message of the file can be used, the first because {what}; mend it there"
@@ -89,12 +104,23 @@ pub struct Message {
     pub id: CanId,
     /// Its name; the long one if the file gives one.
     pub name: String,
-    /// Bytes of its frame.
+    /// Bytes of its frame, or of the whole message where J1939 needs several frames.
     pub size: u32,
     /// Line of its `BO_`.
     pub line: u32,
+    /// A parameter group of J1939 (`VFrameFormat`, else `ProtocolType`): frames are found by its number, whoever
+    /// sends them, and it may be longer than a frame.
+    pub j1939: bool,
+    /// `VFrameFormat` says CAN FD. Many files lack it: more than 8 bytes are CAN FD as well.
+    pub fd: bool,
     /// In the order of the file; names are unique within the message.
     pub signals: Vec<Signal>,
+    /// What the file says about it. This and what follows only from [`Database::describe`].
+    pub comment: String,
+    /// The node that sends it; empty if none is named.
+    pub sender: String,
+    /// Time between two frames (`GenMsgCycleTime`).
+    pub cycle_time_ms: Option<u32>,
 }
 
 /// A signal as the file describes it.
@@ -120,6 +146,12 @@ pub struct Signal {
     pub names: Vec<(i64, String)>,
     /// Which multiplexors must hold which values.
     pub selectors: Vec<Selector>,
+    /// What the file says about it. This and the start value only from [`Database::describe`].
+    pub comment: String,
+    /// Its value before the first frame (`GenSigStartValue`), scaled.
+    pub start_value: Option<f64>,
+    /// The nodes that read it.
+    pub receivers: Vec<String>,
 }
 
 impl Database {
@@ -128,9 +160,21 @@ impl Database {
     /// # Errors
     /// [`DbcError`] if nothing of the file can be used.
     pub fn parse(bytes: &[u8], place: &str) -> Result<(Self, Vec<Notice>), DbcError> {
+        Self::read(bytes, place, false)
+    }
+
+    /// As [`Self::parse`], with what only people look at: comments, cycle times, start values. It takes longer.
+    ///
+    /// # Errors
+    /// [`DbcError`] if nothing of the file can be used.
+    pub fn describe(bytes: &[u8], place: &str) -> Result<(Self, Vec<Notice>), DbcError> {
+        Self::read(bytes, place, true)
+    }
+
+    fn read(bytes: &[u8], place: &str, describe: bool) -> Result<(Self, Vec<Notice>), DbcError> {
         let text = text(bytes, place)?;
         let mut notices = Notices { place, list: Vec::new(), more: 0 };
-        let (drafts, extras) = collect(&text, &mut notices)?;
+        let (drafts, extras) = collect(&text, Extras::new(describe), &mut notices)?;
         if drafts.is_empty() {
             return Err(DbcError::Empty { place: place.to_owned() });
         }
@@ -152,6 +196,20 @@ impl Database {
         extras.tell_orphans(&drafts, &mut notices);
         Ok((Self { place: place.to_owned(), messages }, notices.finish()))
     }
+}
+
+/// For who wants no file but a faultless one.
+///
+/// # Errors
+/// [`DbcError::Strict`] with the first notice, if there is one.
+pub fn strict(notices: &[Notice]) -> Result<(), DbcError> {
+    let Some(first) = notices.first() else { return Ok(()) };
+    let Notice { place, line, column, what } = first.clone();
+    Err(DbcError::Strict { place, line, column, what, more: notices.len() - 1 })
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(" (and {more} more)") }
 }
 
 /// Notices of one file, bounded: a file of nothing but faults says so once.
@@ -221,9 +279,12 @@ fn text<'b>(bytes: &'b [u8], place: &str) -> Result<Cow<'b, str>, DbcError> {
 }
 
 /// First pass: messages with their signal statements, and what the other statements say.
-fn collect<'t>(text: &'t str, notices: &mut Notices<'_>) -> Result<(Vec<Draft<'t>>, Extras), DbcError> {
+fn collect<'t>(
+    text: &'t str,
+    mut extras: Extras,
+    notices: &mut Notices<'_>,
+) -> Result<(Vec<Draft<'t>>, Extras), DbcError> {
     let mut drafts: Vec<Draft<'t>> = Vec::new();
-    let mut extras = Extras::default();
     let mut inside = false;
     for item in scan(text) {
         match item {

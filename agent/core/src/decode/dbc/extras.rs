@@ -1,10 +1,11 @@
 //! What statements other than `BO_` and `SG_` say of messages and signals.
 
+use super::attributes::{self, Attributes};
 use super::message::Draft;
 use super::statements::{Statement, message_id};
 use super::{Notices, message};
 use crate::decode::ValueType;
-use can_dbc::{AttributeValue, Dbc, SignalExtendedValueType, ValueDescription};
+use can_dbc::{Comment, Dbc, SignalExtendedValueType, ValueDescription};
 use std::collections::{HashMap, HashSet};
 
 /// A signal: message identifier as written, short name.
@@ -26,8 +27,11 @@ pub(super) struct Extras {
     names: HashMap<Key, At<Vec<(i64, String)>>>,
     types: HashMap<Key, At<ValueType>>,
     above: HashMap<Key, At<Vec<Above>>>,
-    long_signals: HashMap<Key, String>,
-    long_messages: HashMap<u64, String>,
+    /// By identifier and short name; no name: of the message.
+    comments: HashMap<Key, String>,
+    pub(super) attributes: Attributes,
+    /// Also what only people look at: comments, cycle times, start values.
+    pub(super) describe: bool,
 }
 
 /// `\"` stands for a quote in a string.
@@ -36,6 +40,10 @@ pub(super) fn unescape(text: String) -> String {
 }
 
 impl Extras {
+    pub(super) fn new(describe: bool) -> Self {
+        Self { describe, ..Self::default() }
+    }
+
     pub(super) fn names(&self, id: u64, signal: &str) -> Vec<(i64, String)> {
         self.names.get(&(id, signal.to_owned())).map(|(_, names)| names.clone()).unwrap_or_default()
     }
@@ -48,28 +56,28 @@ impl Extras {
         self.above.get(&(id, signal.to_owned())).map_or(&[], |(_, above)| above)
     }
 
-    pub(super) fn long_signal(&self, id: u64, signal: &str) -> Option<&String> {
-        self.long_signals.get(&(id, signal.to_owned()))
+    /// What the file says about a signal, or about the message if the name is empty.
+    pub(super) fn comment(&self, id: u64, signal: &str) -> String {
+        self.comments.get(&(id, signal.to_owned())).cloned().unwrap_or_default()
     }
 
-    pub(super) fn long_message(&self, id: u64) -> Option<&String> {
-        self.long_messages.get(&id)
-    }
-
-    /// Takes what the decoder needs of a statement; others (comments, nodes, …) are passed over unread.
+    /// Takes what is needed of a statement; others (nodes, groups, …) are passed over unread.
     pub(super) fn take(&mut self, statement: Statement<'_>, notices: &mut Notices<'_>) {
         let needed = match statement.keyword {
             "VAL_" | "SIG_VALTYPE_" | "SG_MUL_VAL_" => true,
-            // Of the thousands of attributes in a file only the long names are needed.
-            "BA_" => statement.text.contains("LongSymbol\""),
+            // Of the thousands of attributes in a file few are needed.
+            "BA_" | "BA_DEF_" | "BA_DEF_DEF_" => attributes::wanted(statement.text, self.describe),
+            "CM_" => self.describe,
             _ => false,
         };
         if !needed {
             return;
         }
         match message::parse(statement, "") {
-            Ok(parsed) => {
-                if let Some(id) = message_id(statement.text) {
+            Ok(mut parsed) => {
+                let id = message_id(statement.text);
+                self.attributes.store(id, &mut parsed);
+                if let Some(id) = id {
                     self.store(id, statement.line, parsed);
                 }
             }
@@ -105,19 +113,14 @@ impl Extras {
             let above = Above { multiplexor: entry.multiplexor_signal_name, ranges };
             self.above.entry((id, entry.signal_name)).or_insert_with(|| (line, Vec::new())).1.push(above);
         }
-        for entry in parsed.attribute_values_signal {
-            if let ("SystemSignalLongSymbol", AttributeValue::String(long)) =
-                (entry.name.as_str(), entry.value)
-            {
-                self.long_signals.insert((id, entry.signal_name), long);
-            }
-        }
-        for entry in parsed.attribute_values_message {
-            if let ("SystemMessageLongSymbol", AttributeValue::String(long)) =
-                (entry.name.as_str(), entry.value)
-            {
-                self.long_messages.insert(id, long);
-            }
+        for comment in parsed.comments {
+            match comment {
+                Comment::Signal { name, comment, .. } => self.comments.insert((id, name), unescape(comment)),
+                Comment::Message { comment, .. } => {
+                    self.comments.insert((id, String::new()), unescape(comment))
+                }
+                _ => None,
+            };
         }
     }
 

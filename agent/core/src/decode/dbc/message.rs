@@ -6,12 +6,15 @@ use super::{Message, Notices, Selector, Signal, multiplex};
 use crate::decode::ValueType;
 use crate::decode::layout::{ByteOrder, Layout};
 use crate::frame::CanId;
-use crate::limits::FRAME_BYTES_MAX;
+use crate::limits::{FRAME_BYTES_MAX, J1939_MESSAGE_BYTES_MAX};
 use can_dbc::{Dbc, DbcError, NumericValue};
 use std::collections::HashMap;
 
 /// `BO_ 3221225472 VECTOR__INDEPENDENT_SIG_MSG`: signals that are in no frame.
 const INDEPENDENT_SIGNALS: u64 = 0xC000_0000;
+
+/// Where a statement wants a node and there is none.
+const NO_NODE: &str = "Vector__XXX";
 
 /// The statements of one message.
 pub(super) struct Draft<'t> {
@@ -117,44 +120,74 @@ pub(super) fn build(draft: &Draft<'_>, extras: &Extras, notices: &mut Notices<'_
             return None;
         }
     };
-    if mended {
-        let what =
-            "the identifier has more than 11 bits and bit 31 is not set: read as an extended one (29 bits)";
-        notices.add(header.line, header.column, what.to_owned());
+    if let Some(what) = mended {
+        notices.add(header.line, header.column, format!("{what}: read as an extended one (29 bits)"));
     }
+    let attributes = &extras.attributes;
+    let j1939 = matches!(id, CanId::Extended(_)) && attributes.is_j1939(raw_id);
     let size = u32::try_from(parsed.size).unwrap_or(u32::MAX);
-    let read = signals(draft, size, &|short| extras.float_type(raw_id, short), notices);
+    let frame = size.min(if j1939 { J1939_MESSAGE_BYTES_MAX } else { FRAME_BYTES_MAX });
+    let read = signals(draft, frame, &|short| extras.float_type(raw_id, short), notices);
     let mut signals = multiplex::resolve(read, |short| extras.above(raw_id, short), notices);
     for (short, signal) in &mut signals {
         signal.names = extras.names(raw_id, short);
         refine(signal);
-        if let Some(long) = extras.long_signal(raw_id, short) {
-            signal.name.clone_from(long);
+        if let Some(long) = extras.attributes.long_signal(raw_id, short) {
+            long.clone_into(&mut signal.name);
+        }
+        if extras.describe {
+            signal.comment = extras.comment(raw_id, short);
+            signal.start_value = extras.attributes.start_value(raw_id, short, signal);
         }
     }
     let signals: Vec<Signal> = signals.into_iter().map(|(_, signal)| signal).collect();
     tell_overlaps(&signals, notices);
-    let name = extras.long_message(raw_id).cloned().unwrap_or(parsed.name);
-    Some(Message { id, name, size, line: header.line, signals })
+    let name = attributes.long_message(raw_id).map_or(parsed.name, str::to_owned);
+    let mut message = Message {
+        id,
+        name,
+        size,
+        line: header.line,
+        j1939,
+        fd: attributes.is_fd(raw_id),
+        signals,
+        comment: String::new(),
+        sender: String::new(),
+        cycle_time_ms: None,
+    };
+    if extras.describe {
+        message.comment = extras.comment(raw_id, "");
+        message.sender = parsed.transmitter.unwrap_or_default();
+        message.cycle_time_ms = attributes.cycle_time_ms(raw_id);
+    }
+    Some(message)
 }
 
-/// The identifier, and whether it had to be mended.
-fn can_id(raw: u64) -> Result<(CanId, bool), &'static str> {
+/// The identifier, and what had to be mended of it.
+fn can_id(raw: u64) -> Result<(CanId, Option<&'static str>), &'static str> {
     const EXTENDED: u32 = 1 << 31;
+    const REMOTE: u32 = 1 << 30;
+    const EXTENDED_MAX: u32 = 0x1FFF_FFFF;
     let raw = u32::try_from(raw).map_err(|_| "the identifier has more than 32 bits")?;
-    match (raw & EXTENDED != 0, raw & !EXTENDED) {
-        (_, 0x2000_0000..) => Err("the identifier has more than 29 bits"),
-        (true, id) => Ok((CanId::Extended(id), false)),
-        (false, id) => match u16::try_from(id) {
-            Ok(id) if id < 0x800 => Ok((CanId::Standard(id), false)),
-            _ => Ok((CanId::Extended(id), true)),
-        },
+    let standard = u16::try_from(raw).ok().filter(|id| *id < 0x800).map(CanId::Standard);
+    match (standard, raw) {
+        (Some(id), _) => Ok((id, None)),
+        (None, ..=EXTENDED_MAX) => {
+            Ok((CanId::Extended(raw), Some("the identifier has more than 11 bits and bit 31 is not set")))
+        }
+        (None, _) if raw & !EXTENDED <= EXTENDED_MAX => Ok((CanId::Extended(raw & !EXTENDED), None)),
+        // As some tools write it, which keep SocketCAN's flags beside the identifier.
+        (None, _) if raw & !REMOTE <= EXTENDED_MAX => Ok((
+            CanId::Extended(raw & !REMOTE),
+            Some("bit 30 of the identifier is set, that of a remote frame, and bit 31 is not"),
+        )),
+        (None, _) => Err("the identifier has more than 29 bits"),
     }
 }
 
 fn signals<'t>(
     draft: &Draft<'t>,
-    size: u32,
+    frame: u32,
     float_type: &dyn Fn(&str) -> Option<ValueType>,
     notices: &mut Notices<'_>,
 ) -> Vec<Read<'t>> {
@@ -169,7 +202,7 @@ fn signals<'t>(
                 return Err(fault(format!("line {first} of the same message has the same name")));
             }
             lines.insert(signal.name.clone(), statement.line);
-            check(signal, statement, size, float_type).map_err(fault)
+            check(signal, statement, frame, float_type).map_err(fault)
         });
         match result {
             Ok(signal) => read.push(signal),
@@ -185,19 +218,20 @@ fn signals<'t>(
 fn check<'t>(
     parsed: can_dbc::Signal,
     statement: Statement<'t>,
-    size: u32,
+    frame: u32,
     float_type: &dyn Fn(&str) -> Option<ValueType>,
 ) -> Result<Read<'t>, String> {
     let length = u8::try_from(parsed.size).ok().filter(|length| (1..=64).contains(length));
     let length = length.ok_or_else(|| format!("it has {} bits, must have 1 to 64", parsed.size))?;
-    let start = u16::try_from(parsed.start_bit).ok().filter(|start| u32::from(*start) < FRAME_BYTES_MAX * 8);
+    let start = u16::try_from(parsed.start_bit)
+        .ok()
+        .filter(|start| u32::from(*start) < frame.max(FRAME_BYTES_MAX) * 8);
     let start = start.ok_or_else(|| format!("it begins at bit {}, behind any frame", parsed.start_bit))?;
     let order = match parsed.byte_order {
         can_dbc::ByteOrder::LittleEndian => ByteOrder::LittleEndian,
         can_dbc::ByteOrder::BigEndian => ByteOrder::BigEndian,
     };
     let layout = Layout { start, length, order };
-    let frame = size.min(FRAME_BYTES_MAX);
     if layout.bytes() > frame {
         return Err(format!("its bits reach into byte {} of a frame of {frame} bytes", layout.bytes()));
     }
@@ -225,12 +259,15 @@ fn check<'t>(
         unit: unescape(parsed.unit),
         names: Vec::new(),
         selectors: Vec::new(),
+        comment: String::new(),
+        start_value: None,
+        receivers: parsed.receivers.into_iter().filter(|node| node != NO_NODE).collect(),
     };
     Ok(Read { statement, short: parsed.name, indicator: parsed.multiplexer_indicator, signal })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "ranges are compared in doubles, as the DBC says")]
-fn number(value: NumericValue) -> f64 {
+pub(super) fn number(value: NumericValue) -> f64 {
     match value {
         NumericValue::Uint(value) => value as f64,
         NumericValue::Int(value) => value as f64,
