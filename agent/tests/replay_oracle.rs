@@ -58,6 +58,7 @@ impl Drive {
         let mut channels = Vec::new();
         for (channel, dbc) in oracle["dbc"].as_object().unwrap() {
             let dbc = dbc.as_str().unwrap();
+            let dbc = dbc.strip_prefix("j1939:").unwrap_or(dbc);
             let bytes = std::fs::read(data.join("dbc").join(dbc))
                 .or_else(|_| std::fs::read(data.join("dbc_lenient").join(dbc)))
                 .unwrap();
@@ -87,7 +88,9 @@ impl Drive {
         self.plan.decode(frame, &mut readings);
         let found: Vec<&Leaf> =
             readings.iter().map(|reading| self.leaves.get(reading.leaf).unwrap()).collect();
-        let Some(message) = self.messages.get(&(frame.bus, frame.id)) else { return Vec::new() };
+        // By the leaf's identifier: in J1939 the frame's own has another sender or priority.
+        let message = found.first().and_then(|leaf| self.messages.get(&(frame.bus, leaf.id)));
+        let Some(message) = message else { return Vec::new() };
         let defined = |multiplexor| {
             found.iter().any(|leaf| leaf.selectors.iter().any(|selector| selector.layout == multiplexor))
         };
@@ -175,6 +178,12 @@ fn check(name: &str, signals: usize) {
                 && error["reason"] == "DecodeError: unpacking failed"
         })
     });
+    // Where one message has a name twice, cantools was asked for neither.
+    series.retain(|(_, message, signal), _| {
+        let left_out = oracle["duplicate_signal_names_left_out"].as_array();
+        !left_out
+            .is_some_and(|names| names.iter().any(|name| *name == format!("{message}/{signal}").as_str()))
+    });
     assert_eq!(
         series.keys().collect::<Vec<_>>(),
         Vec::<&(String, String, String)>::new(),
@@ -205,4 +214,10 @@ fn kona_ev_2019_power() {
 #[test]
 fn motec_frs() {
     check("motec_frs", 20);
+}
+
+/// A truck: found by group number, whoever sends.
+#[test]
+fn css_j1939_truck_a() {
+    check("css_j1939_truck_a", 295);
 }

@@ -52,3 +52,36 @@ impl Frame {
         &self.bytes
     }
 }
+
+/// Identifiers that are alike but for some bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IdPattern {
+    /// One of them, with 0 for the bits that may be anything.
+    pub id: CanId,
+    /// The bits that may be anything.
+    pub any: u32,
+}
+
+impl IdPattern {
+    /// This one alone.
+    #[must_use]
+    pub fn exact(id: CanId) -> Self {
+        Self { id, any: 0 }
+    }
+
+    /// 29-bit identifiers.
+    #[must_use]
+    pub fn extended(id: u32, any: u32) -> Self {
+        Self { id: CanId::Extended(id & !any), any }
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn matches(&self, id: CanId) -> bool {
+        match (self.id, id) {
+            (CanId::Standard(one), CanId::Standard(id)) => (u32::from(one ^ id)) & !self.any == 0,
+            (CanId::Extended(one), CanId::Extended(id)) => (one ^ id) & !self.any == 0,
+            _ => false,
+        }
+    }
+}

@@ -5,7 +5,7 @@ use glovebox_core::decode::dbc::{Database, Message, Signal};
 use glovebox_core::decode::leaves::{BusDatabase, ByteOrder, Layout, Leaf, Leaves, Number, Selector};
 use glovebox_core::decode::plan::Outcome;
 use glovebox_core::decode::{LeafIndex, Plan, Reading, State, ValueType};
-use glovebox_core::frame::{BusIndex, CanId, Frame};
+use glovebox_core::frame::{BusIndex, CanId, Frame, IdPattern};
 use glovebox_core::names::{BusName, Moment};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
@@ -278,8 +278,9 @@ proptest! {
             .collect();
         let messages = ids.iter().map(|id| (*id, vec![signal(0, layout, ValueType::Unsigned)]));
         let (leaves, plan) = compile(messages.rev().collect());
-        prop_assert_eq!(plan.ids(BusIndex(0)), ids.clone());
-        prop_assert_eq!(plan.ids(BusIndex(1)), vec![]);
+        let patterns: Vec<IdPattern> = ids.iter().copied().map(IdPattern::exact).collect();
+        prop_assert_eq!(plan.patterns(BusIndex(0)), patterns);
+        prop_assert_eq!(plan.patterns(BusIndex(1)), vec![]);
         // Any others, and the neighbours, which fall into the same places.
         let others = others.iter().copied().chain(extended.iter().flat_map(|id| [id ^ 1, id ^ 2]));
         let tried: Vec<CanId> = others

@@ -1,5 +1,7 @@
 //! Where the bits of a signal are in a frame.
 
+use crate::limits::FRAME_BYTES_MAX;
+
 /// Byte order of a signal in its frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ByteOrder {
@@ -69,10 +71,13 @@ pub(crate) struct Window {
 impl Window {
     pub(crate) fn new(layout: Layout) -> Self {
         let (first, last) = layout.run();
-        // Whole classic frames are one window, so that all their signals come from one load.
-        let narrow = if last < 64 { 0 } else { (first / 8).min(56) };
+        // Whole classic frames are one window, so that all their signals come from one load. A frame's window ends
+        // with its 64 bytes; behind a longer message there is room.
+        let in_frame =
+            |window: u32| if last < FRAME_BYTES_MAX * 8 { FRAME_BYTES_MAX - window } else { u32::MAX };
+        let narrow = if last < 64 { 0 } else { (first / 8).min(in_frame(8)) };
         let wide = last >= (narrow + 8) * 8;
-        let at = if wide { (first / 8).min(48) } else { narrow };
+        let at = if wide { (first / 8).min(in_frame(16)) } else { narrow };
         let size = if wide { 128 } else { 64 };
         let (first, last) = (first - at * 8, last - at * 8);
         let right = size - u32::from(layout.length.max(1));
@@ -84,13 +89,19 @@ impl Window {
         Self { at, left, right, wide, order: layout.order, needs: layout.bytes() }
     }
 
+    /// All its bits set.
+    pub(crate) fn ones(&self) -> u64 {
+        let size = if self.wide { 128 } else { 64 };
+        u64::MAX >> (64 - (size - self.right).clamp(1, 64))
+    }
+
     /// How many bytes a frame must have for it.
     pub(crate) fn needs(&self) -> u32 {
         self.needs
     }
 
-    /// The bits, not sign-extended.
-    pub(crate) fn bits(&self, bytes: &[u8; 64]) -> u64 {
+    /// The bits of a frame or message that is padded with zeros, not sign-extended.
+    pub(crate) fn bits(&self, bytes: &[u8]) -> u64 {
         let at = usize::try_from(self.at).unwrap_or(usize::MAX);
         let bytes = bytes.get(at..).unwrap_or_default();
         if self.wide {

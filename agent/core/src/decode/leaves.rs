@@ -23,6 +23,10 @@ pub struct Leaf {
     pub bus: BusIndex,
     /// Identifier of its message.
     pub id: CanId,
+    /// Its message is a parameter group of J1939: found by its number, whoever sends it.
+    pub j1939: bool,
+    /// Bytes of its message.
+    pub size: u32,
     /// Message name in the DBC.
     pub message: String,
     /// Signal name in the DBC.

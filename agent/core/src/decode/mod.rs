@@ -7,6 +7,7 @@
 
 pub mod dbc;
 pub mod decoder;
+pub mod j1939;
 mod layout;
 pub mod leaves;
 pub mod map;

@@ -3,7 +3,7 @@
 //! Up to the kernel's limit every identifier has a filter of its own: the kernel finds those by a hash, while masks
 //! are tried one after the other. Beyond it neighbours share a coarser mask, those first that let in least besides.
 
-use glovebox_core::frame::CanId;
+use glovebox_core::frame::{CanId, IdPattern};
 use glovebox_core::limits::BUS_FILTERS_MAX;
 
 /// Bit of a 29-bit identifier (`CAN_EFF_FLAG` of linux/can.h).
@@ -23,12 +23,13 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Data frames of one identifier. The kernel's hash is used only if exactly these bits count.
-    fn exact(id: CanId) -> Self {
-        match id {
-            CanId::Standard(id) => Self { id: id.into(), mask: STANDARD_MASK | EXTENDED | REMOTE },
-            CanId::Extended(id) => Self { id: id | EXTENDED, mask: EXTENDED_MASK | EXTENDED | REMOTE },
-        }
+    /// Data frames of these identifiers. The kernel's hash is used only where all bits of the identifier count.
+    fn of(pattern: IdPattern) -> Self {
+        let (id, bits) = match pattern.id {
+            CanId::Standard(id) => (u32::from(id), STANDARD_MASK),
+            CanId::Extended(id) => (id | EXTENDED, EXTENDED_MASK),
+        };
+        Self { id, mask: (bits & !pattern.any) | EXTENDED | REMOTE }
     }
 
     /// The narrowest filter that lets both in.
@@ -50,9 +51,9 @@ impl Filter {
     }
 }
 
-/// At most [`BUS_FILTERS_MAX`] filters that let all of `ids` in, and no remote frame.
-pub(super) fn filters(ids: &[CanId]) -> Vec<Filter> {
-    let mut filters: Vec<Filter> = ids.iter().copied().map(Filter::exact).collect();
+/// At most [`BUS_FILTERS_MAX`] filters that let all of `patterns` in, and no remote frame.
+pub(super) fn filters(patterns: &[IdPattern]) -> Vec<Filter> {
+    let mut filters: Vec<Filter> = patterns.iter().copied().map(Filter::of).collect();
     filters.sort_unstable();
     filters.dedup();
     while filters.len() > BUS_FILTERS_MAX {
@@ -99,6 +100,7 @@ fn share(filters: &[Filter], too_many: usize) -> Vec<Filter> {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use glovebox_core::decode::j1939::Pgn;
     use proptest::prelude::*;
 
     /// Written after `can_rcv_filter` of the kernel, not after the code above.
@@ -121,24 +123,43 @@ mod tests {
         ]
     }
 
+    /// Single identifiers, and groups of J1939.
+    fn any_pattern() -> impl Strategy<Value = IdPattern> {
+        prop_oneof![
+            4 => any_id().prop_map(IdPattern::exact),
+            1 => (0_u32..0x4_0000).prop_map(|pgn| Pgn(pgn).pattern()),
+        ]
+    }
+
+    fn exact(ids: &[CanId]) -> Vec<IdPattern> {
+        ids.iter().copied().map(IdPattern::exact).collect()
+    }
+
     proptest! {
         #[test]
         fn invariant_6_all_that_is_needed_passes_and_little_else(
-            ids in proptest::collection::vec(any_id(), 0..1_500), others in proptest::collection::vec(any_id(), 50)
+            patterns in proptest::collection::vec(any_pattern(), 0..1_500),
+            others in proptest::collection::vec(any_id(), 50),
+            free in any::<u32>(),
         ) {
-            let filters = filters(&ids);
+            let filters = filters(&patterns);
             prop_assert!(filters.len() <= BUS_FILTERS_MAX);
-            for id in &ids {
-                prop_assert!(passes(&filters, on_the_bus(*id)));
-                prop_assert!(!passes(&filters, on_the_bus(*id) | 0x4000_0000), "a remote frame");
-                prop_assert!(!passes(&filters, on_the_bus(*id) ^ 0x8000_0000) || ids.len() > 1);
+            for pattern in &patterns {
+                let id = match pattern.id {
+                    CanId::Standard(id) => CanId::Standard(id),
+                    CanId::Extended(id) => CanId::Extended(id | (free & pattern.any)),
+                };
+                prop_assert!(passes(&filters, on_the_bus(id)));
+                prop_assert!(!passes(&filters, on_the_bus(id) | 0x4000_0000), "a remote frame");
+                prop_assert!(!passes(&filters, on_the_bus(id) ^ 0x8000_0000) || patterns.len() > 1);
             }
-            let mut different = ids.clone();
+            let mut different = patterns.clone();
             different.sort_unstable();
             different.dedup();
             if different.len() <= BUS_FILTERS_MAX {
                 for other in others {
-                    prop_assert_eq!(passes(&filters, on_the_bus(other)), ids.contains(&other));
+                    let needed = patterns.iter().any(|pattern| pattern.matches(other));
+                    prop_assert_eq!(passes(&filters, on_the_bus(other)), needed);
                 }
             }
         }
@@ -152,7 +173,7 @@ mod tests {
     #[test]
     fn whole_blocks_share_a_mask_without_letting_more_in() {
         let ids: Vec<CanId> = (0..0x400).map(CanId::Standard).collect();
-        let filters = filters(&ids);
+        let filters = filters(&exact(&ids));
         assert!(filters.len() <= BUS_FILTERS_MAX);
         let passed = (0..0x800).filter(|id| passes(&filters, *id)).count();
         assert_eq!(passed, 0x400);
@@ -162,7 +183,7 @@ mod tests {
     fn too_many_scattered_ones_let_in_as_little_as_can_be() {
         // Every third of 11 bits: 683, 171 too many. Two that are three apart share with two foreign ones at least.
         let ids: Vec<CanId> = (0..0x800).step_by(3).map(CanId::Standard).collect();
-        let filters = filters(&ids);
+        let filters = filters(&exact(&ids));
         let passed = (0..0x800_u32).filter(|id| passes(&filters, *id)).count();
         assert!(filters.len() <= BUS_FILTERS_MAX && passed <= ids.len() + 2 * 171, "{passed}");
         let last = ids.last().copied().unwrap();

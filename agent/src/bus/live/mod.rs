@@ -16,7 +16,7 @@ pub use stamp::{Clocks, TimeLine};
 
 use super::{Controller, Interface, States};
 use filter::{Filter, filters};
-use glovebox_core::frame::{BusIndex, CanId, Frame};
+use glovebox_core::frame::{BusIndex, Frame, IdPattern};
 use glovebox_core::limits::BUS_GATHER_MS;
 use links::Changes;
 use nix::errno::Errno;
@@ -138,9 +138,9 @@ impl Live {
     }
 
     /// Only these identifiers are read from now on; what waits in the kernel already still comes.
-    pub fn filter(&mut self, ids: impl Fn(BusIndex) -> Vec<CanId>) {
+    pub fn filter(&mut self, patterns: impl Fn(BusIndex) -> Vec<IdPattern>) {
         for (number, bus) in (0..).zip(&mut self.buses) {
-            let wanted = filters(&ids(BusIndex(number)));
+            let wanted = filters(&patterns(BusIndex(number)));
             if wanted == bus.filters {
                 continue;
             }

@@ -28,7 +28,7 @@ impl Drive {
         let (clocks, quality) = (self.clocks)();
         let mut time = Time { line: TimeLine::new(clocks), quality, now: clocks.moment };
         self.map(&time);
-        live.filter(|bus| compiled.plan.ids(bus));
+        live.filter(|bus| compiled.plan.patterns(bus));
         self.swap(compiled, done)?;
         let (mut told, mut more) = (Counts::default(), false);
         loop {
@@ -39,7 +39,7 @@ impl Drive {
             }
             while let Some(order) = self.order()? {
                 if let Order::Swap(compiled, _) = &order {
-                    live.filter(|bus| compiled.plan.ids(bus));
+                    live.filter(|bus| compiled.plan.patterns(bus));
                 }
                 self.obey(order)?;
             }

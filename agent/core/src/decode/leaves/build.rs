@@ -199,6 +199,8 @@ fn leaf(source: Source<'_>, path: SignalPath) -> Leaf {
         path,
         bus: bus.bus,
         id: message.id,
+        j1939: message.j1939,
+        size: message.size,
         message: message.name.clone(),
         signal: signal.name.clone(),
         unit: signal.unit.clone(),

@@ -5,7 +5,7 @@
 //! lp(range: nothing, or minimum and maximum)
 //! lp(selectors: for each lp(layout) lp(ranges: for each low, high as u64))
 //! lp(names: for each raw as i64, lp(name))
-//! id = 0 or 1 (extended), u32     layout = start u16, length u8, order 0 (Intel) or 1     type = u8
+//! id = 0, 1 (extended) or 2 (J1939), u32     layout = start u16, length u8, order 0 (Intel) or 1     type = u8
 //! ```
 //!
 //! All numbers big-endian, doubles as their IEEE 754 bits, `lp(x)` = length of x as u32, then x.
@@ -21,6 +21,7 @@ pub(super) fn digest(leaf: &Leaf, bus: &BusName) -> Digest {
     lp(&mut text, bus.as_str().as_bytes());
     let (kind, id) = match leaf.id {
         CanId::Standard(id) => (0, u32::from(id)),
+        CanId::Extended(id) if leaf.j1939 => (2, id),
         CanId::Extended(id) => (1, id),
     };
     lp(&mut text, &[&[kind][..], &id.to_be_bytes()].concat());

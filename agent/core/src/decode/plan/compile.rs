@@ -1,12 +1,13 @@
 //! Leaves to a plan: grouped by bus, identifier and selectors, in the order of their numbers.
 
-use super::extract::{Rare, Select, Word};
-use super::ids::BusIds;
+use super::extract::{Rare, Select, Values, Word};
+use super::ids::{BusIds, Key};
 use super::{Entry, Group, Plan, Span};
+use crate::decode::j1939::{Address, Pgn, valid_max};
 use crate::decode::layout::{Layout, Selector, Window};
-use crate::decode::{Leaf, LeafIndex, Leaves, ValueType};
+use crate::decode::{Leaf, LeafIndex, Leaves, SourceAddress, ValueType};
 use crate::frame::{BusIndex, CanId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 type Needed<'l> = Vec<(LeafIndex, &'l Leaf)>;
 
@@ -14,24 +15,66 @@ pub(super) fn compile(leaves: &Leaves, needed: &[LeafIndex]) -> Plan {
     let mut needed: Vec<LeafIndex> = needed.to_vec();
     needed.sort_unstable();
     needed.dedup();
-    let mut by_frame: BTreeMap<BusIndex, BTreeMap<CanId, Needed<'_>>> = BTreeMap::new();
+    let keys = Keys::new(leaves);
+    let mut by_frame: BTreeMap<BusIndex, BTreeMap<Key, Needed<'_>>> = BTreeMap::new();
     for index in needed {
         if let Some(leaf) = leaves.get(index) {
-            by_frame.entry(leaf.bus).or_default().entry(leaf.id).or_default().push((index, leaf));
+            by_frame.entry(leaf.bus).or_default().entry(keys.of(leaf)).or_default().push((index, leaf));
         }
     }
     let mut plan = Plan::default();
     for (bus, frames) in by_frame {
-        let ids: Vec<(CanId, u32)> =
-            frames.iter().map(|(id, needed)| (*id, plan.add_entry(needed))).collect();
+        let ids: Vec<(Key, u32)> =
+            frames.iter().map(|(key, needed)| (*key, plan.add_entry(*key, needed))).collect();
         plan.buses.resize_with(usize::from(bus.0), BusIds::default);
         plan.buses.push(BusIds::new(&ids));
+        let long =
+            ids.iter().any(|(_, entry)| plan.entries.get(*entry as usize).is_some_and(|entry| entry.long));
+        plan.long.resize(usize::from(bus.0), false);
+        plan.long.push(long);
     }
     plan
 }
 
+/// How the databases name the senders of each group.
+struct Keys {
+    sources: HashMap<(BusIndex, Pgn), BTreeSet<SourceAddress>>,
+}
+
+/// The null address (SAE J1939-81): in databases it stands for any sender.
+const ANY_SOURCE: SourceAddress = SourceAddress(0xFE);
+
+impl Keys {
+    fn new(leaves: &Leaves) -> Self {
+        let mut sources: HashMap<_, BTreeSet<SourceAddress>> = HashMap::new();
+        for (_, leaf) in leaves.iter() {
+            if let Some(from) = address(leaf) {
+                sources.entry((leaf.bus, from.pgn)).or_default().insert(from.source);
+            }
+        }
+        Self { sources }
+    }
+
+    /// A group that is described once is the same whoever sends it, whatever sender stands in the database; where it
+    /// is described by sender, each has its own.
+    fn of(&self, leaf: &Leaf) -> Key {
+        let Some(from) = address(leaf) else { return Key::Id(leaf.id) };
+        let once = self.sources.get(&(leaf.bus, from.pgn)).is_none_or(|sources| sources.len() == 1);
+        let source = if once || from.source == ANY_SOURCE { SourceAddress::NONE } else { from.source };
+        Key::Group(from.pgn, source)
+    }
+}
+
+/// What the identifier of a leaf of J1939 says.
+fn address(leaf: &Leaf) -> Option<Address> {
+    match leaf.id {
+        CanId::Extended(id) if leaf.j1939 => Address::of(id),
+        _ => None,
+    }
+}
+
 impl Plan {
-    fn add_entry(&mut self, needed: &Needed<'_>) -> u32 {
+    fn add_entry(&mut self, key: Key, needed: &Needed<'_>) -> u32 {
         let mut order: Vec<&[Selector]> = Vec::new();
         let mut by_selectors: HashMap<&[Selector], Needed<'_>> = HashMap::new();
         for &(index, leaf) in needed {
@@ -48,7 +91,11 @@ impl Plan {
             bytes = bytes.max(self.add_group(selectors, &group));
         }
         let groups = Span { first, end: length(&self.groups) };
-        self.entries.push(Entry { groups, bytes });
+        let long = match key {
+            Key::Group(pgn, _) => needed.iter().any(|(_, leaf)| pgn.may_be_long(leaf.size)),
+            Key::Id(_) => false,
+        };
+        self.entries.push(Entry { groups, bytes, long, pattern: key.pattern() });
         length(&self.entries) - 1
     }
 
@@ -74,23 +121,43 @@ impl Plan {
     }
 
     fn add_leaf(&mut self, index: LeafIndex, leaf: &Leaf) {
-        let sign = leaf.sign();
         let integer = !matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
         let bounds = if integer { bounds(leaf) } else { (0, u64::MAX) };
-        match Word::new(index, leaf.layout, sign, bounds) {
+        let values = Values { sign: leaf.sign(), bounds, j1939: has_codes(leaf) };
+        match Word::new(index, leaf.layout, values) {
             Some(word) if integer => self.words.push(word),
             _ => self.rare.push(Rare {
                 leaf: index,
                 layout: Window::new(leaf.layout),
                 value_type: leaf.value_type,
-                sign,
-                bounds,
+                values,
                 scale: leaf.scale,
                 offset: leaf.offset,
                 range: leaf.range,
             }),
         }
     }
+}
+
+/// Whether J1939's codes for "not available" and "error" hold for the leaf: they are defined for unsigned numbers.
+fn has_codes(leaf: &Leaf) -> bool {
+    leaf.j1939 && leaf.value_type == ValueType::Unsigned
+}
+
+/// The largest raw value that is no code. A code that the database names and that follows the values is one of them
+/// (SPN 523: `FB` is the gear "park").
+fn largest(leaf: &Leaf) -> u64 {
+    let ones = u64::MAX >> (64 - leaf.layout.length.clamp(1, 64));
+    if !has_codes(leaf) {
+        return ones;
+    }
+    let named =
+        |raw: u64| i64::try_from(raw).is_ok_and(|raw| leaf.names.iter().any(|(name, _)| *name == raw));
+    let mut top = valid_max(leaf.layout.length);
+    while leaf.layout.length == 8 && top < 0xFD && named(top + 1) {
+        top += 1;
+    }
+    top
 }
 
 fn length<T>(list: &[T]) -> u32 {
@@ -103,7 +170,7 @@ fn length<T>(list: &[T]) -> u32 {
 /// `raw * scale + offset` in doubles never turns back as raw grows (rounding keeps order), so the values within the
 /// range are one run, and its ends are found by halving. None at all: lowest above highest.
 fn bounds(leaf: &Leaf) -> (u64, u64) {
-    let top = u64::MAX >> (64 - leaf.layout.length.clamp(1, 64));
+    let top = largest(leaf);
     let Some((minimum, maximum)) = leaf.range else { return (0, top) };
     let sign = leaf.sign();
     let value = |ordered: u64| leaf.float(ordered.wrapping_sub(sign));

@@ -7,6 +7,7 @@
 //! ```
 
 use super::Span;
+use crate::decode::j1939;
 use crate::decode::layout::{ByteOrder, Layout, Window};
 use crate::decode::{LeafIndex, Reading, SourceAddress, State, ValueType};
 
@@ -20,49 +21,90 @@ pub(super) struct Word {
     low: u64,
     high: u64,
     leaf: LeafIndex,
-    at: u8,
+    at: u16,
     shift: u8,
-    order: ByteOrder,
-    /// How many bytes a frame must have for it.
-    needs: u8,
+    kind: Kind,
+}
+
+/// Byte order, and whether J1939's codes for "no value" hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Intel,
+    Motorola,
+    IntelJ1939,
+    MotorolaJ1939,
 }
 
 const _: () = assert!(size_of::<Word>() == 40);
 
 impl Word {
     /// `None` if the bits span 9 bytes.
-    pub(super) fn new(leaf: LeafIndex, layout: Layout, sign: u64, (low, high): (u64, u64)) -> Option<Self> {
+    pub(super) fn new(leaf: LeafIndex, layout: Layout, values: Values) -> Option<Self> {
         let window = Window::new(layout);
-        let [at, shift, needs] = [window.at, window.right - window.left, window.needs()].map(u8::try_from);
+        if window.wide {
+            return None;
+        }
         let mask = u64::MAX >> (64 - layout.length.clamp(1, 64));
-        let (at, shift, needs) = (at.ok()?, shift.ok()?, needs.ok()?);
-        (!window.wide).then_some(Self { mask, sign, low, high, leaf, at, shift, order: layout.order, needs })
+        let kind = match (layout.order, values.j1939) {
+            (ByteOrder::LittleEndian, false) => Kind::Intel,
+            (ByteOrder::LittleEndian, true) => Kind::IntelJ1939,
+            (ByteOrder::BigEndian, false) => Kind::Motorola,
+            (ByteOrder::BigEndian, true) => Kind::MotorolaJ1939,
+        };
+        let (at, shift) = (u16::try_from(window.at).ok()?, u8::try_from(window.right - window.left).ok()?);
+        let Values { sign, bounds: (low, high), .. } = values;
+        Some(Self { mask, sign, low, high, leaf, at, shift, kind })
     }
 
+    /// `bytes`: the frame or message, and zeros behind it.
     #[inline]
-    pub(super) fn read(&self, bytes: &[u8; 64]) -> Reading {
-        let value = (word(bytes, self.at, self.order) >> (self.shift & 63)) & self.mask;
+    pub(super) fn read(&self, bytes: &[u8], source: SourceAddress) -> Reading {
+        let value = (word(bytes, self.at, self.kind) >> (self.shift & 63)) & self.mask;
         let ordered = value ^ self.sign;
         let within = (self.low <= ordered) & (ordered <= self.high);
-        let state = if within { State::Value } else { State::OutOfRange };
+        let state = if within { State::Value } else { self.outside(value) };
         let bits = if within { ordered.wrapping_sub(self.sign) } else { 0 };
-        Reading { leaf: self.leaf, state, source: SourceAddress::NONE, bits }
+        Reading { leaf: self.leaf, state, source, bits }
     }
 
+    #[cold]
+    fn outside(&self, value: u64) -> State {
+        match self.kind {
+            Kind::IntelJ1939 | Kind::MotorolaJ1939 => j1939::code(value, self.mask),
+            Kind::Intel | Kind::Motorola => State::OutOfRange,
+        }
+    }
+
+    /// How many bytes a frame must have for it.
     pub(super) fn needs(&self) -> u32 {
-        u32::from(self.needs)
+        let (at, shift) = (u32::from(self.at), u32::from(self.shift));
+        match self.kind {
+            Kind::Intel | Kind::IntelJ1939 => at + (shift + self.mask.count_ones()).div_ceil(8),
+            Kind::Motorola | Kind::MotorolaJ1939 => at + 8 - shift / 8,
+        }
     }
 }
 
+/// Which raw values are ordinary ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Values {
+    /// The sign bit, 0 if there is none.
+    pub(super) sign: u64,
+    /// Lowest and highest, with the sign bit flipped.
+    pub(super) bounds: (u64, u64),
+    /// What is above may be one of J1939's codes.
+    pub(super) j1939: bool,
+}
+
 #[inline]
-fn word(bytes: &[u8; 64], at: u8, order: ByteOrder) -> u64 {
+fn word(bytes: &[u8], at: u16, kind: Kind) -> u64 {
     let word = bytes
         .get(usize::from(at)..)
         .and_then(|bytes| bytes.first_chunk())
         .map_or(0, |b| u64::from_le_bytes(*b));
-    match order {
-        ByteOrder::LittleEndian => word,
-        ByteOrder::BigEndian => word.swap_bytes(),
+    match kind {
+        Kind::Intel | Kind::IntelJ1939 => word,
+        Kind::Motorola | Kind::MotorolaJ1939 => word.swap_bytes(),
     }
 }
 
@@ -79,9 +121,8 @@ pub(super) struct Rare {
     pub(super) leaf: LeafIndex,
     pub(super) layout: Window,
     pub(super) value_type: ValueType,
-    pub(super) sign: u64,
-    /// See [`Word`]; for integers.
-    pub(super) bounds: (u64, u64),
+    /// For integers.
+    pub(super) values: Values,
     /// For floats.
     pub(super) scale: f64,
     pub(super) offset: f64,
@@ -89,7 +130,7 @@ pub(super) struct Rare {
 }
 
 impl Rare {
-    pub(super) fn read(&self, bytes: &[u8; 64]) -> Reading {
+    pub(super) fn read(&self, bytes: &[u8], source: SourceAddress) -> Reading {
         let bits = self.layout.bits(bytes);
         let (state, bits) = match self.value_type {
             ValueType::Float32 => {
@@ -98,14 +139,18 @@ impl Rare {
             }
             ValueType::Float64 => (self.float_state(f64::from_bits(bits)), bits),
             ValueType::Unsigned | ValueType::Signed | ValueType::Boolean => {
-                let ordered = bits ^ self.sign;
-                let within = (self.bounds.0..=self.bounds.1).contains(&ordered);
-                let state = if within { State::Value } else { State::OutOfRange };
-                (state, ordered.wrapping_sub(self.sign))
+                let Values { sign, bounds: (low, high), j1939 } = self.values;
+                let ordered = bits ^ sign;
+                let state = match ordered {
+                    _ if (low..=high).contains(&ordered) => State::Value,
+                    _ if j1939 => j1939::code(bits, self.layout.ones()),
+                    _ => State::OutOfRange,
+                };
+                (state, ordered.wrapping_sub(sign))
             }
         };
         let bits = if state == State::Value { bits } else { 0 };
-        Reading { leaf: self.leaf, state, source: SourceAddress::NONE, bits }
+        Reading { leaf: self.leaf, state, source, bits }
     }
 
     /// A float that is no number has no value.
