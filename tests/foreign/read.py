@@ -251,6 +251,7 @@ def lines(pb, header, message):
                 "epoch": header.epoch,
                 "seq": header.sequence,
                 "path": signal.path,
+                **({"source": column.source_address} if column.HasField("source_address") else {}),
                 "value": None if raw is None else value_of(pb, signal, raw),
                 "unit": signal.unit,
                 "label": None if raw is None else label_of(signal, raw),

@@ -32,6 +32,11 @@ pub const LOSSES_PER_BATCH_MAX: usize = 64;
 pub const DESCRIPTOR_EVERY_BATCHES: u32 = 100;
 /// Last emissions that the gate remembers across swaps: 64 flows × 256 signals.
 pub const GATE_MEMORY_ENTRIES_MAX: usize = 16_384;
+/// Controllers of a J1939 bus that send one signal; each has its own rate and dead band. The address has 8 bits, and
+/// no signal comes from more than a few.
+pub const GATE_SOURCES_MAX: usize = 32;
+/// Controllers whose samples are in one batch; then it is closed.
+pub const BATCH_SOURCES_MAX: usize = 32;
 /// A segment file is closed at this size and deleted whole.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).

@@ -4,7 +4,7 @@ use crate::batch::{Batch, ClockQuality, Loss, LossReason};
 pub use crate::consent::document::Verifier;
 use crate::consent::effective::{FlowRules, SignalRules};
 use crate::consent::transform::Transform;
-use crate::decode::ValueType;
+use crate::decode::{SourceAddress, ValueType};
 use crate::names::{Digest, Epoch, FlowId, RecipientId, Sequence, VerifyingKey};
 use glovebox_proto::v1;
 use prost::Message as _;
@@ -125,7 +125,8 @@ pub fn encode_batch(batch: Batch, descriptor: &Descriptor, carried: bool, losses
     let (times, columns) = batch.into_columns();
     let column = |c: crate::batch::Column| v1::Column {
         signal: c.signal.into(),
-        time: c.times.into(),
+        time: c.times,
+        source_address: (c.source != SourceAddress::NONE).then_some(c.source.0.into()),
         values: c.values,
         states: c.states,
     };

@@ -12,7 +12,7 @@ mod common;
 use common::shared;
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::{BusDatabase, Leaf, Number};
-use glovebox_core::decode::{Leaves, Plan, Reading, State};
+use glovebox_core::decode::{Leaves, Plan, Reading, State, ValueType};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::names::{BusName, Moment};
 use serde_json::Value;
@@ -57,10 +57,12 @@ impl<'l> Checked<'l> {
             _ => assert_eq!(reading.bits, 0),
         }
         let value = leaf.value(raw);
-        if let Some((minimum, maximum)) = leaf.range {
-            let within = (minimum..=maximum).contains(&leaf.float(raw));
-            assert_eq!(reading.state == State::Value, within);
-        }
+        let within =
+            leaf.range.is_none_or(|(minimum, maximum)| (minimum..=maximum).contains(&leaf.float(raw)));
+        let float = matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
+        let finite = !float || leaf.raw_float(raw).is_finite();
+        let code = leaf.j1939 && leaf.value_type == ValueType::Unsigned && is_code(leaf, raw);
+        assert_eq!(reading.state == State::Value, within && finite && !code, "{}", leaf.path);
         Self { leaf, value }
     }
 
@@ -78,6 +80,15 @@ impl<'l> Checked<'l> {
             },
             _ => false,
         }
+    }
+}
+
+/// SAE J1939-71: what is above the valid range of a parameter.
+fn is_code(leaf: &Leaf, raw: u64) -> bool {
+    match leaf.layout.length {
+        1 => false,
+        length @ (8 | 16 | 24 | 32) => raw >> (length - 8) > 0xFA,
+        length => u128::from(raw) + 2 >= 1 << length,
     }
 }
 

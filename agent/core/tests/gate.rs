@@ -7,8 +7,9 @@ use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
 use glovebox_core::consent::transform::{DeadBand, Grid, Rule, Transform};
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::BusDatabase;
-use glovebox_core::decode::{Leaves, Reading, SourceAddress, State};
+use glovebox_core::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
 use glovebox_core::frame::BusIndex;
+use glovebox_core::limits::GATE_SOURCES_MAX;
 use glovebox_core::names::*;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -152,11 +153,12 @@ fn any_reading() -> impl Strategy<Value = (State, u16)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Two flows with random transforms see one drive; each gets exactly what the model says, also across a swap.
+    /// Two flows with random transforms see one drive of three senders; each gets exactly what the model says of each
+    /// sender, also across a swap.
     #[test]
     fn the_gate_emits_what_the_design_says(
         wishes in proptest::collection::vec(any_wish(), 8),
-        frames in proptest::collection::vec((0i64..200, [any_reading(), any_reading(), any_reading(), any_reading()]), 1..60),
+        frames in proptest::collection::vec((0i64..200, 0u8..3, [any_reading(), any_reading(), any_reading(), any_reading()]), 1..60),
         swap_at in 0usize..60,
     ) {
         let leaves = leaves();
@@ -165,19 +167,21 @@ proptest! {
             gate(&leaves, vec![flow(1, &leaves, &transforms[..4]), flow(2, &leaves, &transforms[4..])])
         };
         let mut gate = make();
-        let mut models = vec![Model::default(); 8];
+        let mut models = vec![[const { Model { last: None } }; 3]; 8];
         let mut now = 0;
-        for (at, (gap, readings)) in frames.iter().enumerate() {
+        for (at, (gap, sender, readings)) in frames.iter().enumerate() {
             if at == swap_at {
                 let mut next = make();
                 next.inherit(&gate);
                 gate = next;
             }
             now += gap;
-            let of = |(leaf, (state, raw)): (_, &(State, u16))| Reading { leaf, state: *state, source: SourceAddress::NONE, bits: u64::from(*raw) };
+            let source = SourceAddress(*sender);
+            let of = |(leaf, (state, raw)): (_, &(State, u16))| Reading { leaf, state: *state, source, bits: u64::from(*raw) };
             let list: Vec<_> = leaves.iter().map(|(leaf, _)| leaf).zip(readings).map(of).collect();
             let mut out = Vec::new();
             gate.pass(Moment(now), &list, |sample| out.push(sample));
+            prop_assert!(out.iter().all(|sample| sample.source() == source));
             let mut got: Vec<_> = out.iter().map(|c| {
                 let rules = &gate.flows()[c.flow().index()].signals[usize::from(c.signal())];
                 let signal = rules.leaf.0 as usize;
@@ -199,7 +203,7 @@ proptest! {
                 let (flow, signal) = (at / 4, at % 4);
                 let (state, raw) = readings[signal];
                 let Some(wish) = wish else { continue };
-                let emitted = models[at].emit(*wish, now, state, value(signal, raw));
+                let emitted = models[at][usize::from(*sender)].emit(*wish, now, state, value(signal, raw));
                 want.extend(emitted.map(|amount| (flow, signal, state, amount)));
             }
             prop_assert_eq!(got, want);
@@ -214,4 +218,20 @@ fn invariant_6_a_leaf_that_nobody_was_granted_is_not_needed() {
     let needed: Vec<u32> = gate.needed().iter().map(|leaf| leaf.0).collect();
     assert_eq!(needed, [1]);
     assert!(Gate::default().needed().is_empty());
+}
+
+#[test]
+fn invariant_9_only_so_many_senders_are_told_apart() {
+    let leaves = leaves();
+    let slow = Transform { min_interval_us: 1_000, ..Transform::default() };
+    let mut gate = gate(&leaves, vec![flow(1, &leaves, &[Some(slow), None, None, None])]);
+    let mut emitted = 0;
+    for now in 0..2 {
+        for sender in 0..=u8::MAX {
+            let reading =
+                Reading { leaf: LeafIndex(0), state: State::Value, source: SourceAddress(sender), bits: 0 };
+            gate.pass(Moment(now), &[reading], |_| emitted += 1);
+        }
+    }
+    assert_eq!(emitted, GATE_SOURCES_MAX);
 }

@@ -16,6 +16,9 @@ pub fn sample(out: &mut String, header: &Header, sample: &Sample<'_>) {
     let _ = write!(out, ",\"alias\":\"{}\",\"flow\":\"{:016x}\"", header.alias_id, header.flow);
     let (epoch, sequence) = (header.epoch, header.sequence);
     let _ = write!(out, ",\"epoch\":{epoch},\"seq\":{sequence},\"path\":{}", Json::from(sample.path));
+    if let Some(source) = sample.source {
+        let _ = write!(out, ",\"source\":{source}");
+    }
     let value = sample.value.map_or(Json::Null, number);
     let _ = write!(out, ",\"value\":{value},\"unit\":{}", Json::from(sample.unit));
     let _ = write!(out, ",\"label\":{},\"state\":\"{}\"}}", Json::from(sample.label), state(sample.state));

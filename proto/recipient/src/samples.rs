@@ -71,6 +71,8 @@ pub struct Sample<'a> {
     pub path: &'a str,
     /// Its unit; empty if it has none.
     pub unit: &'a str,
+    /// The controller that sent it, on a J1939 bus.
+    pub source: Option<u32>,
     /// Microseconds since the Unix epoch, or of the log in a replay.
     pub time_us: i64,
     /// Whether it is an ordinary value, and if not, why.
@@ -86,6 +88,7 @@ pub struct Sample<'a> {
 struct Series<'a> {
     signal: &'a v1::Signal,
     names: HashMap<i64, &'a str>,
+    source: Option<u32>,
     time: usize,
     raw: Vec<u64>,
     states: Vec<(u32, State)>,
@@ -153,7 +156,7 @@ fn decode_column<'a>(
     let values = count - states.len();
     let raw = column::decode_values(signal.r#type(), &coded.values, values).map_err(failed)?;
     let names = signal.names.iter().map(|name| (name.raw, name.name.as_str())).collect();
-    Ok(Series { signal, names, time, raw, states })
+    Ok(Series { signal, names, source: coded.source_address, time, raw, states })
 }
 
 impl<'a> Series<'a> {
@@ -220,6 +223,7 @@ impl<'a> Iterator for Samples<'a> {
             return Some(Sample {
                 path: &series.signal.path,
                 unit: &series.signal.unit,
+                source: series.source,
                 time_us,
                 state,
                 value: raw.map(|raw| series.value(raw)),

@@ -4,8 +4,8 @@ use super::TimeMapping;
 use crate::consent::effective::{FlowRules, SignalRules};
 use crate::consent::gate::Consented;
 use crate::consent::transform::Rule;
-use crate::consent::{State, ValueType};
-use crate::limits::BATCH_SAMPLES_MAX;
+use crate::consent::{SourceAddress, State, ValueType};
+use crate::limits::{BATCH_SAMPLES_MAX, BATCH_SOURCES_MAX};
 use crate::names::{Moment, PolicyVersion};
 use glovebox_proto::column::{StateEncoder, TimeEncoder, ValueEncoder};
 use glovebox_proto::v1;
@@ -25,10 +25,18 @@ pub struct OpenBatch {
     base: Moment,
     /// `base` as wall time in the batch's unit.
     zero: i64,
-    times: Vec<OpenTimes>,
-    columns: Vec<OpenColumn>,
+    /// What each sender sent. Off J1939 there is only one.
+    parts: Vec<Part>,
     samples: u32,
     bytes_max: usize,
+}
+
+/// The samples of one sender.
+#[derive(Debug)]
+struct Part {
+    source: SourceAddress,
+    times: Vec<OpenTimes>,
+    columns: Vec<OpenColumn>,
 }
 
 #[derive(Debug, Default)]
@@ -71,8 +79,10 @@ pub struct Times {
 pub struct Column {
     /// Number in the descriptor.
     pub signal: u16,
+    /// Who sent it.
+    pub source: SourceAddress,
     /// Index of its times.
-    pub times: u16,
+    pub times: u32,
     /// As `ValueEncoder` writes them.
     pub values: Vec<u8>,
     /// As `StateEncoder` writes them.
@@ -89,19 +99,23 @@ impl OpenBatch {
         base: Moment,
         bytes_max: usize,
     ) -> Self {
-        let columns = rules.signals.iter().map(OpenColumn::new).collect();
         let zero = in_unit(&rules, mapping, base);
-        Self { rules, policy_version, mapping, base, zero, times: Vec::new(), columns, samples: 0, bytes_max }
+        Self { rules, policy_version, mapping, base, zero, parts: Vec::new(), samples: 0, bytes_max }
     }
 
     /// Adds a sample of this flow. Returns whether the batch is full.
     #[inline]
     pub fn push(&mut self, sample: &Consented) -> bool {
+        let at = match self.parts.first() {
+            Some(part) if part.source == sample.source() => 0,
+            _ => self.part(sample.source()),
+        };
+        let Part { times, columns, .. } = &mut self.parts[at];
         let group = usize::from(sample.times());
-        if group >= self.times.len() {
-            self.times.resize_with(group + 1, OpenTimes::default);
+        if group >= times.len() {
+            times.resize_with(group + 1, OpenTimes::default);
         }
-        let (times, column) = (&mut self.times[group], &mut self.columns[usize::from(sample.signal())]);
+        let (times, column) = (&mut times[group], &mut columns[usize::from(sample.signal())]);
         column.times = sample.times();
         let moment = sample.moment();
         if times.last != moment || times.encoder.count() == column.count {
@@ -111,12 +125,25 @@ impl OpenBatch {
         column.pad(times.encoder.count() - 1);
         column.push(sample);
         self.samples += 1;
-        self.samples.is_multiple_of(LOOK_EVERY_SAMPLES) && self.is_full()
+        (self.samples.is_multiple_of(LOOK_EVERY_SAMPLES) && self.is_full())
+            || self.parts.len() >= BATCH_SOURCES_MAX
+    }
+
+    /// Where the samples of this sender are.
+    #[cold]
+    fn part(&mut self, source: SourceAddress) -> usize {
+        self.parts.iter().position(|part| part.source == source).unwrap_or_else(|| {
+            let columns = self.rules.signals.iter().map(OpenColumn::new).collect();
+            self.parts.push(Part { source, times: Vec::new(), columns });
+            self.parts.len() - 1
+        })
     }
 
     fn is_full(&self) -> bool {
-        let columns: usize = self.columns.iter().map(|c| c.values.len() + c.states.len()).sum();
-        let times: usize = self.times.iter().map(|t| t.encoder.len()).sum();
+        let columns = self.parts.iter().flat_map(|part| &part.columns);
+        let columns: usize = columns.map(|c| c.values.len() + c.states.len()).sum();
+        let times = self.parts.iter().flat_map(|part| &part.times);
+        let times: usize = times.map(|t| t.encoder.len()).sum();
         self.samples >= BATCH_SAMPLES_MAX || columns + times + LOOK_BYTES >= self.bytes_max
     }
 
@@ -141,20 +168,33 @@ impl OpenBatch {
     /// Closes it.
     #[must_use]
     pub fn close(self) -> Batch {
-        let counts: Vec<u32> = self.times.iter().map(|t| t.encoder.count()).collect();
-        let columns = (0u16..).zip(self.columns).filter(|(_, column)| column.count > 0);
-        let columns = columns.map(|(signal, mut column)| {
-            column.pad(counts[usize::from(column.times)]);
-            let (values, states) = (column.values.take(), column.states.take());
-            Column { signal, times: column.times, values, states }
-        });
-        let columns = columns.collect();
         let unit = if self.rules.microseconds { 1 } else { 1000 };
         let base_us = self.zero.saturating_mul(unit);
-        let close = |mut t: OpenTimes| Times { count: t.encoder.count(), deltas: t.encoder.take() };
-        let times = self.times.into_iter().map(close).collect();
-        let Self { rules, policy_version, mapping, samples, .. } = self;
+        let Self { rules, policy_version, mapping, samples, parts, .. } = self;
+        let (mut times, mut columns) = (Vec::new(), Vec::new());
+        for part in parts {
+            part.close(&mut times, &mut columns);
+        }
         Batch { rules, policy_version, mapping, base_us, times, columns, samples }
+    }
+}
+
+impl Part {
+    /// Appends its times and its columns.
+    fn close(self, times: &mut Vec<Times>, columns: &mut Vec<Column>) {
+        // At most as many as senders and signals together: far below 2³².
+        let first = u32::try_from(times.len()).unwrap_or(u32::MAX);
+        let Self { source, times: open, columns: signals } = self;
+        let counts: Vec<u32> = open.iter().map(|t| t.encoder.count()).collect();
+        times.extend(
+            open.into_iter().map(|mut t| Times { count: t.encoder.count(), deltas: t.encoder.take() }),
+        );
+        let used = (0u16..).zip(signals).filter(|(_, column)| column.count > 0);
+        columns.extend(used.map(|(signal, mut column)| {
+            column.pad(counts[usize::from(column.times)]);
+            let (values, states) = (column.values.take(), column.states.take());
+            Column { signal, source, times: first.saturating_add(column.times.into()), values, states }
+        }));
     }
 }
 

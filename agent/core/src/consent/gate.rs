@@ -4,8 +4,8 @@ use super::decimal::Decimal;
 use super::effective::{Effective, FlowRules, SignalRules};
 use super::quantise::{Quantiser, float};
 use super::transform::{DeadBand, Rule, Transform};
-use crate::decode::{LeafIndex, Leaves, Reading, State, ValueType};
-use crate::limits::GATE_MEMORY_ENTRIES_MAX;
+use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State, ValueType};
+use crate::limits::{GATE_MEMORY_ENTRIES_MAX, GATE_SOURCES_MAX};
 use crate::names::{FlowId, Moment, PolicyVersion};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub struct Consented {
     signal: u16,
     times: u16,
     state: State,
+    source: SourceAddress,
 }
 
 impl Consented {
@@ -69,6 +70,12 @@ impl Consented {
     pub fn state(&self) -> State {
         self.state
     }
+
+    /// Who sent it: a signal that several controllers send is a series for each.
+    #[must_use]
+    pub fn source(&self) -> SourceAddress {
+        self.source
+    }
 }
 
 /// The compiled form of all live grants. The default lets nothing through.
@@ -81,7 +88,7 @@ pub struct Gate {
     routes: Vec<Route>,
     thinnings: Vec<Thinning>,
     /// What was emitted last before a swap, also in flows that are held back for now: a pause shortens no gap.
-    memory: HashMap<(FlowId, LeafIndex), Emitted>,
+    memory: HashMap<(FlowId, LeafIndex, SourceAddress), Emitted>,
     /// Counts calls of `pass`, so that one decision holds for a whole frame.
     frame: u64,
 }
@@ -107,7 +114,8 @@ struct Thinning {
     leaves: Vec<LeafIndex>,
     transform: Transform,
     change: Option<Change>,
-    last: Option<Emitted>,
+    /// One for each sender, at most [`GATE_SOURCES_MAX`].
+    last: Vec<Emitted>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +123,7 @@ struct Emitted {
     moment: Moment,
     frame: u64,
     state: State,
+    source: SourceAddress,
     bits: u64,
     /// What it was emitted under; under another one `bits` cannot be compared any more.
     transform: Transform,
@@ -207,7 +216,7 @@ impl Gate {
         } else {
             let change = transform.on_change.map(|band| Change::new(band, transform, rule));
             let leaves = vec![rule.leaf];
-            self.thinnings.push(Thinning { flow, leaves, transform: *transform, change, last: None });
+            self.thinnings.push(Thinning { flow, leaves, transform: *transform, change, last: Vec::new() });
             u32::try_from(self.thinnings.len() - 1).unwrap_or(ALWAYS)
         };
         let min_interval_us = transform.min_interval_us;
@@ -220,16 +229,33 @@ impl Gate {
         self.frame = old.frame;
         self.memory.clone_from(&old.memory);
         for thinning in &old.thinnings {
-            let Some(last) = thinning.last else { continue };
-            self.memory.extend(thinning.leaves.iter().map(|leaf| ((thinning.flow, *leaf), last)));
+            for last in &thinning.last {
+                let key = |leaf: &LeafIndex| (thinning.flow, *leaf, last.source);
+                self.memory.extend(thinning.leaves.iter().map(|leaf| (key(leaf), *last)));
+            }
         }
         if self.memory.len() > GATE_MEMORY_ENTRIES_MAX {
             let flows = &self.flows;
-            self.memory.retain(|(flow, _), _| flows.iter().any(|rules| rules.flow == *flow));
+            self.memory.retain(|(flow, ..), _| flows.iter().any(|rules| rules.flow == *flow));
         }
-        for thinning in &mut self.thinnings {
-            let members = thinning.leaves.iter().filter_map(|leaf| self.memory.get(&(thinning.flow, *leaf)));
-            thinning.last = members.max_by_key(|last| last.moment).copied();
+        self.remember();
+    }
+
+    /// What was emitted last, out of the memory into the groups.
+    fn remember(&mut self) {
+        let mut groups: HashMap<(FlowId, LeafIndex), usize> = HashMap::new();
+        for (at, thinning) in self.thinnings.iter().enumerate() {
+            groups.extend(thinning.leaves.iter().map(|leaf| ((thinning.flow, *leaf), at)));
+        }
+        for ((flow, leaf, _), emitted) in &self.memory {
+            let group = groups.get(&(*flow, *leaf)).and_then(|at| self.thinnings.get_mut(*at));
+            if let Some(Thinning { last, .. }) = group {
+                match last.iter().position(|last| last.source == emitted.source) {
+                    Some(at) if last[at].moment < emitted.moment => last[at] = *emitted,
+                    None if last.len() < GATE_SOURCES_MAX => last.push(*emitted),
+                    _ => {}
+                }
+            }
         }
     }
 
@@ -246,12 +272,15 @@ impl Gate {
                 let Some((state, bits)) = reduce(route, reading) else { continue };
                 if route.thinning != ALWAYS {
                     let thinning = &mut self.thinnings[route.thinning as usize];
-                    if !thinning.emits(moment, self.frame, state, bits) {
+                    let transform = thinning.transform;
+                    let now =
+                        Emitted { moment, frame: self.frame, state, source: reading.source, bits, transform };
+                    if !thinning.emits(now) {
                         continue;
                     }
                 }
                 let &Route { flow, signal, times, .. } = route;
-                out(Consented { moment, bits, flow, signal, times, state });
+                out(Consented { moment, bits, flow, signal, times, state, source: reading.source });
             }
         }
     }
@@ -297,20 +326,24 @@ fn reduce(route: &Route, reading: &Reading) -> Option<(State, u64)> {
 
 impl Thinning {
     /// Decides and, if it emits, remembers. One decision holds for all signals of a shared group in a frame.
-    fn emits(&mut self, moment: Moment, frame: u64, state: State, bits: u64) -> bool {
-        let now = Emitted { moment, frame, state, bits, transform: self.transform };
-        let Some(last) = self.last else {
-            self.last = Some(now);
-            return true;
+    fn emits(&mut self, now: Emitted) -> bool {
+        let Some(at) = self.last.iter().position(|last| last.source == now.source) else {
+            // More senders than can be remembered: what cannot be held to its rate does not leave.
+            let room = self.last.len() < GATE_SOURCES_MAX;
+            if room {
+                self.last.push(now);
+            }
+            return room;
         };
-        if self.change.is_none() && last.frame == frame {
+        let last = self.last[at];
+        if self.change.is_none() && last.frame == now.frame {
             return true;
         }
-        let gap = moment.0.saturating_sub(last.moment.0);
+        let gap = now.moment.0.saturating_sub(last.moment.0);
         let due = gap >= self.transform.min_interval_us
             && self.change.is_none_or(|change| change.is_due(gap, &last, &now));
         if due {
-            self.last = Some(now);
+            self.last[at] = now;
         }
         due
     }

@@ -12,6 +12,6 @@ pub mod grants;
 mod quantise;
 pub mod transform;
 
-pub use crate::decode::{State, ValueType};
+pub use crate::decode::{SourceAddress, State, ValueType};
 pub use gate::{Consented, Gate};
 pub use grants::{Grant, Grants};

@@ -45,7 +45,8 @@ impl Table {
     pub(crate) fn sample(&mut self, header: &Header, sample: &Sample<'_>) {
         self.samples += 1;
         let alias = header.alias_id.chars().take(ALIAS_CHARS).collect();
-        let key = (alias, plain(sample.path));
+        let source = sample.source.map(|source| format!(" from {source}")).unwrap_or_default();
+        let key = (alias, plain(sample.path) + &source);
         let is_new = self.rows.get(&key).is_none_or(|row| row.time_us <= sample.time_us);
         if is_new && (self.rows.len() < SIGNALS_MAX || self.rows.contains_key(&key)) {
             let row = Row { value: value_text(sample), unit: plain(sample.unit), time_us: sample.time_us };

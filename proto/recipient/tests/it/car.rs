@@ -104,7 +104,7 @@ fn column(signal: u32, time: u32, kind: ValueType, raw: &[Option<u64>], other: S
             None => states.push(index, other),
         }
     }
-    v1::Column { signal, time, values: values.take(), states: states.take() }
+    v1::Column { signal, time, values: values.take(), states: states.take(), source_address: None }
 }
 
 fn descriptor() -> v1::Descriptor {
