@@ -69,6 +69,7 @@ fn a_good_configuration_is_taken_whole() {
     assert_eq!((database.index.0, database.bus.as_str()), (1, "body"));
     assert_eq!(database.dbc, [corpus("named/car.dbc")]);
     assert_eq!(database.map, Some(corpus("named/map.json")));
+    assert_eq!((database.strict, database.j1939), (true, false));
     assert_eq!((config.consent.device.as_str(), config.consent.groups.len()), ("car-1", 2));
     assert_eq!((config.batch.age, config.batch.size_bytes), (Duration::from_secs(5), 64 * 1024));
     assert_eq!(config.outbox.size_bytes, 16 * 1024 * 1024);

@@ -59,6 +59,10 @@ pub struct Counts {
     pub frames_not_needed: u64,
     /// Frames shorter than their database says.
     pub frames_short: u64,
+    /// Messages of several frames (J1939) that were put together.
+    pub messages_whole: u64,
+    /// Such messages of which a frame was missing, late or refused.
+    pub messages_broken: u64,
     /// Readings decoded.
     pub readings: u64,
     /// Samples let through, over all flows.
@@ -156,7 +160,8 @@ impl Pipeline {
     /// What happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counts
+        let long = self.decoder.transport().counts();
+        Counts { messages_whole: long.whole, messages_broken: long.broken, ..self.counts }
     }
 
     /// What may leave now.

@@ -9,7 +9,7 @@
 
 mod common;
 
-use glovebox_core::decode::dbc::{Database, DbcError};
+use glovebox_core::decode::dbc::{Database, DbcError, strict};
 use glovebox_core::limits::DBC_FILE_BYTES_MAX;
 use proptest::prelude::*;
 
@@ -297,4 +297,50 @@ proptest! {
         }
         let _ = Database::parse(&bytes, "a.dbc");
     }
+}
+
+#[test]
+fn strict_takes_no_file_that_would_lose_something() {
+    let refused = |fault: &str| {
+        let (_, notices) = Database::parse(format!("{GOOD}{fault}").as_bytes(), "a.dbc").unwrap();
+        strict(&notices).map_err(|error| error.to_string())
+    };
+    assert_eq!(refused(""), Ok(()));
+    let one = refused("VAL_ 1 H 0 \"a\" ;\n").unwrap_err();
+    assert!(one.starts_with("a.dbc:3:1: the statement is left out"), "{one}");
+    assert!(one.ends_with("; mend the file, or read it without `strict`"), "{one}");
+    let two = refused(" SG_ A : 0|65@1+ (1,0) [0|0] \"\" X\nBO_ 4096 M: 8 X\n").unwrap_err();
+    assert!(two.starts_with("a.dbc:3:2: the signal is left out: it has 65 bits"), "{two}");
+    assert!(two.contains("(and 1 more)"), "{two}");
+}
+
+#[test]
+fn what_people_look_at_is_read_where_it_is_asked_for() {
+    let text = r#"
+BO_ 1 Good: 8 Ecu
+ SG_ G : 0|8@1+ (0.5,-10) [0|0] "" Dash,Vector__XXX
+BO_ 2 Plain: 8 Vector__XXX
+CM_ BO_ 1 "The \"good\" one,
+on two lines";
+CM_ SG_ 1 G "A signal";
+BA_DEF_ BO_ "GenMsgCycleTime" INT 0 65535;
+BA_DEF_ SG_ "GenSigStartValue" FLOAT 0 100;
+BA_DEF_ BO_ "VFrameFormat" ENUM "StandardCAN","ExtendedCAN","StandardCAN_FD";
+BA_DEF_DEF_ "GenMsgCycleTime" 0;
+BA_DEF_DEF_ "VFrameFormat" "StandardCAN";
+BA_ "GenMsgCycleTime" BO_ 1 100;
+BA_ "GenSigStartValue" SG_ 1 G 30;
+BA_ "VFrameFormat" BO_ 2 2;
+"#;
+    let (database, notices) = Database::describe(text.as_bytes(), "a.dbc").unwrap();
+    assert_eq!(notices, []);
+    let [good, plain] = &database.messages[..] else { panic!("two messages") };
+    assert_eq!(good.comment, "The \"good\" one,\non two lines");
+    assert_eq!((good.sender.as_str(), good.cycle_time_ms, good.fd), ("Ecu", Some(100), false));
+    let signal = &good.signals[0];
+    assert_eq!((signal.comment.as_str(), signal.start_value), ("A signal", Some(5.0)));
+    assert_eq!(signal.receivers, ["Dash"]);
+    assert_eq!((plain.sender.as_str(), plain.cycle_time_ms, plain.fd), ("", None, true));
+    let (lean, _) = Database::parse(text.as_bytes(), "a.dbc").unwrap();
+    assert_eq!((lean.messages[0].comment.as_str(), lean.messages[0].cycle_time_ms), ("", None));
 }

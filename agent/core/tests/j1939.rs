@@ -168,6 +168,10 @@ fn only_groups_that_a_file_says_are_of_j1939_are_found_so() {
     let protocol =
         "BO_ 2364540158 EEC1: 8 X\n SG_ A : 24|16@1+ (1,0) [0|0] \"\" X\nBA_ \"ProtocolType\" \"J1939\";\n";
     assert_eq!(Car::new(protocol).frame(0x0CF0_0400, &[0; 8]).len(), 1);
+    let (mut silent, _) = Database::parse(protocol.split("BA_").next().unwrap().as_bytes(), "a.dbc").unwrap();
+    assert!(!silent.messages[0].j1939);
+    silent.make_j1939();
+    assert!(silent.messages[0].j1939);
 }
 
 #[test]

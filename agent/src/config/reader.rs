@@ -13,7 +13,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("bus", &["replay", "speed", "interface"]),
     ("bus.interface", &["name", "interface"]),
     ("decode", &["database"]),
-    ("decode.database", &["bus", "dbc", "map"]),
+    ("decode.database", &["bus", "dbc", "map", "strict", "j1939"]),
     ("consent", &["device", "groups", "policy_folder"]),
     ("batch", &["age_s", "size_kib"]),
     ("seal", &[]),
@@ -220,6 +220,15 @@ impl<'t> Reader<'t> {
         match number.and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number)) {
             Some(number) => Ok(number),
             None => Err(self.outside(key, text, &range, collector)),
+        }
+    }
+
+    /// True or false; false if it is not there.
+    pub(super) fn flag(&self, key: &str, collector: &mut Collector) -> Read<bool> {
+        match self.get(key) {
+            None => Ok(false),
+            Some(Item { value: Value::Boolean(value), .. }) => Ok(*value),
+            Some(item) => Err(self.wrong(key, item, "`true` or `false` without quotes", collector)),
         }
     }
 

@@ -31,6 +31,10 @@ pub struct Database {
     pub dbc: Vec<PathBuf>,
     /// The Kuksa mapping to VSS names.
     pub map: Option<PathBuf>,
+    /// A DBC file of which anything would have to be left out or mended is refused.
+    pub strict: bool,
+    /// All 29-bit messages are of J1939, whatever the files say.
+    pub j1939: bool,
 }
 
 /// `[consent]`: which car this is.
@@ -156,13 +160,17 @@ impl Decode {
         for table in &reader.tables("database", to)? {
             let dbc = read_dbc(table, to);
             let map = table.file("map", to);
+            let flags = [table.flag("strict", to), table.flag("j1939", to)];
             let bus = table
                 .needed("bus", "bus = \"can0\"", to, BusName::new)
                 .and_then(|name| seen.once(table, "bus", name.as_str(), to).map(|()| name))
                 .and_then(|name| find_bus(table, name, interfaces, to));
-            match (bus, dbc, map) {
-                (Ok((bus, index)), Ok(dbc), Ok(map)) => databases.push(Database { bus, index, dbc, map }),
-                (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => told = Some(error),
+            match (bus, dbc, map, flags) {
+                (Ok((bus, index)), Ok(dbc), Ok(map), [Ok(strict), Ok(j1939)]) => {
+                    databases.push(Database { bus, index, dbc, map, strict, j1939 });
+                }
+                (Err(error), ..) | (_, Err(error), ..) | (_, _, Err(error), _) => told = Some(error),
+                (.., [Err(error), _] | [_, Err(error)]) => told = Some(error),
             }
         }
         told.map_or(Ok(Self { databases }), Err)

@@ -26,7 +26,7 @@ pub(super) enum Value {
     /// With its text, for it may not fit.
     Integer(Option<i128>, String),
     Float(f64),
-    Boolean,
+    Boolean(bool),
     Date,
     List(Vec<Item>),
     Table(Table),
@@ -50,7 +50,7 @@ impl Value {
             Self::Text(_) => "a text",
             Self::Integer(..) => "a whole number",
             Self::Float(_) => "a number with a fraction",
-            Self::Boolean => "true or false",
+            Self::Boolean(_) => "true or false",
             Self::Date => "a date",
             Self::List(_) => "a list",
             Self::Table(_) => "a table",
@@ -151,7 +151,7 @@ fn convert(lines: &Lines<'_>, value: Spanned<DeValue<'_>>) -> Item {
             Value::Integer(value, number.to_string())
         }
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
-        DeValue::Boolean(_) => Value::Boolean,
+        DeValue::Boolean(value) => Value::Boolean(value),
         DeValue::Datetime(_) => Value::Date,
         DeValue::Array(items) => Value::List(items.into_iter().map(|item| convert(lines, item)).collect()),
         DeValue::Table(table) => Value::Table(convert_table(lines, table)),

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use glovebox_core::decode::dbc::{Database, DbcError};
+use glovebox_core::decode::dbc::{Database, DbcError, strict};
 use glovebox_core::decode::leaves::{BusDatabase, LeavesError};
 use glovebox_core::decode::map::{MapError, Mapping};
 use glovebox_core::decode::{Leaves, Notice};
@@ -81,7 +81,7 @@ fn read_bus(
     let mut bus =
         BusDatabase { bus: database.index, name: database.bus.clone(), databases: Vec::new(), mapping: None };
     for path in &database.dbc {
-        let parse = |bytes: Vec<u8>| Ok(Database::parse(&bytes, &path.display().to_string())?);
+        let parse = |bytes: Vec<u8>| parse_dbc(database, &bytes, path);
         match read(path, DBC_FILE_BYTES_MAX).and_then(parse) {
             Ok((parsed, more)) => {
                 bus.databases.push(parsed);
@@ -101,6 +101,21 @@ fn read_bus(
         }
     }
     bus
+}
+
+fn parse_dbc(
+    wanted: &config::Database,
+    bytes: &[u8],
+    path: &Path,
+) -> Result<(Database, Vec<Notice>), DatabaseError> {
+    let (mut parsed, notices) = Database::parse(bytes, &path.display().to_string())?;
+    if wanted.strict {
+        strict(&notices)?;
+    }
+    if wanted.j1939 {
+        parsed.make_j1939();
+    }
+    Ok((parsed, notices))
 }
 
 /// At most one byte more than `max`, so that the parser can refuse it by its own words.

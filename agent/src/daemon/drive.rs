@@ -196,6 +196,8 @@ impl Drive {
         self.counters.add(Counter::FramesRead, now.frames - before.frames);
         self.counters.add(Counter::FramesNotNeeded, now.frames_not_needed - before.frames_not_needed);
         self.counters.add(Counter::FramesShort, now.frames_short - before.frames_short);
+        self.counters.add(Counter::MessagesWhole, now.messages_whole - before.messages_whole);
+        self.counters.add(Counter::MessagesBroken, now.messages_broken - before.messages_broken);
         self.counters.add(Counter::Readings, now.readings - before.readings);
         self.counters.add(Counter::Consented, now.samples - before.samples);
         self.told.counts = now;

@@ -56,6 +56,10 @@ counters! {
         FramesNotNeeded = "frames_not_needed",
         /// Frames shorter than their message.
         FramesShort = "frames_short",
+        /// Messages of several frames (J1939) that were put together.
+        MessagesWhole = "messages_whole",
+        /// Such messages of which a frame was missing, late or refused.
+        MessagesBroken = "messages_broken",
         /// Decoded values.
         Readings = "readings",
     }

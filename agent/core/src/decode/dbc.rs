@@ -171,6 +171,13 @@ impl Database {
         Self::read(bytes, place, true)
     }
 
+    /// Takes all 29-bit messages for groups of J1939: for files that do not say so.
+    pub fn make_j1939(&mut self) {
+        for message in &mut self.messages {
+            message.j1939 = matches!(message.id, CanId::Extended(_));
+        }
+    }
+
     fn read(bytes: &[u8], place: &str, describe: bool) -> Result<(Self, Vec<Notice>), DbcError> {
         let text = text(bytes, place)?;
         let mut notices = Notices { place, list: Vec::new(), more: 0 };
