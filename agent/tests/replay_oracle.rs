@@ -3,6 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
+    clippy::panic,
     reason = "a test may fail loudly and tells what it counted"
 )]
 
@@ -220,4 +221,58 @@ fn motec_frs() {
 #[test]
 fn css_j1939_truck_a() {
     check("css_j1939_truck_a", 295);
+}
+
+/// What the log's publishers decoded themselves: the k-th frame of the wheels and of the steering, within what they
+/// print (they write doubles; ours differ by their own division by 3.6).
+#[test]
+fn comma2k19_is_what_its_publishers_decoded() {
+    let Some(root) = shared() else { return };
+    let data = root.join("data");
+    let oracle = std::fs::read(data.join("oracle/logs/comma2k19_rav4.json")).unwrap();
+    let drive = Drive::new(&data, &serde_json::from_slice(&oracle).unwrap());
+    let log = Log::open(&data.join("logs/comma2k19_rav4.log.gz")).unwrap();
+    let (mut wheels, mut steering) = (Vec::new(), Vec::new());
+    for frame in Replay::new(log, drive.channels.clone()) {
+        let frame = frame.unwrap();
+        if drive.channels[usize::from(frame.bus.0)] != "can0" {
+            continue;
+        }
+        let values = drive.decode(&frame);
+        let value = |signal: &str| match values.iter().find(|(leaf, _)| leaf.signal == signal).unwrap().1 {
+            Number::Float(value) => value,
+            Number::Integer(value) => panic!("{signal} is {value}, a whole number"),
+        };
+        match frame.id {
+            CanId::Standard(0xAA) => {
+                let speeds =
+                    ["FL", "FR", "RL", "RR"].map(|wheel| value(&format!("WHEEL_SPEED_{wheel}")) / 3.6);
+                wheels.push((frame.moment.0, speeds));
+            }
+            CanId::Standard(0x25) => steering.push(value("STEER_ANGLE") + value("STEER_FRACTION")),
+            _ => {}
+        }
+    }
+    let file = std::fs::File::open(data.join("oracle/comma2k19_truth.csv.gz")).unwrap();
+    let truth = std::io::read_to_string(flate2::read::GzDecoder::new(file)).unwrap();
+    let mut rows = 0;
+    for (row, line) in truth.lines().skip(1).enumerate() {
+        let numbers: Vec<f64> = line.split(',').map(|number| number.parse().unwrap()).collect();
+        let (moment, speeds) = wheels[row];
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a day are exact")]
+        let seconds = moment as f64 / 1e6;
+        assert!((numbers[0] - seconds).abs() <= 1e-6, "row {row}");
+        for (want, speed) in numbers[1..5].iter().zip(speeds) {
+            assert!((want - speed).abs() <= 1e-14 * want.abs().max(1.0), "row {row}: {want} is {speed}");
+        }
+        assert!(
+            (numbers[5] - steering[row]).abs() <= 1e-12,
+            "row {row}: {} is {}",
+            numbers[5],
+            steering[row]
+        );
+        rows += 1;
+    }
+    assert_eq!((rows, wheels.len(), steering.len()), (4_974, 4_974, 4_974));
+    eprintln!("comma2k19_truth: {rows} rows equal");
 }
