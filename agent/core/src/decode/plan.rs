@@ -1,18 +1,19 @@
 //! The compiled plan: frame to readings, without allocation.
 //!
 //! ```text
-//! bus ─▶ id ─▶ Entry ─▶ Group (one set of selectors) ─▶ Word, 40 bytes each, all in one flat list; Rare beside it
+//! bus ─▶ id ─▶ Entry ─▶ plain, ranged: Words that every frame has ─▶ Reading
+//!                    └▶ groups, one a set of selectors, and rare ones: off the short way
 //! ```
 
 mod compile;
 mod extract;
 mod ids;
 
+use super::layout::ByteOrder;
 use super::{LeafIndex, Leaves, Reading};
 use crate::frame::{BusIndex, CanId, Frame};
-use extract::{Rare, Select, Word};
+use extract::{Ranged, Rare, Select, Word, read, word};
 use ids::BusIds;
-use std::ops::Range;
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,41 +32,29 @@ pub struct Plan {
     /// By number of the bus; a number in it is an index into `entries`.
     buses: Vec<BusIds>,
     entries: Vec<Entry>,
-    groups: Vec<Group>,
-    words: Vec<Word>,
-    rare: Vec<Rare>,
-    selects: Vec<Select>,
-    ranges: Vec<(u64, u64)>,
 }
 
 /// All that is needed of the frames of one identifier.
 #[derive(Debug, Clone)]
 struct Entry {
-    groups: Span,
+    always: Group,
+    /// What is there only sometimes.
+    multiplexed: Box<[Group]>,
     /// A frame of this length holds everything.
     bytes: u32,
+    /// From this length of a frame on everything is in its first 8 bytes, read in one byte order, and always there.
+    /// More than any frame's length if that is not so.
+    simple_from: u8,
+    order: ByteOrder,
 }
 
 /// What is in a frame while all of `selects` hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Group {
-    selects: Span,
-    words: Span,
-    rare: Span,
-}
-
-/// A run of one of the flat lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    first: u32,
-    end: u32,
-}
-
-impl Span {
-    #[inline]
-    fn range(self) -> Range<usize> {
-        self.first as usize..self.end as usize
-    }
+    plain: Box<[Word]>,
+    ranged: Box<[Ranged]>,
+    rare: Box<[Rare]>,
+    selects: Box<[Select]>,
 }
 
 impl Plan {
@@ -82,67 +71,77 @@ impl Plan {
     }
 
     /// Appends the frame's readings to `readings`; allocates only while that vector still grows. Their order is fixed
-    /// for a plan: signals of the same multiplexing together, integers before floats.
+    /// for a plan: signals of the same multiplexing together; of these first the unsigned ones without a range, last the
+    /// floats.
+    #[inline]
     pub fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
-        let entry = self.buses.get(usize::from(frame.bus.0)).and_then(|ids| ids.find(frame.id));
-        let Some(entry) = entry.and_then(|entry| self.entries.get(entry)) else { return Outcome::NotNeeded };
-        if frame.data().len() < entry.bytes.try_into().unwrap_or(usize::MAX) {
-            return self.decode_short(entry, frame, readings);
+        let Some(entry) = self.entry(frame) else { return Outcome::NotNeeded };
+        if frame.length() < entry.simple_from {
+            return entry.decode(frame, readings);
+        }
+        let first = word(frame.padded(), 0, entry.order);
+        read(&entry.always.plain, &entry.always.ranged, |_| first, readings);
+        Outcome::Decoded
+    }
+
+    #[inline]
+    fn entry(&self, frame: &Frame) -> Option<&Entry> {
+        let ids = self.buses.get(usize::from(frame.bus.0))?;
+        self.entries.get(ids.find(frame.id)?)
+    }
+}
+
+impl Entry {
+    /// Any frame.
+    #[inline(never)]
+    fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
+        if u32::from(frame.length()) < self.bytes {
+            return self.decode_short(frame, readings);
         }
         let bytes = frame.padded();
-        for group in self.groups.get(entry.groups.range()).unwrap_or_default() {
-            if self.holds(group, bytes) {
-                readings.extend(self.words(group).iter().map(|word| word.read(bytes)));
-                readings.extend(self.rare(group).iter().map(|rare| rare.read(bytes)));
+        for group in std::iter::once(&self.always).chain(&self.multiplexed) {
+            if group.selects.iter().all(|select| select.holds(bytes)) {
+                group.decode(bytes, readings);
             }
         }
         Outcome::Decoded
     }
 
-    #[inline]
-    fn words(&self, group: &Group) -> &[Word] {
-        self.words.get(group.words.range()).unwrap_or_default()
-    }
-
-    #[inline]
-    fn rare(&self, group: &Group) -> &[Rare] {
-        self.rare.get(group.rare.range()).unwrap_or_default()
-    }
-
-    #[inline]
-    fn holds(&self, group: &Group, bytes: &[u8; 64]) -> bool {
-        let selects = self.selects.get(group.selects.range()).unwrap_or_default();
-        selects.iter().all(|select| self.selected(select, bytes))
-    }
-
-    fn selected(&self, select: &Select, bytes: &[u8; 64]) -> bool {
-        let value = select.layout.bits(bytes);
-        let ranges = self.ranges.get(select.ranges.range()).unwrap_or_default();
-        ranges.iter().any(|(low, high)| (*low..=*high).contains(&value))
-    }
-
     /// Only what is whole: a leaf whose bits, or whose multiplexor's bits, are cut off is counted.
     #[cold]
-    fn decode_short(&self, entry: &Entry, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
-        let (bytes, length) = (frame.padded(), u32::try_from(frame.data().len()).unwrap_or(0));
+    fn decode_short(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
+        let (bytes, length) = (frame.padded(), u32::from(frame.length()));
         let mut missing = 0;
-        for group in self.groups.get(entry.groups.range()).unwrap_or_default() {
-            let selects = self.selects.get(group.selects.range()).unwrap_or_default();
-            let whole = selects.iter().take_while(|select| select.layout.needs() <= length).count();
-            if !selects[..whole].iter().all(|select| self.selected(select, bytes)) {
+        for group in std::iter::once(&self.always).chain(&self.multiplexed) {
+            let whole = group.selects.iter().take_while(|select| select.layout.needs() <= length).count();
+            if !group.selects[..whole].iter().all(|select| select.holds(bytes)) {
                 continue;
             }
-            let seen = whole == selects.len();
-            let words = self.words(group).iter().map(|word| (word.needs(), word.read(bytes)));
-            let rare = self.rare(group).iter().map(|rare| (rare.layout.needs(), rare.read(bytes)));
-            for (needs, reading) in words.chain(rare) {
-                if seen && needs <= length {
-                    readings.push(reading);
-                } else {
-                    missing += 1;
-                }
-            }
+            let seen = whole == group.selects.len();
+            let first = readings.len();
+            group.decode(bytes, readings);
+            let mut needs = group.needs();
+            let mut at = 0..;
+            readings.retain(|_| {
+                let before = at.next() < Some(first);
+                let whole = before || needs.next().is_some_and(|needs| seen && needs <= length);
+                missing += u32::from(!whole);
+                whole
+            });
         }
         if missing == 0 { Outcome::Decoded } else { Outcome::Short(missing) }
+    }
+}
+
+impl Group {
+    /// How many bytes a frame must have for each reading, in their order.
+    fn needs(&self) -> impl Iterator<Item = u32> {
+        let words = self.plain.iter().chain(self.ranged.iter().map(Ranged::word));
+        words.map(Word::needs).chain(self.rare.iter().map(|rare| rare.layout.needs()))
+    }
+
+    fn decode(&self, bytes: &[u8; 64], readings: &mut Vec<Reading>) {
+        read(&self.plain, &self.ranged, |at| word(bytes, at.at, at.order), readings);
+        readings.extend(self.rare.iter().map(|rare| rare.read(bytes)));
     }
 }

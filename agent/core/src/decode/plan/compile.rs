@@ -1,9 +1,9 @@
 //! Leaves to a plan: grouped by bus, identifier and selectors, in the order of their numbers.
 
-use super::extract::{Rare, Select, Word};
+use super::extract::{Ranged, Rare, Select, Word};
 use super::ids::BusIds;
-use super::{Entry, Group, Plan, Span};
-use crate::decode::layout::{Layout, Selector, Window};
+use super::{Entry, Group, Plan};
+use crate::decode::layout::{ByteOrder, Layout, Selector, Window};
 use crate::decode::{Leaf, LeafIndex, Leaves, ValueType};
 use crate::frame::{BusIndex, CanId};
 use std::collections::{BTreeMap, HashMap};
@@ -36,50 +36,55 @@ impl Plan {
         let mut by_selectors: HashMap<&[Selector], Needed<'_>> = HashMap::new();
         for &(index, leaf) in needed {
             let group = by_selectors.entry(&leaf.selectors).or_default();
-            if group.is_empty() {
+            if group.is_empty() && !leaf.selectors.is_empty() {
                 order.push(&leaf.selectors);
             }
             group.push((index, leaf));
         }
-        let first = length(&self.groups);
-        let mut bytes = 0;
-        for selectors in order {
-            let group = by_selectors.remove(selectors).unwrap_or_default();
-            bytes = bytes.max(self.add_group(selectors, &group));
-        }
-        let groups = Span { first, end: length(&self.groups) };
-        self.entries.push(Entry { groups, bytes });
-        length(&self.entries) - 1
+        let like = like(needed);
+        let mut take = |selectors: &[Selector]| {
+            group(selectors, &by_selectors.remove(selectors).unwrap_or_default(), like)
+        };
+        let always = take(&[]);
+        let multiplexed: Box<[Group]> = order.into_iter().map(take).collect();
+        let selectors = needed.iter().flat_map(|(_, leaf)| &leaf.selectors).map(|selector| selector.layout);
+        let layouts = selectors.chain(needed.iter().map(|(_, leaf)| leaf.layout));
+        let bytes = layouts.map(Layout::bytes).max().unwrap_or(0);
+        let simple = multiplexed.is_empty() && always.rare.is_empty() && bytes <= 8 && always.all_in(like);
+        let simple_from = if simple { u8::try_from(bytes).unwrap_or(u8::MAX) } else { u8::MAX };
+        self.entries.push(Entry { always, multiplexed, bytes, simple_from, order: like });
+        // At most `LEAVES_MAX` leaves.
+        u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
     }
+}
 
-    /// Adds a group and tells how many bytes a frame must have for it.
-    fn add_group(&mut self, selectors: &[Selector], needed: &Needed<'_>) -> u32 {
-        let first = length(&self.selects);
-        for Selector { layout, ranges } in selectors {
-            let low = length(&self.ranges);
-            self.ranges.extend_from_slice(ranges);
-            let ranges = Span { first: low, end: length(&self.ranges) };
-            self.selects.push(Select { layout: Window::new(*layout), ranges });
-        }
-        let selects = Span { first, end: length(&self.selects) };
-        let (first_word, first_rare) = (length(&self.words), length(&self.rare));
-        for (index, leaf) in needed {
-            self.add_leaf(*index, leaf);
-        }
-        let words = Span { first: first_word, end: length(&self.words) };
-        let rare = Span { first: first_rare, end: length(&self.rare) };
-        self.groups.push(Group { selects, words, rare });
-        let layouts = selectors.iter().map(|selector| selector.layout);
-        layouts.chain(needed.iter().map(|(_, leaf)| leaf.layout)).map(Layout::bytes).max().unwrap_or(0)
+impl Group {
+    fn all_in(&self, order: ByteOrder) -> bool {
+        self.plain.iter().chain(self.ranged.iter().map(Ranged::word)).all(|word| word.order == order)
     }
+}
 
-    fn add_leaf(&mut self, index: LeafIndex, leaf: &Leaf) {
+/// The byte order of the first that has one: what is within one byte is read in any.
+fn like(needed: &Needed<'_>) -> ByteOrder {
+    let mut layouts = needed.iter().map(|(_, leaf)| leaf.layout);
+    let several = |layout: &Layout| {
+        layout.in_order(ByteOrder::LittleEndian).is_none() || layout.in_order(ByteOrder::BigEndian).is_none()
+    };
+    layouts.find(several).map_or(ByteOrder::LittleEndian, |layout| layout.order)
+}
+
+fn group(selectors: &[Selector], needed: &Needed<'_>, like: ByteOrder) -> Group {
+    let (mut plain, mut ranged, mut rare) = (Vec::new(), Vec::new(), Vec::new());
+    for &(index, leaf) in needed {
         let sign = leaf.sign();
         let integer = !matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
-        let bounds = if integer { bounds(leaf) } else { (0, u64::MAX) };
-        match Word::new(index, leaf.layout, sign, bounds) {
-            Some(word) if integer => self.words.push(word),
-            _ => self.rare.push(Rare {
+        let all = (0, top(leaf));
+        let bounds = if integer { bounds(leaf) } else { all };
+        let word = Word::new(index, leaf.layout, like).filter(|_| integer);
+        match (word, word.and_then(|word| Ranged::new(word, sign, bounds))) {
+            (Some(word), _) if sign == 0 && bounds == all => plain.push(word),
+            (_, Some(word)) => ranged.push(word),
+            _ => rare.push(Rare {
                 leaf: index,
                 layout: Window::new(leaf.layout),
                 value_type: leaf.value_type,
@@ -91,11 +96,17 @@ impl Plan {
             }),
         }
     }
+    let select = |selector: &Selector| Select {
+        layout: Window::new(selector.layout),
+        ranges: selector.ranges.clone().into(),
+    };
+    let selects = selectors.iter().map(select).collect();
+    Group { plain: plain.into(), ranged: ranged.into(), rare: rare.into(), selects }
 }
 
-fn length<T>(list: &[T]) -> u32 {
-    // At most `LEAVES_MAX` leaves, each with few selectors.
-    u32::try_from(list.len()).unwrap_or(u32::MAX)
+/// The highest raw value.
+fn top(leaf: &Leaf) -> u64 {
+    u64::MAX >> (64 - leaf.layout.length.clamp(1, 64))
 }
 
 /// The raw values within the leaf's range, with the sign bit flipped: lowest and highest, inclusive.
@@ -103,7 +114,7 @@ fn length<T>(list: &[T]) -> u32 {
 /// `raw * scale + offset` in doubles never turns back as raw grows (rounding keeps order), so the values within the
 /// range are one run, and its ends are found by halving. None at all: lowest above highest.
 fn bounds(leaf: &Leaf) -> (u64, u64) {
-    let top = u64::MAX >> (64 - leaf.layout.length.clamp(1, 64));
+    let top = top(leaf);
     let Some((minimum, maximum)) = leaf.range else { return (0, top) };
     let sign = leaf.sign();
     let value = |ordered: u64| leaf.float(ordered.wrapping_sub(sign));

@@ -1,61 +1,107 @@
 //! Taking one signal out of a frame: a word is loaded, shifted down and masked, its sign bit flipped and subtracted.
-//! Flipping the sign bit also makes signed values compare as unsigned ones, so the range costs two compares.
+//! A run of raw values within the range costs one subtraction and one compare.
 //!
 //! ```text
 //! 8 bytes at `at`, first byte lowest (Intel) or highest (Motorola):  [ above | s i g n a l | below ]
-//!                                                                >> shift, & mask, ^ sign  ─▶ compare, - sign ─▶ bits
+//!                                                                >> shift, & mask, ^ sign, - sign ─▶ bits
 //! ```
 
-use super::Span;
 use crate::decode::layout::{ByteOrder, Layout, Window};
 use crate::decode::{LeafIndex, Reading, SourceAddress, State, ValueType};
 
-/// An integer within 8 bytes: what to do for one leaf. Small and flat: a frame's leaves are walked in one run.
+/// An unsigned integer within 8 bytes, any of which is a value. Flat, and twice as large as a reading, so that one counter
+/// walks both: that is two instructions of thirteen.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 pub(super) struct Word {
-    mask: u64,
-    /// The sign bit of the value, 0 if it has none.
-    sign: u64,
-    /// Lowest and highest value within the range, with the sign bit flipped.
-    low: u64,
-    high: u64,
-    leaf: LeafIndex,
-    at: u8,
+    /// The reading of a frame with all bits set: its bits are the mask.
+    full: Reading,
+    pub(super) at: u16,
     shift: u8,
-    order: ByteOrder,
-    /// How many bytes a frame must have for it.
-    needs: u8,
+    pub(super) order: ByteOrder,
 }
 
-const _: () = assert!(size_of::<Word>() == 40);
+const _: () = assert!(size_of::<Word>() == 32);
+
+/// An integer within 8 bytes that is signed, or not all of which are values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ranged {
+    word: Word,
+    /// The sign bit of the value, 0 if it has none.
+    sign: u64,
+    /// Lowest value within the range, as the bits of a reading.
+    low: u64,
+    /// Highest less lowest.
+    span: u64,
+}
+
+const _: () = assert!(size_of::<Ranged>() == 64);
 
 impl Word {
-    /// `None` if the bits span 9 bytes.
-    pub(super) fn new(leaf: LeafIndex, layout: Layout, sign: u64, (low, high): (u64, u64)) -> Option<Self> {
+    /// `None` if the bits span 9 bytes. What is within one byte is read in the order `like`.
+    pub(super) fn new(leaf: LeafIndex, layout: Layout, like: ByteOrder) -> Option<Self> {
+        let layout = layout.in_order(like).unwrap_or(layout);
         let window = Window::new(layout);
-        let [at, shift, needs] = [window.at, window.right - window.left, window.needs()].map(u8::try_from);
+        let (at, shift) = (u16::try_from(window.at).ok()?, u8::try_from(window.right - window.left).ok()?);
         let mask = u64::MAX >> (64 - layout.length.clamp(1, 64));
-        let (at, shift, needs) = (at.ok()?, shift.ok()?, needs.ok()?);
-        (!window.wide).then_some(Self { mask, sign, low, high, leaf, at, shift, order: layout.order, needs })
+        let full = Reading { leaf, state: State::Value, source: SourceAddress::NONE, bits: mask };
+        (!window.wide).then_some(Self { full, at, shift, order: layout.order })
     }
 
     #[inline]
-    pub(super) fn read(&self, bytes: &[u8; 64]) -> Reading {
-        let value = (word(bytes, self.at, self.order) >> (self.shift & 63)) & self.mask;
-        let ordered = value ^ self.sign;
-        let within = (self.low <= ordered) & (ordered <= self.high);
-        let state = if within { State::Value } else { State::OutOfRange };
-        let bits = if within { ordered.wrapping_sub(self.sign) } else { 0 };
-        Reading { leaf: self.leaf, state, source: SourceAddress::NONE, bits }
+    fn reading(&self, word: u64) -> Reading {
+        // Copied whole, which is one move for all but the bits.
+        let mut reading = self.full;
+        reading.bits &= word >> (self.shift & 63);
+        reading
     }
 
+    /// How many bytes a frame must have for it.
     pub(super) fn needs(&self) -> u32 {
-        u32::from(self.needs)
+        let shift = u32::from(self.shift);
+        u32::from(self.at)
+            + match self.order {
+                ByteOrder::LittleEndian => (shift + self.full.bits.count_ones()).div_ceil(8),
+                ByteOrder::BigEndian => 8 - shift / 8,
+            }
     }
 }
 
+impl Ranged {
+    /// Of the range with the sign bit flipped, lowest and highest. `None` if nothing is within.
+    pub(super) fn new(word: Word, sign: u64, (low, high): (u64, u64)) -> Option<Self> {
+        Some(Self { word, sign, low: low.wrapping_sub(sign), span: high.checked_sub(low)? })
+    }
+
+    #[inline]
+    fn reading(&self, word: u64) -> Reading {
+        let Reading { leaf, source, bits, .. } = self.word.reading(word);
+        let bits = (bits ^ self.sign).wrapping_sub(self.sign);
+        let within = bits.wrapping_sub(self.low) <= self.span;
+        let (state, bits) = if within { (State::Value, bits) } else { (State::OutOfRange, 0) };
+        Reading { leaf, state, source, bits }
+    }
+
+    pub(super) fn word(&self) -> &Word {
+        &self.word
+    }
+}
+
+/// Appends the readings of words: those of any value, and those of some.
 #[inline]
-fn word(bytes: &[u8; 64], at: u8, order: ByteOrder) -> u64 {
+pub(super) fn read(
+    plain: &[Word],
+    ranged: &[Ranged],
+    load: impl Fn(&Word) -> u64,
+    readings: &mut Vec<Reading>,
+) {
+    let ranged = ranged.iter().map(|ranged| ranged.reading(load(&ranged.word)));
+    readings.extend(plain.iter().map(|word| word.reading(load(word))).chain(ranged));
+}
+
+/// The 8 bytes at `at`.
+#[inline]
+pub(super) fn word(bytes: &[u8; 64], at: u16, order: ByteOrder) -> u64 {
     let word = bytes
         .get(usize::from(at)..)
         .and_then(|bytes| bytes.first_chunk())
@@ -70,7 +116,14 @@ fn word(bytes: &[u8; 64], at: u8, order: ByteOrder) -> u64 {
 #[derive(Debug, Clone)]
 pub(super) struct Select {
     pub(super) layout: Window,
-    pub(super) ranges: Span,
+    pub(super) ranges: Box<[(u64, u64)]>,
+}
+
+impl Select {
+    pub(super) fn holds(&self, bytes: &[u8; 64]) -> bool {
+        let value = self.layout.bits(bytes);
+        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&value))
+    }
 }
 
 /// What has no fast path: floats, and integers that span 9 bytes.
@@ -80,7 +133,7 @@ pub(super) struct Rare {
     pub(super) layout: Window,
     pub(super) value_type: ValueType,
     pub(super) sign: u64,
-    /// See [`Word`]; for integers.
+    /// Lowest and highest within the range, with the sign bit flipped; for integers.
     pub(super) bounds: (u64, u64),
     /// For floats.
     pub(super) scale: f64,
