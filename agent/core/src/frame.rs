@@ -45,6 +45,12 @@ impl Frame {
         &self.bytes[..usize::from(self.length)]
     }
 
+    /// Bytes of payload.
+    #[inline]
+    pub(crate) fn length(&self) -> u8 {
+        self.length
+    }
+
     /// All 64 bytes, zero behind the payload: lets extraction read whole words.
     #[must_use]
     #[inline]

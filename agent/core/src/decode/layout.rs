@@ -34,6 +34,19 @@ impl Layout {
         (first, first + u32::from(self.length.max(1)) - 1)
     }
 
+    /// The same bits in this byte order; `None` if they are in several bytes and it is the other one.
+    pub(crate) fn in_order(self, order: ByteOrder) -> Option<Self> {
+        let (first, last) = self.run();
+        let above = u16::from(self.length.max(1)) - 1;
+        match (self.order, order) {
+            (ByteOrder::LittleEndian, ByteOrder::LittleEndian)
+            | (ByteOrder::BigEndian, ByteOrder::BigEndian) => Some(self),
+            _ if first / 8 != last / 8 => None,
+            (_, ByteOrder::BigEndian) => Some(Self { start: self.start + above, order, ..self }),
+            (_, ByteOrder::LittleEndian) => Some(Self { start: self.start - above, order, ..self }),
+        }
+    }
+
     /// How many bytes a frame must have so that all bits are there.
     pub(crate) fn bytes(self) -> u32 {
         self.run().1 / 8 + 1

@@ -26,12 +26,12 @@ pub struct LeafIndex(pub u32);
 pub enum State {
     /// An ordinary value.
     Value,
+    /// Outside the range that the database gives.
+    OutOfRange,
     /// The sender says that it has none.
     NotAvailable,
     /// The sender says that its source is broken.
     Error,
-    /// Outside the range that the database gives.
-    OutOfRange,
 }
 
 /// How the 64 bits of a raw value are to be read.

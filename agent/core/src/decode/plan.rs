@@ -1,7 +1,8 @@
 //! The compiled plan: frame to readings, without allocation.
 //!
 //! ```text
-//! bus ─▶ id ─▶ Entry ─▶ Group (one set of selectors) ─▶ Word, 40 bytes each, all in one flat list; Rare beside it
+//! bus ─▶ id ─▶ Entry ─▶ plain, ranged: Words that every frame has ─▶ Reading
+//!                    └▶ groups, one a set of selectors, and rare ones: off the short way
 //! ```
 
 mod compile;
@@ -9,11 +10,11 @@ mod extract;
 mod ids;
 
 use super::j1939::{self, Address, Long};
+use super::layout::ByteOrder;
 use super::{LeafIndex, Leaves, Reading, SourceAddress};
-use crate::frame::{BusIndex, Frame, IdPattern};
-use extract::{Rare, Select, Word};
+use crate::frame::{BusIndex, CanId, Frame, IdPattern};
+use extract::{Ranged, Rare, Select, Word, read, word};
 use ids::BusIds;
-use std::ops::Range;
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,30 +35,25 @@ pub struct Plan {
     /// By number of the bus: something of it may come in several frames.
     long: Vec<bool>,
     entries: Vec<Entry>,
-    groups: Vec<Group>,
-    words: Vec<Word>,
-    rare: Vec<Rare>,
-    selects: Vec<Select>,
-    ranges: Vec<(u64, u64)>,
 }
 
 /// All that is needed of the frames of one identifier.
 #[derive(Debug, Clone)]
 struct Entry {
-    groups: Span,
+    always: Group,
+    /// What is there only sometimes.
+    multiplexed: Box<[Group]>,
     /// A frame of this length holds everything.
     bytes: u32,
+    /// From this length of a frame on everything is in its first 8 bytes, read in one byte order, and always there.
+    /// More than any frame's length if that is not so.
+    simple_from: u8,
+    order: ByteOrder,
+    /// It is a group of J1939: readings tell who sent it.
+    j1939: bool,
     /// It may come in several frames.
     long: bool,
     pattern: IdPattern,
-}
-
-/// What is in a frame while all of `selects` hold.
-#[derive(Debug, Clone)]
-struct Group {
-    selects: Span,
-    words: Span,
-    rare: Span,
 }
 
 /// The bytes of a frame or message, with zeros behind them, and who sent them.
@@ -68,18 +64,13 @@ struct Payload<'p> {
     source: SourceAddress,
 }
 
-/// A run of one of the flat lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
-    first: u32,
-    end: u32,
-}
-
-impl Span {
-    #[inline]
-    fn range(self) -> Range<usize> {
-        self.first as usize..self.end as usize
-    }
+/// What is in a frame while all of `selects` hold.
+#[derive(Debug, Clone, Default)]
+struct Group {
+    plain: Box<[Word]>,
+    ranged: Box<[Ranged]>,
+    rare: Box<[Rare]>,
+    selects: Box<[Select]>,
 }
 
 impl Plan {
@@ -105,11 +96,17 @@ impl Plan {
     }
 
     /// Appends the frame's readings to `readings`; allocates only while that vector still grows. Their order is fixed
-    /// for a plan: signals of the same multiplexing together, integers before floats.
+    /// for a plan: signals of the same multiplexing together; of these first the unsigned ones without a range, last the
+    /// floats.
+    #[inline]
     pub fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
-        let found = self.buses.get(usize::from(frame.bus.0)).and_then(|ids| ids.find(frame.id));
-        let Some((entry, source)) = found else { return Outcome::NotNeeded };
-        self.extract(entry, Payload { bytes: frame.padded(), length: frame.data().len(), source }, readings)
+        let Some(entry) = self.entry(frame) else { return Outcome::NotNeeded };
+        if frame.length() < entry.simple_from {
+            return entry.decode_frame(frame, readings);
+        }
+        let first = word(frame.padded(), 0, entry.order);
+        read(&entry.always.plain, &entry.always.ranged, |_| first, readings);
+        Outcome::Decoded
     }
 
     /// Whether anything needed of the bus may come in several frames.
@@ -121,78 +118,94 @@ impl Plan {
     /// Whether messages of this sender and group are needed and may come in several frames.
     pub(crate) fn wants_long(&self, bus: BusIndex, from: Address) -> bool {
         let found = self.buses.get(usize::from(bus.0)).and_then(|ids| ids.find_group(from));
-        found.and_then(|(entry, _)| self.entries.get(entry)).is_some_and(|entry| entry.long)
+        found.and_then(|entry| self.entries.get(entry)).is_some_and(|entry| entry.long)
     }
 
     /// The same as [`Self::decode`] for a message that came in several frames.
     pub(crate) fn decode_long(&self, message: Long<'_>, readings: &mut Vec<Reading>) -> Outcome {
         let Long { bus, address, padded, length } = message;
         let found = self.buses.get(usize::from(bus.0)).and_then(|ids| ids.find_group(address));
-        let Some((entry, source)) = found else { return Outcome::NotNeeded };
-        self.extract(entry, Payload { bytes: padded, length, source }, readings)
+        match found.and_then(|entry| self.entries.get(entry)) {
+            Some(entry) => entry.decode(Payload { bytes: padded, length, source: address.source }, readings),
+            None => Outcome::NotNeeded,
+        }
     }
 
     #[inline]
-    fn extract(&self, entry: usize, payload: Payload<'_>, readings: &mut Vec<Reading>) -> Outcome {
-        let Some(entry) = self.entries.get(entry) else { return Outcome::NotNeeded };
-        if payload.length < entry.bytes as usize {
-            return self.extract_short(entry, payload, readings);
+    fn entry(&self, frame: &Frame) -> Option<&Entry> {
+        let ids = self.buses.get(usize::from(frame.bus.0))?;
+        self.entries.get(ids.find(frame.id)?)
+    }
+}
+
+impl Entry {
+    /// Any frame.
+    #[inline(never)]
+    fn decode_frame(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
+        let source = match frame.id {
+            CanId::Extended(id) if self.j1939 => SourceAddress(id.to_be_bytes()[3]),
+            _ => SourceAddress::NONE,
+        };
+        self.decode(Payload { bytes: frame.padded(), length: frame.length().into(), source }, readings)
+    }
+
+    fn decode(&self, payload: Payload<'_>, readings: &mut Vec<Reading>) -> Outcome {
+        let first = readings.len();
+        let outcome = match payload.length < self.bytes as usize {
+            true => self.decode_short(payload, readings),
+            false => self.decode_whole(payload.bytes, readings),
+        };
+        if self.j1939 {
+            readings.iter_mut().skip(first).for_each(|reading| reading.source = payload.source);
         }
-        let Payload { bytes, source, .. } = payload;
-        for group in self.groups.get(entry.groups.range()).unwrap_or_default() {
-            if self.holds(group, bytes) {
-                readings.extend(self.words(group).iter().map(|word| word.read(bytes, source)));
-                readings.extend(self.rare(group).iter().map(|rare| rare.read(bytes, source)));
+        outcome
+    }
+
+    fn decode_whole(&self, bytes: &[u8], readings: &mut Vec<Reading>) -> Outcome {
+        for group in std::iter::once(&self.always).chain(&self.multiplexed) {
+            if group.selects.iter().all(|select| select.holds(bytes)) {
+                group.decode(bytes, readings);
             }
         }
         Outcome::Decoded
     }
 
-    #[inline]
-    fn words(&self, group: &Group) -> &[Word] {
-        self.words.get(group.words.range()).unwrap_or_default()
-    }
-
-    #[inline]
-    fn rare(&self, group: &Group) -> &[Rare] {
-        self.rare.get(group.rare.range()).unwrap_or_default()
-    }
-
-    #[inline]
-    fn holds(&self, group: &Group, bytes: &[u8]) -> bool {
-        let selects = self.selects.get(group.selects.range()).unwrap_or_default();
-        selects.iter().all(|select| self.selected(select, bytes))
-    }
-
-    fn selected(&self, select: &Select, bytes: &[u8]) -> bool {
-        let value = select.layout.bits(bytes);
-        let ranges = self.ranges.get(select.ranges.range()).unwrap_or_default();
-        ranges.iter().any(|(low, high)| (*low..=*high).contains(&value))
-    }
-
     /// Only what is whole: a leaf whose bits, or whose multiplexor's bits, are cut off is counted.
     #[cold]
-    fn extract_short(&self, entry: &Entry, payload: Payload<'_>, readings: &mut Vec<Reading>) -> Outcome {
-        let Payload { bytes, length, source } = payload;
+    fn decode_short(&self, payload: Payload<'_>, readings: &mut Vec<Reading>) -> Outcome {
+        let Payload { bytes, length, .. } = payload;
         let length = u32::try_from(length).unwrap_or(0);
         let mut missing = 0;
-        for group in self.groups.get(entry.groups.range()).unwrap_or_default() {
-            let selects = self.selects.get(group.selects.range()).unwrap_or_default();
-            let whole = selects.iter().take_while(|select| select.layout.needs() <= length).count();
-            if !selects[..whole].iter().all(|select| self.selected(select, bytes)) {
+        for group in std::iter::once(&self.always).chain(&self.multiplexed) {
+            let whole = group.selects.iter().take_while(|select| select.layout.needs() <= length).count();
+            if !group.selects[..whole].iter().all(|select| select.holds(bytes)) {
                 continue;
             }
-            let seen = whole == selects.len();
-            let words = self.words(group).iter().map(|word| (word.needs(), word.read(bytes, source)));
-            let rare = self.rare(group).iter().map(|rare| (rare.layout.needs(), rare.read(bytes, source)));
-            for (needs, reading) in words.chain(rare) {
-                if seen && needs <= length {
-                    readings.push(reading);
-                } else {
-                    missing += 1;
-                }
-            }
+            let seen = whole == group.selects.len();
+            let first = readings.len();
+            group.decode(bytes, readings);
+            let mut needs = group.needs();
+            let mut at = 0..;
+            readings.retain(|_| {
+                let before = at.next() < Some(first);
+                let whole = before || needs.next().is_some_and(|needs| seen && needs <= length);
+                missing += u32::from(!whole);
+                whole
+            });
         }
         if missing == 0 { Outcome::Decoded } else { Outcome::Short(missing) }
+    }
+}
+
+impl Group {
+    /// How many bytes a frame must have for each reading, in their order.
+    fn needs(&self) -> impl Iterator<Item = u32> {
+        let words = self.plain.iter().chain(self.ranged.iter().map(Ranged::word));
+        words.map(Word::needs).chain(self.rare.iter().map(|rare| rare.layout.needs()))
+    }
+
+    fn decode(&self, bytes: &[u8], readings: &mut Vec<Reading>) {
+        read(&self.plain, &self.ranged, |at| word(bytes, at.at, at.order), readings);
+        readings.extend(self.rare.iter().map(|rare| rare.read(bytes)));
     }
 }

@@ -1,10 +1,10 @@
 //! Leaves to a plan: grouped by bus, identifier and selectors, in the order of their numbers.
 
-use super::extract::{Rare, Select, Values, Word};
+use super::extract::{Ranged, Rare, Select, Word};
 use super::ids::{BusIds, Key};
-use super::{Entry, Group, Plan, Span};
+use super::{Entry, Group, Plan};
 use crate::decode::j1939::{Address, Pgn, valid_max};
-use crate::decode::layout::{Layout, Selector, Window};
+use crate::decode::layout::{ByteOrder, Layout, Selector, Window};
 use crate::decode::{Leaf, LeafIndex, Leaves, SourceAddress, ValueType};
 use crate::frame::{BusIndex, CanId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -79,64 +79,85 @@ impl Plan {
         let mut by_selectors: HashMap<&[Selector], Needed<'_>> = HashMap::new();
         for &(index, leaf) in needed {
             let group = by_selectors.entry(&leaf.selectors).or_default();
-            if group.is_empty() {
+            if group.is_empty() && !leaf.selectors.is_empty() {
                 order.push(&leaf.selectors);
             }
             group.push((index, leaf));
         }
-        let first = length(&self.groups);
-        let mut bytes = 0;
-        for selectors in order {
-            let group = by_selectors.remove(selectors).unwrap_or_default();
-            bytes = bytes.max(self.add_group(selectors, &group));
-        }
-        let groups = Span { first, end: length(&self.groups) };
+        let like = like(needed);
+        let mut take = |selectors: &[Selector]| {
+            group(selectors, &by_selectors.remove(selectors).unwrap_or_default(), like)
+        };
+        let always = take(&[]);
+        let multiplexed: Box<[Group]> = order.into_iter().map(take).collect();
+        let selectors = needed.iter().flat_map(|(_, leaf)| &leaf.selectors).map(|selector| selector.layout);
+        let layouts = selectors.chain(needed.iter().map(|(_, leaf)| leaf.layout));
+        let bytes = layouts.map(Layout::bytes).max().unwrap_or(0);
+        let j1939 = matches!(key, Key::Group(..));
+        let simple =
+            !j1939 && multiplexed.is_empty() && always.rare.is_empty() && bytes <= 8 && always.all_in(like);
+        let simple_from = if simple { u8::try_from(bytes).unwrap_or(u8::MAX) } else { u8::MAX };
         let long = match key {
             Key::Group(pgn, _) => needed.iter().any(|(_, leaf)| pgn.may_be_long(leaf.size)),
             Key::Id(_) => false,
         };
-        self.entries.push(Entry { groups, bytes, long, pattern: key.pattern() });
-        length(&self.entries) - 1
+        let (order, pattern) = (like, key.pattern());
+        self.entries.push(Entry { always, multiplexed, bytes, simple_from, order, j1939, long, pattern });
+        // At most `LEAVES_MAX` leaves.
+        u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
     }
+}
 
-    /// Adds a group and tells how many bytes a frame must have for it.
-    fn add_group(&mut self, selectors: &[Selector], needed: &Needed<'_>) -> u32 {
-        let first = length(&self.selects);
-        for Selector { layout, ranges } in selectors {
-            let low = length(&self.ranges);
-            self.ranges.extend_from_slice(ranges);
-            let ranges = Span { first: low, end: length(&self.ranges) };
-            self.selects.push(Select { layout: Window::new(*layout), ranges });
-        }
-        let selects = Span { first, end: length(&self.selects) };
-        let (first_word, first_rare) = (length(&self.words), length(&self.rare));
-        for (index, leaf) in needed {
-            self.add_leaf(*index, leaf);
-        }
-        let words = Span { first: first_word, end: length(&self.words) };
-        let rare = Span { first: first_rare, end: length(&self.rare) };
-        self.groups.push(Group { selects, words, rare });
-        let layouts = selectors.iter().map(|selector| selector.layout);
-        layouts.chain(needed.iter().map(|(_, leaf)| leaf.layout)).map(Layout::bytes).max().unwrap_or(0)
+impl Group {
+    fn all_in(&self, order: ByteOrder) -> bool {
+        self.plain.iter().chain(self.ranged.iter().map(Ranged::word)).all(|word| word.order == order)
     }
+}
 
-    fn add_leaf(&mut self, index: LeafIndex, leaf: &Leaf) {
+/// The byte order of the first that has one: what is within one byte is read in any.
+fn like(needed: &Needed<'_>) -> ByteOrder {
+    let mut layouts = needed.iter().map(|(_, leaf)| leaf.layout);
+    let several = |layout: &Layout| {
+        layout.in_order(ByteOrder::LittleEndian).is_none() || layout.in_order(ByteOrder::BigEndian).is_none()
+    };
+    layouts.find(several).map_or(ByteOrder::LittleEndian, |layout| layout.order)
+}
+
+fn group(selectors: &[Selector], needed: &Needed<'_>, like: ByteOrder) -> Group {
+    let (mut plain, mut ranged, mut rare) = (Vec::new(), Vec::new(), Vec::new());
+    for &(index, leaf) in needed {
+        let sign = leaf.sign();
         let integer = !matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
-        let bounds = if integer { bounds(leaf) } else { (0, u64::MAX) };
-        let values = Values { sign: leaf.sign(), bounds, j1939: has_codes(leaf) };
-        match Word::new(index, leaf.layout, values) {
-            Some(word) if integer => self.words.push(word),
-            _ => self.rare.push(Rare {
+        let (all, codes) = ((0, top(leaf)), has_codes(leaf));
+        let bounds = if integer { bounds(leaf) } else { all };
+        let word = Word::new(index, leaf.layout, like).filter(|_| integer && !codes);
+        match (word, word.and_then(|word| Ranged::new(word, sign, bounds))) {
+            (Some(word), _) if sign == 0 && bounds == all => plain.push(word),
+            (_, Some(word)) => ranged.push(word),
+            _ => rare.push(Rare {
                 leaf: index,
                 layout: Window::new(leaf.layout),
                 value_type: leaf.value_type,
-                values,
+                sign,
+                bounds,
+                codes,
                 scale: leaf.scale,
                 offset: leaf.offset,
                 range: leaf.range,
             }),
         }
     }
+    let select = |selector: &Selector| Select {
+        layout: Window::new(selector.layout),
+        ranges: selector.ranges.clone().into(),
+    };
+    let selects = selectors.iter().map(select).collect();
+    Group { plain: plain.into(), ranged: ranged.into(), rare: rare.into(), selects }
+}
+
+/// The highest raw value.
+fn top(leaf: &Leaf) -> u64 {
+    u64::MAX >> (64 - leaf.layout.length.clamp(1, 64))
 }
 
 /// Whether J1939's codes for "not available" and "error" hold for the leaf: they are defined for unsigned numbers.
@@ -147,9 +168,8 @@ fn has_codes(leaf: &Leaf) -> bool {
 /// The largest raw value that is no code. A code that the database names and that follows the values is one of them
 /// (SPN 523: `FB` is the gear "park").
 fn largest(leaf: &Leaf) -> u64 {
-    let ones = u64::MAX >> (64 - leaf.layout.length.clamp(1, 64));
     if !has_codes(leaf) {
-        return ones;
+        return top(leaf);
     }
     let named =
         |raw: u64| i64::try_from(raw).is_ok_and(|raw| leaf.names.iter().any(|(name, _)| *name == raw));
@@ -158,11 +178,6 @@ fn largest(leaf: &Leaf) -> u64 {
         top += 1;
     }
     top
-}
-
-fn length<T>(list: &[T]) -> u32 {
-    // At most `LEAVES_MAX` leaves, each with few selectors.
-    u32::try_from(list.len()).unwrap_or(u32::MAX)
 }
 
 /// The raw values within the leaf's range, with the sign bit flipped: lowest and highest, inclusive.

@@ -1,110 +1,115 @@
 //! Taking one signal out of a frame: a word is loaded, shifted down and masked, its sign bit flipped and subtracted.
-//! Flipping the sign bit also makes signed values compare as unsigned ones, so the range costs two compares.
+//! A run of raw values within the range costs one subtraction and one compare.
 //!
 //! ```text
 //! 8 bytes at `at`, first byte lowest (Intel) or highest (Motorola):  [ above | s i g n a l | below ]
-//!                                                                >> shift, & mask, ^ sign  ─▶ compare, - sign ─▶ bits
+//!                                                                >> shift, & mask, ^ sign, - sign ─▶ bits
 //! ```
 
-use super::Span;
 use crate::decode::j1939;
 use crate::decode::layout::{ByteOrder, Layout, Window};
 use crate::decode::{LeafIndex, Reading, SourceAddress, State, ValueType};
 
-/// An integer within 8 bytes: what to do for one leaf. Small and flat: a frame's leaves are walked in one run.
+/// An unsigned integer within 8 bytes, any of which is a value. Flat, and twice as large as a reading, so that one counter
+/// walks both: that is two instructions of thirteen.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
 pub(super) struct Word {
-    mask: u64,
+    /// The reading of a frame with all bits set: its bits are the mask.
+    full: Reading,
+    pub(super) at: u16,
+    shift: u8,
+    pub(super) order: ByteOrder,
+}
+
+const _: () = assert!(size_of::<Word>() == 32);
+
+/// An integer within 8 bytes that is signed, or not all of which are values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ranged {
+    word: Word,
     /// The sign bit of the value, 0 if it has none.
     sign: u64,
-    /// Lowest and highest value within the range, with the sign bit flipped.
+    /// Lowest value within the range, as the bits of a reading.
     low: u64,
-    high: u64,
-    leaf: LeafIndex,
-    at: u16,
-    shift: u8,
-    kind: Kind,
+    /// Highest less lowest.
+    span: u64,
 }
 
-/// Byte order, and whether J1939's codes for "no value" hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Intel,
-    Motorola,
-    IntelJ1939,
-    MotorolaJ1939,
-}
-
-const _: () = assert!(size_of::<Word>() == 40);
+const _: () = assert!(size_of::<Ranged>() == 64);
 
 impl Word {
-    /// `None` if the bits span 9 bytes.
-    pub(super) fn new(leaf: LeafIndex, layout: Layout, values: Values) -> Option<Self> {
+    /// `None` if the bits span 9 bytes. What is within one byte is read in the order `like`.
+    pub(super) fn new(leaf: LeafIndex, layout: Layout, like: ByteOrder) -> Option<Self> {
+        let layout = layout.in_order(like).unwrap_or(layout);
         let window = Window::new(layout);
-        if window.wide {
-            return None;
-        }
-        let mask = u64::MAX >> (64 - layout.length.clamp(1, 64));
-        let kind = match (layout.order, values.j1939) {
-            (ByteOrder::LittleEndian, false) => Kind::Intel,
-            (ByteOrder::LittleEndian, true) => Kind::IntelJ1939,
-            (ByteOrder::BigEndian, false) => Kind::Motorola,
-            (ByteOrder::BigEndian, true) => Kind::MotorolaJ1939,
-        };
         let (at, shift) = (u16::try_from(window.at).ok()?, u8::try_from(window.right - window.left).ok()?);
-        let Values { sign, bounds: (low, high), .. } = values;
-        Some(Self { mask, sign, low, high, leaf, at, shift, kind })
+        let mask = u64::MAX >> (64 - layout.length.clamp(1, 64));
+        let full = Reading { leaf, state: State::Value, source: SourceAddress::NONE, bits: mask };
+        (!window.wide).then_some(Self { full, at, shift, order: layout.order })
     }
 
-    /// `bytes`: the frame or message, and zeros behind it.
     #[inline]
-    pub(super) fn read(&self, bytes: &[u8], source: SourceAddress) -> Reading {
-        let value = (word(bytes, self.at, self.kind) >> (self.shift & 63)) & self.mask;
-        let ordered = value ^ self.sign;
-        let within = (self.low <= ordered) & (ordered <= self.high);
-        let state = if within { State::Value } else { self.outside(value) };
-        let bits = if within { ordered.wrapping_sub(self.sign) } else { 0 };
-        Reading { leaf: self.leaf, state, source, bits }
-    }
-
-    #[cold]
-    fn outside(&self, value: u64) -> State {
-        match self.kind {
-            Kind::IntelJ1939 | Kind::MotorolaJ1939 => j1939::code(value, self.mask),
-            Kind::Intel | Kind::Motorola => State::OutOfRange,
-        }
+    fn reading(&self, word: u64) -> Reading {
+        // Copied whole, which is one move for all but the bits.
+        let mut reading = self.full;
+        reading.bits &= word >> (self.shift & 63);
+        reading
     }
 
     /// How many bytes a frame must have for it.
     pub(super) fn needs(&self) -> u32 {
-        let (at, shift) = (u32::from(self.at), u32::from(self.shift));
-        match self.kind {
-            Kind::Intel | Kind::IntelJ1939 => at + (shift + self.mask.count_ones()).div_ceil(8),
-            Kind::Motorola | Kind::MotorolaJ1939 => at + 8 - shift / 8,
-        }
+        let shift = u32::from(self.shift);
+        u32::from(self.at)
+            + match self.order {
+                ByteOrder::LittleEndian => (shift + self.full.bits.count_ones()).div_ceil(8),
+                ByteOrder::BigEndian => 8 - shift / 8,
+            }
     }
 }
 
-/// Which raw values are ordinary ones.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Values {
-    /// The sign bit, 0 if there is none.
-    pub(super) sign: u64,
-    /// Lowest and highest, with the sign bit flipped.
-    pub(super) bounds: (u64, u64),
-    /// What is above may be one of J1939's codes.
-    pub(super) j1939: bool,
+impl Ranged {
+    /// Of the range with the sign bit flipped, lowest and highest. `None` if nothing is within.
+    pub(super) fn new(word: Word, sign: u64, (low, high): (u64, u64)) -> Option<Self> {
+        Some(Self { word, sign, low: low.wrapping_sub(sign), span: high.checked_sub(low)? })
+    }
+
+    #[inline]
+    fn reading(&self, word: u64) -> Reading {
+        let Reading { leaf, source, bits, .. } = self.word.reading(word);
+        let bits = (bits ^ self.sign).wrapping_sub(self.sign);
+        let within = bits.wrapping_sub(self.low) <= self.span;
+        let (state, bits) = if within { (State::Value, bits) } else { (State::OutOfRange, 0) };
+        Reading { leaf, state, source, bits }
+    }
+
+    pub(super) fn word(&self) -> &Word {
+        &self.word
+    }
 }
 
+/// Appends the readings of words: those of any value, and those of some.
 #[inline]
-fn word(bytes: &[u8], at: u16, kind: Kind) -> u64 {
+pub(super) fn read(
+    plain: &[Word],
+    ranged: &[Ranged],
+    load: impl Fn(&Word) -> u64,
+    readings: &mut Vec<Reading>,
+) {
+    let ranged = ranged.iter().map(|ranged| ranged.reading(load(&ranged.word)));
+    readings.extend(plain.iter().map(|word| word.reading(load(word))).chain(ranged));
+}
+
+/// The 8 bytes at `at`.
+#[inline]
+pub(super) fn word(bytes: &[u8], at: u16, order: ByteOrder) -> u64 {
     let word = bytes
         .get(usize::from(at)..)
         .and_then(|bytes| bytes.first_chunk())
         .map_or(0, |b| u64::from_le_bytes(*b));
-    match kind {
-        Kind::Intel | Kind::IntelJ1939 => word,
-        Kind::Motorola | Kind::MotorolaJ1939 => word.swap_bytes(),
+    match order {
+        ByteOrder::LittleEndian => word,
+        ByteOrder::BigEndian => word.swap_bytes(),
     }
 }
 
@@ -112,17 +117,27 @@ fn word(bytes: &[u8], at: u16, kind: Kind) -> u64 {
 #[derive(Debug, Clone)]
 pub(super) struct Select {
     pub(super) layout: Window,
-    pub(super) ranges: Span,
+    pub(super) ranges: Box<[(u64, u64)]>,
 }
 
-/// What has no fast path: floats, and integers that span 9 bytes.
+impl Select {
+    pub(super) fn holds(&self, bytes: &[u8]) -> bool {
+        let value = self.layout.bits(bytes);
+        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&value))
+    }
+}
+
+/// What has no fast path: floats, integers that span 9 bytes, and those with codes of J1939.
 #[derive(Debug, Clone)]
 pub(super) struct Rare {
     pub(super) leaf: LeafIndex,
     pub(super) layout: Window,
     pub(super) value_type: ValueType,
-    /// For integers.
-    pub(super) values: Values,
+    pub(super) sign: u64,
+    /// Lowest and highest within the range, with the sign bit flipped; for integers.
+    pub(super) bounds: (u64, u64),
+    /// What is above may be one of J1939's codes.
+    pub(super) codes: bool,
     /// For floats.
     pub(super) scale: f64,
     pub(super) offset: f64,
@@ -130,7 +145,7 @@ pub(super) struct Rare {
 }
 
 impl Rare {
-    pub(super) fn read(&self, bytes: &[u8], source: SourceAddress) -> Reading {
+    pub(super) fn read(&self, bytes: &[u8]) -> Reading {
         let bits = self.layout.bits(bytes);
         let (state, bits) = match self.value_type {
             ValueType::Float32 => {
@@ -139,18 +154,17 @@ impl Rare {
             }
             ValueType::Float64 => (self.float_state(f64::from_bits(bits)), bits),
             ValueType::Unsigned | ValueType::Signed | ValueType::Boolean => {
-                let Values { sign, bounds: (low, high), j1939 } = self.values;
-                let ordered = bits ^ sign;
-                let state = match ordered {
-                    _ if (low..=high).contains(&ordered) => State::Value,
-                    _ if j1939 => j1939::code(bits, self.layout.ones()),
+                let ordered = bits ^ self.sign;
+                let state = match self.bounds {
+                    (low, high) if (low..=high).contains(&ordered) => State::Value,
+                    _ if self.codes => j1939::code(bits, self.layout.ones()),
                     _ => State::OutOfRange,
                 };
-                (state, ordered.wrapping_sub(sign))
+                (state, ordered.wrapping_sub(self.sign))
             }
         };
         let bits = if state == State::Value { bits } else { 0 };
-        Reading { leaf: self.leaf, state, source, bits }
+        Reading { leaf: self.leaf, state, source: SourceAddress::NONE, bits }
     }
 
     /// A float that is no number has no value.

@@ -5,6 +5,8 @@ use crate::decode::j1939::{Address, Pgn};
 use crate::frame::{CanId, IdPattern};
 
 const STANDARD_IDS: usize = 2_048;
+/// Beyond all entries, so that taking the entry is the test whether there is one.
+const NONE: u32 = u32::MAX;
 
 /// What the frames of an entry have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,19 +43,20 @@ impl Key {
 /// The identifiers of one bus.
 #[derive(Debug, Clone)]
 pub(super) struct BusIds {
-    /// Entry + 1 by identifier, 0 for none.
+    /// Entry by identifier, or `NONE`.
     standard: Box<[u32; STANDARD_IDS]>,
-    /// Open addressing, at most half full: identifier and entry + 1, 0 for none. A power of two long, or empty.
-    extended: Vec<(u32, u32)>,
+    /// Open addressing, at most an eighth full, so that most identifiers that are not there meet an empty place: key and
+    /// entry, or `NONE`. A power of two long, or empty.
+    extended: Box<[(u32, u32)]>,
     /// Bits to take from the top of the hash.
     shift: u32,
-    /// There are groups in the hash.
+    /// There are groups among the keys.
     groups: bool,
 }
 
 impl Default for BusIds {
     fn default() -> Self {
-        Self { standard: Box::new([0; STANDARD_IDS]), extended: Vec::new(), shift: 0, groups: false }
+        Self { standard: Box::new([NONE; STANDARD_IDS]), extended: Box::default(), shift: 0, groups: false }
     }
 }
 
@@ -63,22 +66,22 @@ impl BusIds {
         let mut ids = Self::default();
         let hashed = entries.iter().filter(|(key, _)| key.hashed().is_some()).count();
         if hashed > 0 {
-            let slots = (hashed * 2).next_power_of_two().max(2);
-            ids.extended = vec![(0, 0); slots];
+            let slots = (hashed * 8).next_power_of_two();
+            ids.extended = vec![(0, NONE); slots].into();
             ids.shift = 32 - slots.trailing_zeros();
         }
         for &(key, entry) in entries {
             ids.groups |= matches!(key, Key::Group(..));
             if let Some(hashed) = key.hashed() {
                 let mut at = ids.slot(hashed);
-                while ids.extended[at].1 != 0 {
+                while ids.extended[at].1 != NONE {
                     at = (at + 1) & (ids.extended.len() - 1);
                 }
-                ids.extended[at] = (hashed, entry + 1);
+                ids.extended[at] = (hashed, entry);
             } else if let Key::Id(CanId::Standard(id)) = key
                 && let Some(slot) = ids.standard.get_mut(usize::from(id))
             {
-                *slot = entry + 1;
+                *slot = entry;
             }
         }
         ids
@@ -88,41 +91,34 @@ impl BusIds {
         (id.wrapping_mul(0x9E37_79B1) >> self.shift) as usize
     }
 
-    /// Index of the entry of an identifier, and who sent the frame where it is of J1939.
+    /// Index of the entry of an identifier; if there is none, it is beyond all entries.
     #[inline]
-    pub(super) fn find(&self, id: CanId) -> Option<(usize, SourceAddress)> {
+    pub(super) fn find(&self, id: CanId) -> Option<usize> {
         match id {
-            CanId::Standard(id) => {
-                let entry = self.standard.get(usize::from(id))?.checked_sub(1)?;
-                Some((entry as usize, SourceAddress::NONE))
-            }
-            CanId::Extended(id) => self.find_extended(id),
-        }
-    }
-
-    fn find_extended(&self, id: u32) -> Option<(usize, SourceAddress)> {
-        match self.look_up(id) {
-            Some(entry) => Some((entry, SourceAddress::NONE)),
-            None if self.groups => Address::of(id).and_then(|from| self.find_group(from)),
-            None => None,
+            CanId::Standard(id) => self.standard.get(usize::from(id)).map(|entry| *entry as usize),
+            CanId::Extended(id) => match self.look_up(id)? {
+                NONE if self.groups => self.find_group(Address::of(id)?),
+                entry => Some(entry as usize),
+            },
         }
     }
 
     /// The entry of a group from this source, else from any.
-    pub(super) fn find_group(&self, from: Address) -> Option<(usize, SourceAddress)> {
+    pub(super) fn find_group(&self, from: Address) -> Option<usize> {
         let sources = [from.source, SourceAddress::NONE];
         let keys = sources.map(|source| Key::Group(from.pgn, source).hashed());
-        let entry = keys.into_iter().flatten().find_map(|key| self.look_up(key))?;
-        Some((entry, from.source))
+        let mut found = keys.into_iter().flatten().filter_map(|key| self.look_up(key));
+        found.find(|entry| *entry != NONE).map(|entry| entry as usize)
     }
 
-    fn look_up(&self, key: u32) -> Option<usize> {
+    /// The entry of a key, or `NONE`.
+    #[inline]
+    fn look_up(&self, key: u32) -> Option<u32> {
         let last = self.extended.len().checked_sub(1)?;
         let mut at = self.slot(key);
         loop {
             match self.extended.get(at)? {
-                (_, 0) => return None,
-                (found, entry) if *found == key => return Some(*entry as usize - 1),
+                (found, entry) if *found == key || *entry == NONE => return Some(*entry),
                 _ => at = (at + 1) & last,
             }
         }
@@ -131,9 +127,6 @@ impl BusIds {
     /// The entries of all keys.
     pub(super) fn entries(&self) -> impl Iterator<Item = usize> + '_ {
         let extended = self.extended.iter().map(|(_, entry)| entry);
-        self.standard
-            .iter()
-            .chain(extended)
-            .filter_map(|entry| entry.checked_sub(1).map(|entry| entry as usize))
+        self.standard.iter().chain(extended).filter(|entry| **entry != NONE).map(|entry| *entry as usize)
     }
 }
