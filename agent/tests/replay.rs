@@ -63,10 +63,22 @@ fn a_line_beyond_the_bound_costs_itself() {
 #[test]
 fn logs_that_cannot_be_used() {
     let error = |bytes: &[u8]| replay(bytes).find_map(Result::err).unwrap().to_string();
-    assert_eq!(error(b""), "log: the log is empty; record one with `candump -L`");
-    assert_eq!(error(b"\n\n  \n"), "log: the log is empty; record one with `candump -L`");
-    let want = "log:2: no line of the log can be read, the first because: no time stamp in the form `(seconds.fraction)` at the start; record it with `candump -L`";
-    assert_eq!(error(b"\ndate Mon Jan 1\nbase hex\n"), want);
+    let empty = "log: no frame is in the log; record one with `candump -L`";
+    for nothing in ["", "\n\n  \n", "\ndate Mon Jan 1\nbase hex\n"] {
+        assert_eq!(error(nothing.as_bytes()), empty);
+    }
+    let bad = |what| {
+        format!(
+            "log:2: no line of the log can be read, the first because: {what}; record it with `candump -L`, or export it as Vector ASC"
+        )
+    };
+    let unknown = bad("neither a line of a candump log nor of a Vector ASC file");
+    assert_eq!(error(b"\n***BUSMASTER Ver 2.4.0***\n***PROTOCOL CAN***\n"), unknown);
+    let screen =
+        bad("this is what candump shows on a screen, whose times are not sure; record with `candump -L`");
+    for screenful in [" (000.000000)  can0  0AA   [3]  1A 2B 3C", "  can0  0AA   [3]  1A 2B 3C"] {
+        assert_eq!(error(format!("\n{screenful}\n").as_bytes()), screen);
+    }
     let mut broken = gzip(LOG.repeat(10_000).as_bytes());
     broken.truncate(broken.len() / 2);
     let error = replay(&broken).find_map(Result::err).unwrap();

@@ -239,6 +239,20 @@ fn transmitted(name: &str) -> Result<u64> {
     Ok(std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?.trim().parse()?)
 }
 
+/// Whether somebody listens to data frames of this bus, be it some or all.
+///
+/// # Errors
+/// If the kernel does not tell.
+pub fn is_listened_to(name: &str) -> Result<bool> {
+    for list in ["all", "fil", "sff", "eff"] {
+        let text = std::fs::read_to_string(format!("/proc/net/can/rcvlist_{list}"))?;
+        if text.lines().any(|line| line.split_whitespace().next() == Some(name)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Sockets that listen to all data frames of a bus.
 fn listeners() -> Result<usize> {
     let text = std::fs::read_to_string("/proc/net/can/rcvlist_all")?;

@@ -7,16 +7,18 @@ use glovebox_tests::agent::Agent;
 use glovebox_tests::fleet::{PURPOSE, Party};
 use glovebox_tests::need::{self, Drive};
 use glovebox_tests::parties::{garage, insurer};
-use glovebox_tests::process::until;
+use glovebox_tests::process::{Process, output, until};
 use glovebox_tests::recipient::{Printed, Subscriber};
 use glovebox_tests::scene::Scene;
-use glovebox_tests::vcan::{BUSES, Buses, bus};
+use glovebox_tests::vcan::{BUSES, Buses, bus, is_listened_to};
 use glovebox_tests::{agent, oracle};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// For whatever must come.
@@ -417,4 +419,74 @@ fn invariant_10_the_agent_sends_nothing_whatever_happens_on_the_bus() -> Result<
     live.garage.finish()?;
     live.scene.finish();
     Ok(())
+}
+
+/// Lines of `glovebox decode` without their time, and the times.
+fn decoded(text: &str) -> Result<Vec<(String, f64)>> {
+    let line = |line: &str| {
+        let mut value: Value = serde_json::from_str(line)?;
+        let time = value["t"].as_f64().context("no time")?;
+        value["t"] = Value::Null;
+        Ok((value.to_string().replace("vcan", "can"), time))
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn decode_of_a_bus_says_what_decode_of_its_log_says() -> Result<()> {
+    let test = "decode_live";
+    let Some(drive) = need::drive() else { return need::skip(test, "no shared data (GLOVEBOX_SHARED)") };
+    let Some(mut buses) = Buses::fresh(test)? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let decode = |more: &[&str]| -> Result<Command> {
+        let mut command = Command::new(agent::binary("glovebox")?);
+        command.arg("decode").arg("--dbc").arg(&drive.powertrain).args(["--format", "jsonl"]).args(more);
+        Ok(command)
+    };
+    let mut live = Vec::new();
+    for (name, more) in [("some", &["vcan0"][..]), ("all", &["--all", "vcan0"])] {
+        let (told, lines) = (path(name).with_extension("err"), path(name).with_extension("jsonl"));
+        ensure!(!is_listened_to("vcan0")?, "another listener would be taken for this one");
+        let mut process = Process::start(&mut decode(more)?, &told, Some(&lines))?;
+        until("the listener", LIMIT, || {
+            process.must_run()?;
+            Ok(is_listened_to("vcan0")?.then_some(()))
+        })?;
+        let recorder = buses.record(&path(&format!("{name}.recorded")))?;
+        part_of(&drive, &path("part.log"))?;
+        let fd = format!("400##1{}", "A5".repeat(64));
+        buses.send("vcan0", &["7F1#0011", "18FEF100#1122", fd.as_str(), "0B4#R", "000000AA#00"])?;
+        buses.play(&path("part.log"), &["-t"], &path("player.log"))?.success(LIMIT)?;
+        let log = path(&format!("{name}.log"));
+        std::fs::write(&log, recorder.finish(&buses)?)?;
+        process.signal(Signal::SIGINT)?;
+        process.success(LIMIT)?;
+        live.push((more.len() > 1, log, lines, told));
+    }
+    for (all, log, lines, told) in live {
+        let log = log.to_str().context("a path")?;
+        let more = if all { vec!["--all", "--bus", "can0", log] } else { vec!["--bus", "can0", log] };
+        let want = output(&mut decode(&more)?, LIMIT)?;
+        let (want, got) =
+            (decoded(&String::from_utf8(want.stdout)?)?, decoded(&std::fs::read_to_string(lines)?)?);
+        let differs = want.iter().zip(&got).position(|(want, got)| {
+            want.0 != got.0
+                || (want.1 - got.1).abs() * 1e6 > f64::from(u32::try_from(STAMP_SLACK_US).unwrap_or(0))
+        });
+        ensure!(differs.is_none(), "{:?} is {:?}", differs.map(|at| &want[at]), differs.map(|at| &got[at]));
+        ensure!(got.len() == want.len() && got.len() > 10_000, "{} lines, not {}", got.len(), want.len());
+        let raw = got.iter().filter(|(line, _)| line.contains("\"data\"")).count();
+        ensure!((raw > 1_000) == all, "{raw} raw frames");
+        let summary = std::fs::read_to_string(&told)?;
+        ensure!(summary.contains("frames decoded") && summary.contains(" 0 dropped"), "{summary}");
+        need::say(&format!("{test}: {} lines equal, {raw} of them frames of no message", got.len()));
+    }
+    let missing = output(&mut decode(&["vcan9"])?, LIMIT)?;
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    ensure!(
+        missing.status.code() == Some(2) && said.contains("neither such a file nor such an interface"),
+        "{said}"
+    );
+    buses.all_ours()
 }

@@ -182,8 +182,8 @@ pub const J1939_MESSAGE_BYTES_MAX: u32 = 1_785;
 pub const J1939_SESSIONS_MAX: usize = 32;
 /// Between two packets of a message: T2 and T3 of SAE J1939-21, section 5.10.2.4.
 pub const J1939_PACKET_GAP_US_MAX: i64 = 1_250_000;
-/// A line of a candump log: an FD frame takes about 190.
-pub const LOG_LINE_BYTES_MAX: usize = 512;
+/// A line of a log: an FD frame takes about 190 in candump's and 330 in Vector's, which may have a name of 128 in it.
+pub const LOG_LINE_BYTES_MAX: usize = 1024;
 /// Buses of one car: numbered in a byte.
 pub const BUSES_MAX: usize = 64;
 /// Filters of one CAN socket: the kernel's `CAN_RAW_FILTER_MAX`.

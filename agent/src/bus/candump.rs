@@ -1,14 +1,19 @@
-//! Lines of a candump log (`candump -L`).
+//! Lines of a candump log: `candump -L`, and the file that `candump -l` writes.
 //!
 //! ```text
 //! (1533151834.123456) can0 0AA#1A2B3C       data frame: 3 hex digits = 11 bits, 8 = 29 bits
 //! (1533151834.123456) can0 12345678##1AABB  FD frame: one digit of flags before the data
 //! (1533151834.123456) can0 0AA#R8           remote frame
 //! (1533151834.123456) can0 20000004#00…     error frame: bit 29 of the identifier is set
+//! (1533151834.123456) can0 00242#81:00:…    CAN XL frame (5 digits), which is passed over
+//! DROPCOUNT: dropped 3 CAN frames on …      with `-d`: what the kernel had to drop
 //! ```
 //!
-//! Newer candumps add the length code (`…_9`) or the direction (` R`, ` T`); both are passed over.
+//! Names of interfaces are padded to the longest one. 9 digits of fraction come with `-N`, the raw length code of a
+//! classic frame of 8 bytes (`…_9`) where the driver gives it, the direction (` R`, ` T`) with `-x`; the last two are
+//! passed over. (can-utils, candump.c and lib.c)
 
+use super::line::{Content, Line, LineError, hex, moment, split_at};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::names::Moment;
 
@@ -17,101 +22,52 @@ const EXTENDED_ID_MAX: u32 = 0x1FFF_FFFF;
 const STANDARD_ID_MAX: u16 = 0x7FF;
 const CLASSIC_BYTES_MAX: usize = 8;
 const FD_BYTES_MAX: usize = 64;
+/// Hex digits in front of the first `#` of a CAN XL frame: 2 of its network, 3 of its priority.
+const XL_DIGITS: usize = 5;
 
-/// Why a line is not one of a candump log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message says it")]
-pub enum LineError {
-    #[error("the line is longer than {max} bytes", max = glovebox_core::limits::LOG_LINE_BYTES_MAX)]
-    TooLong,
-    #[error("no time stamp in the form `(seconds.fraction)` at the start")]
-    Time,
-    #[error("no interface name behind the time stamp")]
-    Interface,
-    #[error("no `#` behind the identifier")]
-    NoData,
-    #[error("the identifier is not 3 hex digits up to 7FF or 8 up to 1FFFFFFF")]
-    Identifier,
-    #[error("the data is not pairs of hex digits")]
-    Data,
-    #[error("more than 8 bytes of data, or 64 in an FD frame")]
-    Length,
-    #[error("something stands behind the frame")]
-    Rest,
+/// Whether a log of this kind may begin so. All its lines begin with a time but those about lost frames.
+pub(super) fn is_log(line: &[u8]) -> bool {
+    read(line).is_ok() || (line.trim_ascii_start().starts_with(b"(") && !is_screen(line))
 }
 
-/// A line of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Line<'l> {
-    /// The stamp in microseconds; finer digits are cut.
-    pub moment: Moment,
-    /// The interface's name.
-    pub interface: &'l str,
-    /// What was on the bus.
-    pub content: Content,
+/// Whether candump wrote this for people: `can0  0AA   [3]  1A 2B 3C`, perhaps behind some time.
+pub(super) fn is_screen(line: &[u8]) -> bool {
+    let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.any(|word| matches!(word, [b'[', length @ .., b']'] if length.iter().all(u8::is_ascii_digit)))
 }
 
-/// What a line records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
-    /// A data frame, on no bus yet.
-    Data(Frame),
-    /// A remote frame: it has no data.
-    Remote,
-    /// An error frame of the controller.
-    Error,
-}
-
-impl<'l> Line<'l> {
-    /// Reads one line without its line end.
-    ///
-    /// # Errors
-    /// [`LineError`] says what is wrong.
-    pub fn parse(line: &'l [u8]) -> Result<Self, LineError> {
-        let line = line.trim_ascii();
-        let (stamp, rest) =
-            line.strip_prefix(b"(").and_then(|line| split_at(line, b')')).ok_or(LineError::Time)?;
-        let moment = moment(stamp).ok_or(LineError::Time)?;
-        let (interface, frame) = split_at(rest.trim_ascii_start(), b' ').ok_or(LineError::Interface)?;
-        let interface = std::str::from_utf8(interface).map_err(|_| LineError::Interface)?;
-        if interface.is_empty() || interface.contains('#') {
-            return Err(LineError::Interface);
-        }
-        let (frame, rest) =
-            split_at(frame.trim_ascii_start(), b' ').unwrap_or((frame.trim_ascii_start(), b""));
-        if !matches!(rest.trim_ascii(), b"" | b"R" | b"T") {
-            return Err(LineError::Rest);
-        }
-        let (id, data) = split_at(frame, b'#').ok_or(LineError::NoData)?;
-        let content = match identifier(id)? {
-            Some(id) => content(id, data, moment)?,
-            None => Content::Error,
-        };
-        Ok(Self { moment, interface, content })
+/// Reads one line without its line end.
+///
+/// # Errors
+/// [`LineError`] says what is wrong.
+pub(super) fn read(line: &[u8]) -> Result<Line<'_>, LineError> {
+    let line = line.trim_ascii();
+    if line.starts_with(b"DROPCOUNT:") {
+        return Ok(Line { moment: Moment(0), interface: "", content: Content::Event });
     }
-}
-
-fn split_at(text: &[u8], mark: u8) -> Option<(&[u8], &[u8])> {
-    let at = text.iter().position(|byte| *byte == mark)?;
-    Some((&text[..at], &text[at + 1..]))
-}
-
-/// `seconds.fraction` with 1 to 9 digits behind the point.
-fn moment(stamp: &[u8]) -> Option<Moment> {
-    let (seconds, fraction) = split_at(stamp, b'.')?;
-    if !(1..=9).contains(&fraction.len()) || !(1..=12).contains(&seconds.len()) {
-        return None;
+    let (stamp, rest) =
+        line.strip_prefix(b"(").and_then(|line| split_at(line, b')')).ok_or(LineError::Time)?;
+    let moment = moment(stamp).ok_or(LineError::Time)?;
+    let (interface, frame) = split_at(rest.trim_ascii_start(), b' ').ok_or(LineError::Interface)?;
+    let interface = std::str::from_utf8(interface).map_err(|_| LineError::Interface)?;
+    if interface.is_empty() || interface.contains('#') {
+        return Err(LineError::Interface);
     }
-    let seconds = decimal(seconds)?;
-    let nanoseconds = (fraction.len()..9).fold(decimal(fraction)?, |number, _| number * 10);
-    Some(Moment(seconds * 1_000_000 + nanoseconds / 1_000))
-}
-
-/// At most 12 digits, so that it cannot overflow.
-fn decimal(digits: &[u8]) -> Option<i64> {
-    digits.iter().try_fold(0, |number: i64, digit| {
-        digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'))
-    })
+    let (frame, rest) = split_at(frame.trim_ascii_start(), b' ').unwrap_or((frame.trim_ascii_start(), b""));
+    let Some((id, data)) = split_at(frame, b'#') else {
+        return Err(if is_screen(line) { LineError::Screen } else { LineError::NoData });
+    };
+    if !matches!(rest.trim_ascii(), b"" | b"R" | b"T") {
+        return Err(LineError::Rest);
+    }
+    if id.len() == XL_DIGITS && data.contains(&b':') {
+        return Ok(Line { moment, interface, content: Content::Event });
+    }
+    let content = match identifier(id)? {
+        Some(id) => content(id, data, moment)?,
+        None => Content::Error,
+    };
+    Ok(Line { moment, interface, content })
 }
 
 /// `None` for an error frame.
@@ -160,22 +116,13 @@ fn content(id: CanId, data: &[u8], moment: Moment) -> Result<Content, LineError>
     Ok(Content::Data(frame))
 }
 
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 
     fn check(line: &str, want: Result<(i64, &str, CanId, &[u8]), LineError>) {
-        let got = Line::parse(line.as_bytes());
+        let got = read(line.as_bytes());
         match (got, want) {
             (Ok(Line { moment, interface, content: Content::Data(frame) }), Ok((micros, name, id, data))) => {
                 assert_eq!((moment.0, interface, frame.id, frame.data()), (micros, name, id, data), "{line}");
@@ -207,9 +154,18 @@ mod tests {
             Ok((1_000_000, "can0", CanId::Standard(1), &[0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88])),
         );
         for line in ["(1.0) can0 0AA#R", "(1.0) can0 0AA#R8"] {
-            assert_eq!(Line::parse(line.as_bytes()).unwrap().content, Content::Remote);
+            assert_eq!(read(line.as_bytes()).unwrap().content, Content::Remote);
         }
-        assert_eq!(Line::parse(b"(1.0) can0 20000004#0000000000000000").unwrap().content, Content::Error);
+        assert_eq!(read(b"(1.0) can0 20000004#0000000000000000").unwrap().content, Content::Error);
+        // As the newest candump writes them; the length code of a remote frame comes behind its length.
+        assert_eq!(read(b"(1.0) can0 0AA#R8_F T").unwrap().content, Content::Remote);
+        let events = [
+            "DROPCOUNT: dropped 3 CAN frames on 'can0' socket (total drops 3)",
+            "(0000000001.000000000) canxl0 00242#81:00:00000000#0011223344556677889900",
+        ];
+        for line in events {
+            assert_eq!(read(line.as_bytes()).unwrap().content, Content::Event, "{line}");
+        }
     }
 
     #[test]
@@ -236,5 +192,8 @@ mod tests {
         check("(1.0) can0 0AA#001122334455667788", Err(LineError::Length));
         check(&format!("(1.0) can0 0AA##0{}", "00".repeat(65)), Err(LineError::Length));
         check("(1.0) can0 0AA#00 more", Err(LineError::Rest));
+        check("(1.0) can0 00242#8100", Err(LineError::Identifier));
+        check(" (0001533151834.1)  can0  0AA   [3]  1A 2B 3C", Err(LineError::Time));
+        check(" (1533151834.123456)  can0  0AA   [3]  1A 2B 3C", Err(LineError::Screen));
     }
 }

@@ -1,7 +1,9 @@
 //! Where frames come from: SocketCAN interfaces or a recorded log. Nothing here can write to a bus.
 
-pub mod candump;
+pub mod asc;
+mod candump;
 pub mod config;
+pub mod line;
 pub mod live;
 pub mod replay;
 mod states;

@@ -1,6 +1,7 @@
-//! A recorded log as a source of frames: text or gzip, line by line, bad lines counted and passed over.
+//! A recorded log as a source of frames: text or gzip, candump or Vector ASC, line by line, bad lines counted and passed
+//! over.
 
-use super::candump::{Content, Line, LineError};
+use super::line::{Content, Line, LineError, Reader};
 use flate2::bufread::MultiGzDecoder;
 use glovebox_core::frame::{BusIndex, Frame};
 use glovebox_core::limits::LOG_LINE_BYTES_MAX;
@@ -8,6 +9,8 @@ use glovebox_core::names::Moment;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Why a log cannot be read to its end.
@@ -33,7 +36,8 @@ pub enum ReplayError {
     },
     /// Not a single line could be read.
     #[error(
-        "{place}:{line}: no line of the log can be read, the first because: {what}; record it with `candump -L`"
+        "{place}:{line}: no line of the log can be read, the first because: {what}; record it with `candump -L`, or export \
+         it as Vector ASC"
     )]
     NoFrames {
         /// The log, as given.
@@ -43,8 +47,8 @@ pub enum ReplayError {
         /// What is wrong with it.
         what: LineError,
     },
-    /// Nothing at all.
-    #[error("{place}: the log is empty; record one with `candump -L`")]
+    /// Nothing at all, or nothing but a header.
+    #[error("{place}: no frame is in the log; record one with `candump -L`")]
     Empty {
         /// The log, as given.
         place: String,
@@ -54,7 +58,7 @@ pub enum ReplayError {
 /// What became of the lines of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Lines read, blank ones too.
+    /// Lines read; those of a header, comments and blank ones too.
     pub lines: u64,
     /// Data frames handed over.
     pub frames: u64,
@@ -64,6 +68,8 @@ pub struct Counts {
     pub remote: u64,
     /// Error frames.
     pub error: u64,
+    /// What else a recorder notes: statistics, lost frames, other kinds of buses.
+    pub events: u64,
     /// Lines that are none of these.
     pub bad: u64,
 }
@@ -87,7 +93,11 @@ pub struct BadLine {
 pub struct Log {
     place: String,
     input: Box<dyn BufRead + Send>,
+    /// Bytes of the file that were read so far, and its size if it has one.
+    read: Arc<AtomicU64>,
+    size: Option<u64>,
     buffer: Vec<u8>,
+    reader: Reader,
     counts: Counts,
     first_bad: Option<BadLine>,
 }
@@ -99,10 +109,12 @@ impl Log {
     /// If it cannot be opened or its first bytes cannot be read.
     pub fn open(path: &Path) -> Result<Self, ReplayError> {
         let place = path.display().to_string();
-        match File::open(path) {
-            Ok(file) => Self::new(file, &place),
-            Err(source) => Err(ReplayError::Open { place, source }),
-        }
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(source) => return Err(ReplayError::Open { place, source }),
+        };
+        let size = file.metadata().ok().filter(|data| data.is_file()).map(|data| data.len());
+        Ok(Self { size, ..Self::new(file, &place)? })
     }
 
     /// Reads from anything that gives bytes.
@@ -110,6 +122,8 @@ impl Log {
     /// # Errors
     /// If the first bytes cannot be read.
     pub fn new(input: impl Read + Send + 'static, place: &str) -> Result<Self, ReplayError> {
+        let read = Arc::new(AtomicU64::new(0));
+        let input = Counted { input, read: Arc::clone(&read) };
         let mut input = BufReader::with_capacity(64 * 1024, input);
         let head = input.fill_buf();
         let head = head.map_err(|source| ReplayError::Read { place: place.to_owned(), line: 0, source })?;
@@ -120,7 +134,14 @@ impl Log {
             Box::new(input)
         };
         let buffer = Vec::with_capacity(LOG_LINE_BYTES_MAX);
-        Ok(Self { place: place.to_owned(), input, buffer, counts: Counts::default(), first_bad: None })
+        let (reader, counts) = (Reader::default(), Counts::default());
+        Ok(Self { place: place.to_owned(), input, read, size: None, buffer, reader, counts, first_bad: None })
+    }
+
+    /// Bytes of the file that were read, of how many; `None` if that is no file with a size.
+    #[must_use]
+    pub fn position(&self) -> Option<(u64, u64)> {
+        self.size.map(|size| (self.read.load(Ordering::Relaxed), size))
     }
 
     /// What was read so far.
@@ -156,10 +177,13 @@ impl Log {
                 }
             };
             self.counts.lines += 1;
-            if whole && self.buffer.trim_ascii().is_empty() {
-                continue;
-            }
-            let line = if whole { Line::parse(&self.buffer) } else { Err(LineError::TooLong) };
+            let line = match self.reader.read(&self.buffer) {
+                Ok(None) => continue,
+                // An event is known by how it begins.
+                Ok(Some(line)) if whole || line.content == Content::Event => Ok(line),
+                Err(what) if whole || what == LineError::Unknown => Err(what),
+                _ => Err(LineError::TooLong),
+            };
             match line {
                 Ok(Line { interface, content: Content::Data(mut frame), .. }) => match bus_of(interface) {
                     Some(bus) => {
@@ -171,6 +195,7 @@ impl Log {
                 },
                 Ok(Line { content: Content::Remote, .. }) => self.counts.remote += 1,
                 Ok(Line { content: Content::Error, .. }) => self.counts.error += 1,
+                Ok(Line { content: Content::Event, .. }) => self.counts.events += 1,
                 Err(what) => self.bad(what),
             }
         }
@@ -219,6 +244,20 @@ impl Log {
                 return Ok(Some(whole));
             }
         }
+    }
+}
+
+/// Counts what is read of a file, compressed or not.
+struct Counted<R> {
+    input: R,
+    read: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.read.fetch_add(u64::try_from(count).unwrap_or(0), Ordering::Relaxed);
+        Ok(count)
     }
 }
 

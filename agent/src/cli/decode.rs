@@ -1,43 +1,49 @@
-//! `glovebox decode`: a recorded log into signals, for people and scripts.
+//! `glovebox decode`: a recorded log, or what comes on a bus, into signals, for people and scripts.
 
+mod files;
 mod lines;
+mod live;
+mod progress;
+mod work;
 
 use crate::bus::replay::Log;
-use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
-use glovebox_core::decode::dbc::Database;
-use glovebox_core::decode::leaves::{BusDatabase, Leaf};
-use glovebox_core::decode::map::Mapping;
-use glovebox_core::decode::plan::Outcome;
-use glovebox_core::decode::{Leaves, Notice, Plan, Reading};
+use files::Files;
 use glovebox_core::frame::BusIndex;
-use glovebox_core::limits::{BUSES_MAX, DBC_FILE_BYTES_MAX, MAPPING_FILE_BYTES_MAX};
-use glovebox_core::names::BusName;
-use lines::Lines;
-use std::fs::File;
-use std::io::{self, BufWriter, Read as _, Write};
-use std::path::{Path, PathBuf};
+use glovebox_core::limits::BUSES_MAX;
+use progress::Progress;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use work::{Tally, Work};
 
-/// Notices shown without `--notices`.
-const NOTICES_SHOWN: usize = 10;
-
-/// Decode a recorded log into signals
+/// Decode a recorded log or a live CAN interface into signals
 ///
 /// Prints one line for each signal of each frame, in the order of the log, and a summary on standard error.
-/// Exit code 0: something was decoded; 1: no frame is in the databases; 2: a file cannot be used.
+/// Exit code 0: something was decoded; 1: no frame is in the databases; 2: a file or interface cannot be used.
 #[derive(Debug, Parser)]
 pub struct Args {
     /// DBC file; may be given several times
     #[arg(long, required = true, value_name = "FILE")]
     pub dbc: Vec<PathBuf>,
+    /// Refuse a DBC file of which something has to be left out or mended
+    #[arg(long)]
+    pub strict: bool,
+    /// All 29-bit messages are of J1939, whatever the files say
+    #[arg(long)]
+    pub j1939: bool,
     /// Decode only this interface of the log [default: all interfaces use the databases]
     #[arg(long, value_name = "NAME")]
     pub bus: Option<String>,
     /// Kuksa mapping file: VSS names of DBC signals
     #[arg(long, value_name = "FILE")]
     pub map: Option<PathBuf>,
-    /// Log as `candump -L` writes it, plain or gzip; `-` for standard input
+    /// A log, `-` for one on standard input, or a CAN interface, which is listened to until Ctrl-C
+    ///
+    /// A log is plain or gzip, and what `candump -L` or `candump -l` writes, or Vector ASC; its first line tells which.
+    /// Channel N of an ASC file is the interface `canN`, and its times begin at 0. An interface is listened to if there
+    /// is no file of its name.
+    #[arg(value_name = "LOG|IFACE")]
     pub log: PathBuf,
     /// How lines are written
     #[arg(long, value_enum, default_value_t = Format::Table)]
@@ -45,6 +51,9 @@ pub struct Args {
     /// Only signals whose path, `Message.Signal` or name matches (`*` and `?`); may be given several times
     #[arg(long, value_name = "GLOB")]
     pub signal: Vec<String>,
+    /// Print frames that no database has, too
+    #[arg(long, conflicts_with = "signal")]
+    pub all: bool,
     /// Show all notices about the files
     #[arg(long)]
     pub notices: bool,
@@ -67,168 +76,65 @@ pub enum Format {
 /// A file that cannot be used, with its place.
 #[expect(clippy::needless_pass_by_value, reason = "a command owns its arguments")]
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let mut input = Files::read(&args)?;
-    let log = match args.log.as_os_str() == "-" {
-        true => Log::new(io::stdin(), "standard input")?,
-        false => Log::open(&args.log)?,
+    let files = Files::read(&args)?;
+    let source = Source::open(&args)?;
+    let out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
+    let work = Work::new(&args, files, out)?;
+    let tally = match source {
+        Source::Log(log) => decode(&args, log, work)?,
+        Source::Live(name) => live::decode(&args, &name, work)?,
     };
-    let mut out = BufWriter::with_capacity(64 * 1024, io::stdout().lock());
-    let result = input.decode(&args, log, &mut out);
-    let result = result.and_then(|summary| out.flush().map(|()| summary).map_err(anyhow::Error::from));
-    match result {
-        Ok(decoded) => Ok(if decoded { ExitCode::SUCCESS } else { ExitCode::from(1) }),
-        // The reader of a pipe may stop early, as `head` does.
-        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(error),
-    }
+    Ok(if tally.decoded > 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// Where frames come from.
+enum Source {
+    Log(Log),
+    Live(String),
 }
 
-/// What was read before the log.
-struct Files {
-    databases: Vec<Database>,
-    mapping: Option<Mapping>,
-    notices: Vec<Notice>,
-}
-
-/// The decoder of one interface of the log.
-struct Decoder {
-    leaves: Leaves,
-    plan: Plan,
-    lines: Lines,
-}
-
-/// What became of the frames.
-#[derive(Default)]
-struct Tally {
-    decoded: u64,
-    unmatched: u64,
-    short: u64,
-}
-
-impl Files {
-    fn read(args: &Args) -> anyhow::Result<Self> {
-        let mut files = Self { databases: Vec::new(), mapping: None, notices: Vec::new() };
-        for path in &args.dbc {
-            let bytes = read_bounded(path, DBC_FILE_BYTES_MAX)?;
-            let (database, notices) = Database::parse(&bytes, &path.display().to_string())?;
-            files.databases.push(database);
-            files.notices.extend(notices);
+impl Source {
+    fn open(args: &Args) -> anyhow::Result<Self> {
+        if args.log.as_os_str() == "-" {
+            return Ok(Self::Log(Log::new(io::stdin(), "standard input")?));
         }
-        if let Some(path) = &args.map {
-            let bytes = read_bounded(path, MAPPING_FILE_BYTES_MAX)?;
-            let (mapping, notices) = Mapping::parse(&bytes, &path.display().to_string())?;
-            files.mapping = Some(mapping);
-            files.notices.extend(notices);
-        }
-        Ok(files)
-    }
-
-    /// Decodes the log; whether anything was decoded.
-    fn decode(&mut self, args: &Args, mut log: Log, out: &mut impl Write) -> anyhow::Result<bool> {
-        let mut names: Vec<String> = args.bus.iter().cloned().collect();
-        let mut decoders: Vec<Decoder> = Vec::new();
-        let mut readings: Vec<Reading> = Vec::new();
-        let mut tally = Tally::default();
-        lines::header(args.format, out)?;
-        // Faults between databases and mapping are known before the first frame.
-        if let Some(bus) = &args.bus {
-            decoders.push(self.decoder(args, bus)?);
-        }
-        while let Some(mut frame) = log.next_frame(|name| number(&mut names, name, args.bus.is_none()))? {
-            let bus = usize::from(frame.bus.0);
-            while let (true, Some(name)) = (decoders.len() <= bus, names.get(decoders.len())) {
-                decoders.push(self.decoder(args, name)?);
+        match args.log.to_str().filter(|name| live::plausible(name)) {
+            Some(name) if !args.log.exists() => {
+                live::check(name)?;
+                anyhow::ensure!(
+                    args.bus.as_ref().is_none_or(|bus| bus == name),
+                    "`--bus` names an interface of a log; `{name}` is one itself"
+                );
+                Ok(Self::Live(name.to_owned()))
             }
-            let Some(decoder) = decoders.get(bus) else { continue };
-            readings.clear();
-            // Each interface has its own plan.
-            frame.bus = BusIndex(0);
-            match decoder.plan.decode(&frame, &mut readings) {
-                Outcome::NotNeeded => tally.unmatched += 1,
-                Outcome::Decoded => tally.decoded += 1,
-                Outcome::Short(_) => tally.short += 1,
-            }
-            for reading in &readings {
-                decoder.lines.write(&decoder.leaves, &frame, reading, out)?;
-            }
+            _ => Ok(Self::Log(Log::open(&args.log)?)),
         }
-        out.flush()?;
-        self.tell(args, &log, &tally)?;
-        Ok(tally.decoded > 0)
     }
+}
 
-    fn decoder(&mut self, args: &Args, interface: &str) -> anyhow::Result<Decoder> {
-        let bus = BusDatabase {
-            bus: BusIndex(0),
-            name: bus_name(interface)?,
-            databases: self.databases.clone(),
-            mapping: self.mapping.clone(),
-        };
-        let (leaves, notices) = Leaves::build(&[bus])?;
-        // The same files give the same notices on each interface.
-        for notice in notices {
-            if !self.notices.contains(&notice) {
-                self.notices.push(notice);
-            }
-        }
-        let wanted = leaves.iter().filter(|(_, leaf)| wanted(&args.signal, leaf));
-        let wanted: Vec<_> = wanted.map(|(index, _)| index).collect();
-        if wanted.is_empty() {
-            return Err(self.nothing_wanted(args));
-        }
-        let plan = Plan::compile(&leaves, &wanted);
-        let lines = Lines::new(args.format, interface, &leaves)?;
-        Ok(Decoder { leaves, plan, lines })
+/// Decodes a whole log.
+fn decode<W: Write>(args: &Args, mut log: Log, mut work: Work<'_, W>) -> anyhow::Result<Tally> {
+    let mut names: Vec<String> = args.bus.iter().cloned().collect();
+    // Faults between databases and mapping are known before the first frame.
+    work.bus(0, &names)?;
+    let mut progress = Progress::new();
+    while let Some(frame) = log.next_frame(|name| number(&mut names, name, args.bus.is_none()))? {
+        work.frame(frame, &names)?;
+        progress.frame(frame.moment, || log.position());
     }
-
-    /// Why there is no signal to decode: the filter, or what is wrong with the files.
-    fn nothing_wanted(&self, args: &Args) -> anyhow::Error {
-        if !args.signal.is_empty() {
-            return anyhow::anyhow!(
-                "no signal of the databases matches `--signal {}`",
-                args.signal.join(" ")
-            );
-        }
-        match (self.notices.first(), args.dbc.first()) {
-            (Some(notice), _) => anyhow::anyhow!("no signal can be decoded: {notice}"),
-            (None, Some(file)) => anyhow::anyhow!("{}: no signal is in the database", file.display()),
-            (None, None) => anyhow::anyhow!("no database was given"),
-        }
-    }
-
-    /// Notices and the summary, on standard error.
-    fn tell(&self, args: &Args, log: &Log, tally: &Tally) -> io::Result<()> {
-        let mut err = io::stderr().lock();
-        let shown = if args.notices { self.notices.len() } else { NOTICES_SHOWN };
-        for notice in self.notices.iter().take(shown) {
-            writeln!(err, "{notice}")?;
-        }
-        if self.notices.len() > shown {
-            writeln!(err, "{} more notices; `--notices` shows all", self.notices.len() - shown)?;
-        }
-        let counts = log.counts();
-        if let Some(bad) = log.first_bad() {
-            let log = args.log.display();
-            writeln!(err, "{log}:{}: {}; bad lines are passed over and counted", bad.line, bad.what)?;
-        }
-        writeln!(
-            err,
-            "{} lines: {} frames decoded, {} shorter than their message, {} without a wanted signal, {} of other interfaces, \
-             {} remote, {} error, {} bad",
-            counts.lines,
-            tally.decoded,
-            tally.short,
-            tally.unmatched,
-            counts.ignored,
-            counts.remote,
-            counts.error,
-            counts.bad
-        )
-    }
+    drop(progress);
+    let (tally, counts) = (work.finish()?, log.counts());
+    writeln!(
+        io::stderr(),
+        "{} lines: {tally}, {} of other interfaces, {} remote, {} error, {} other events, {} bad",
+        counts.lines,
+        counts.ignored,
+        counts.remote,
+        counts.error,
+        counts.events,
+        counts.bad
+    )?;
+    Ok(tally)
 }
 
 /// Number of an interface; new ones are added if all are wanted.
@@ -245,58 +151,10 @@ fn number(names: &mut Vec<String>, name: &str, all: bool) -> Option<BusIndex> {
     u8::try_from(index).ok().map(BusIndex)
 }
 
-/// An interface's name as the bus in signal names.
-fn bus_name(interface: &str) -> anyhow::Result<BusName> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let name: String = interface.chars().map(|c| if fits(c) { c } else { '_' }).take(32).collect();
-    Ok(BusName::new(&name)?)
-}
-
-fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
-    let place = path.display();
-    let file = File::open(path).with_context(|| format!("{place}: cannot open the file"))?;
-    let mut bytes = Vec::new();
-    // One byte more than the bound: the reader then says that it is too large.
-    let max = u64::try_from(max)?.saturating_add(1);
-    file.take(max).read_to_end(&mut bytes).with_context(|| format!("{place}: cannot read the file"))?;
-    Ok(bytes)
-}
-
-/// Whether some glob matches the path, `Message.Signal` or the signal's name; all if there is no glob.
-fn wanted(globs: &[String], leaf: &Leaf) -> bool {
-    let both = format!("{}.{}", leaf.message, leaf.signal);
-    let names = [leaf.path.as_str(), both.as_str(), leaf.signal.as_str()];
-    globs.is_empty()
-        || globs.iter().any(|glob| names.iter().any(|name| matches(glob.as_bytes(), name.as_bytes())))
-}
-
-/// `*` stands for any characters, `?` for one.
-fn matches(glob: &[u8], name: &[u8]) -> bool {
-    let (mut g, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match glob.get(g) {
-            Some(b'*') => {
-                star = Some((g, n));
-                g += 1;
-            }
-            Some(c) if *c == b'?' || *c == name[n] => (g, n) = (g + 1, n + 1),
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (g, n) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    glob[g..].iter().all(|c| *c == b'*')
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests {
-    use super::{Args, Files, Log, matches};
+    use super::{Args, Files, Log, Source, Work};
     use clap::Parser as _;
     use std::path::Path;
 
@@ -313,15 +171,24 @@ SIG_VALTYPE_ 170 Ratio : 1;
     const LOG: &str = "(1.000001) can0 0AA#6500010000000000\n(1.5) can0 0AA#0000000000C07F\n(2.25) can1 00000001#FFFFFFFFFFFFFFFF\n(2.5) can0 123#00\n(3.0) can0 0AA#00000000\n(3.5) can1 0AA#00000000000080FF\n";
 
     fn decode(extra: &[&str]) -> (String, bool) {
+        decode_log(LOG, extra)
+    }
+
+    fn decode_log(log: &str, extra: &[&str]) -> (String, bool) {
+        decode_with(DBC, log, extra)
+    }
+
+    fn decode_with(dbc_text: &str, log: &str, extra: &[&str]) -> (String, bool) {
         let folder = tempfile::tempdir().unwrap();
         let dbc = folder.path().join("a.dbc");
-        std::fs::write(&dbc, DBC).unwrap();
+        std::fs::write(&dbc, dbc_text).unwrap();
         let arguments = ["decode", "-", "--dbc", dbc.to_str().unwrap()];
         let args = Args::parse_from(arguments.iter().chain(extra));
-        let log = Log::new(LOG.as_bytes(), "log").unwrap();
+        let log = Log::new(std::io::Cursor::new(log.as_bytes().to_vec()), "log").unwrap();
         let mut out = Vec::new();
-        let decoded = Files::read(&args).unwrap().decode(&args, log, &mut out).unwrap();
-        (String::from_utf8(out).unwrap(), decoded)
+        let work = Work::new(&args, Files::read(&args).unwrap(), &mut out).unwrap();
+        let tally = super::decode(&args, log, work).unwrap();
+        (String::from_utf8(out).unwrap(), tally.decoded > 0)
     }
 
     #[test]
@@ -382,21 +249,77 @@ SIG_VALTYPE_ 170 Ratio : 1;
     }
 
     #[test]
-    fn globs() {
-        for (glob, name, want) in [
-            ("", "", true),
-            ("*", "", true),
-            ("*", "Vehicle.Speed", true),
-            ("Vehicle.*", "Vehicle.Speed", true),
-            ("Vehicle.*", "Vehicles.Speed", false),
-            ("*.Speed", "Vehicle.Speed", true),
-            ("*S*d", "Vehicle.Speed", true),
-            ("*S*x", "Vehicle.Speed", false),
-            ("Wheel?", "Wheel1", true),
-            ("Wheel?", "Wheel", false),
-            ("a*b*c", "aXbXbc", true),
+    fn all_prints_frames_of_no_message_too() {
+        let (out, _) = decode(&["--format", "jsonl", "--all", "--bus", "can0"]);
+        let raw: Vec<&str> = out.lines().filter(|line| !line.contains("signal")).collect();
+        assert_eq!(raw, [r#"{"t":2.500000,"bus":"can0","id":291,"data":"00"}"#]);
+        let log = "(1.0) ca,n 12345678#00aBFF\n(1.5) ca,n 7FF#\n";
+        let jsonl = concat!(
+            r#"{"t":1.000000,"bus":"ca,n","id":305419896,"extended":true,"data":"00ABFF"}"#,
+            "\n",
+            r#"{"t":1.500000,"bus":"ca,n","id":2047,"data":""}"#,
+            "\n"
+        );
+        assert_eq!(decode_log(log, &["--format", "jsonl", "--all"]), (jsonl.to_owned(), false));
+        let (csv, _) = decode_log(&(log.to_owned() + LOG), &["--format", "csv", "--all"]);
+        let lines: Vec<&str> = csv.lines().take(4).collect();
+        let want = [
+            "t,bus,id,message,signal,path,value,raw,unit,label,state,data",
+            "1.000000,\"ca,n\",305419896,,,,,,,,,00ABFF",
+            "1.500000,\"ca,n\",2047,,,,,,,,,",
+            "1.000001,can0,170,M,Speed,,0.010000000000000009,101,\"k,h\",,,",
+        ];
+        assert_eq!(lines, want);
+        let (table, _) = decode_log(log, &["--all"]);
+        assert_eq!(table.lines().nth(1).unwrap(), "         1.000000  ca,n     12345678  00 AB FF");
+    }
+
+    /// The identifier tells who sent it, also where the message came in several frames; what these held besides values is
+    /// not known any more.
+    #[test]
+    fn messages_of_j1939_bear_the_identifier_of_their_sender() {
+        let dbc = "BO_ 2566844926 SHORT: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] \"\" X\n\
+                   BO_ 2566845182 LONG: 9 X\n SG_ B : 0|8@1+ (2,0) [0|0] \"\" X\n SG_ C : 64|8@1+ (1,0) [0|0] \"\" X\n\
+                   BA_ \"ProtocolType\" \"J1939\";\n";
+        // The group FEF2 of 9 bytes from 27, announced to all.
+        let log = "(1.0) c 08FEF117#2A00000000000000\n(1.1) c 0CFEF10B#FF00000000000000\n\
+                   (1.2) c 18ECFF27#20090002FFF2FE00\n(1.3) c 18EBFF27#0105000000000000\n(1.4) c 18EBFF27#0200FFFFFFFFFFFF\n";
+        let (out, _) = decode_with(dbc, log, &["--format", "jsonl"]);
+        let want = r#"{"t":1.000000,"bus":"c","id":150925591,"extended":true,"message":"SHORT","signal":"A","value":42,"raw":42,"unit":""}
+{"t":1.100000,"bus":"c","id":218034443,"extended":true,"message":"SHORT","signal":"A","value":255,"raw":255,"unit":"","state":"not_available"}
+{"t":1.400000,"bus":"c","id":419361319,"extended":true,"message":"LONG","signal":"B","value":10,"raw":5,"unit":""}
+{"t":1.400000,"bus":"c","id":419361319,"extended":true,"message":"LONG","signal":"C","value":null,"raw":null,"unit":"","state":"not_available"}
+"#;
+        assert_eq!(out, want);
+    }
+
+    #[test]
+    fn strict_refuses_a_database_with_a_finding() {
+        let folder = tempfile::tempdir().unwrap();
+        let dbc = folder.path().join("a.dbc");
+        let fine = "BO_ 1 M: 8 X\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" X\n";
+        let read = |text: &str, extra: &[&str]| {
+            std::fs::write(&dbc, text).unwrap();
+            let arguments = ["decode", "-", "--dbc", dbc.to_str().unwrap()];
+            Files::read(&Args::parse_from(arguments.iter().chain(extra))).map(|_| ())
+        };
+        let broken = format!("{fine}BO_ 2 N: 8 X\n SG_ T : 60|8@1+ (1,0) [0|0] \"\" X\n");
+        assert!(read(fine, &["--strict"]).is_ok());
+        assert!(read(&broken, &[]).is_ok());
+        let error = format!("{:#}", read(&broken, &["--strict"]).err().unwrap());
+        assert!(error.starts_with(&format!("{}:4:2: ", dbc.display())), "{error}");
+    }
+
+    #[test]
+    fn neither_a_file_nor_an_interface() {
+        for (name, want) in [
+            ("nowhere0", "nowhere0: there is neither such a file nor such an interface"),
+            ("./nowhere0", "./nowhere0: cannot open the log"),
+            ("lo", "lo: there is no such file, and the interface of this name is not a CAN interface"),
         ] {
-            assert_eq!(matches(glob.as_bytes(), name.as_bytes()), want, "{glob} {name}");
+            let args = Args::parse_from(["decode", name, "--dbc", "a.dbc"]);
+            let error = Source::open(&args).err().unwrap().to_string();
+            assert!(error.starts_with(want), "{error}");
         }
     }
 }

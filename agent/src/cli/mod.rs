@@ -3,7 +3,9 @@
 mod check;
 mod complete;
 pub mod consent;
+mod dbc;
 pub mod decode;
+mod glob;
 pub mod keys;
 mod log;
 mod man;
@@ -16,8 +18,9 @@ mod status;
 pub(crate) mod trial;
 
 use std::ffi::OsString;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -45,7 +48,9 @@ Examples:
   glovebox provision --authority A.pub --owner owner.pub
   glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
   glovebox consent grant --recipient R --purpose P --key owner.key
-  glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals
+  glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0` instead: a live bus
+  glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
+  glovebox dbc show car.dbc 'WHEEL*'             its messages and signals in words
   glovebox completions bash                      completion for a shell
 
 Configuration:
@@ -110,6 +115,7 @@ enum Command {
     Policy(policy::Args),
     Consent(consent::Args),
     Decode(decode::Args),
+    Dbc(dbc::Args),
     Completions(complete::Args),
     Man(man::Args),
 }
@@ -118,8 +124,9 @@ enum Command {
 #[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
-    // What `decode` is given are arguments: a log or a database that cannot be used is an unusable one.
-    let on_error = if matches!(cli.command, Command::Decode(_)) { UNUSABLE } else { FINDINGS };
+    // What these are given are arguments: a log or a database that cannot be used is an unusable one.
+    let is_reader = matches!(cli.command, Command::Decode(_) | Command::Dbc(_));
+    let on_error = if is_reader { UNUSABLE } else { FINDINGS };
     match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {
         Ok(code) => code,
         Err(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -138,6 +145,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
         Command::Consent(args) => consent::run(&args, || common.authority()),
         Command::Decode(args) => decode::run(args),
+        Command::Dbc(args) => dbc::run(&args),
         Command::Completions(args) => complete::run(&args),
         Command::Man(args) => man::run(&args),
     }
@@ -168,6 +176,16 @@ impl Common {
             Ok(databases.digests())
         })
     }
+}
+
+/// A file of at most `max` bytes, and one more of a larger one: its reader then says that it is too large.
+fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
+    let place = path.display();
+    let file = File::open(path).with_context(|| format!("{place}: cannot open the file"))?;
+    let mut bytes = Vec::new();
+    let max = u64::try_from(max)?.saturating_add(1);
+    file.take(max).read_to_end(&mut bytes).with_context(|| format!("{place}: cannot read the file"))?;
+    Ok(bytes)
 }
 
 /// Says on stderr what went wrong; where even that fails, the exit code says it.

@@ -42,3 +42,21 @@ pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
+
+/// Rows with their cells one under the other, below headings if there are any; what no row has is left out.
+pub(super) fn columns(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let is_there = |at: &usize| rows.iter().any(|row| row.get(*at).is_some_and(|cell| !cell.is_empty()));
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let there: Vec<usize> = (0..count).filter(is_there).collect();
+    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    let all: Vec<&Vec<String>> =
+        Some(&headings).filter(|all| !all.is_empty()).into_iter().chain(rows).collect();
+    let cell = |row: &Vec<String>, at: usize| row.get(at).cloned().unwrap_or_default();
+    let width = |at: usize| all.iter().map(|row| cell(row, at).chars().count()).max().unwrap_or(0);
+    let widths: Vec<(usize, usize)> = there.iter().map(|at| (*at, width(*at))).collect();
+    let line = |row: &&Vec<String>| {
+        let cells = widths.iter().map(|(at, width)| format!("{:<width$}  ", cell(row, *at)));
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    all.iter().map(line).collect()
+}

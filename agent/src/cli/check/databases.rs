@@ -7,7 +7,7 @@ use super::Finding;
 use crate::config::Config;
 use crate::daemon::databases::Databases;
 
-/// Notices shown of one check; `glovebox decode --notices` shows all.
+/// Notices shown of one check; `glovebox dbc lint` shows all.
 const NOTICES_SHOWN: usize = 5;
 
 const MEND: &str = "mend the file at that place, or leave it out";
@@ -34,7 +34,11 @@ fn told(notices: &[Notice]) -> Vec<Finding> {
         shown.map(|notice| Finding::warn("decode", notice, "fine if that signal is not needed")).collect();
     if notices.len() > NOTICES_SHOWN {
         let more = format!("{} more notices about databases", notices.len() - NOTICES_SHOWN);
-        findings.push(Finding::warn("decode", more, "`glovebox decode --notices` shows all"));
+        findings.push(Finding::warn(
+            "decode",
+            more,
+            "`glovebox dbc lint` and `glovebox decode --notices` show all",
+        ));
     }
     findings
 }

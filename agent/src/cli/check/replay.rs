@@ -26,7 +26,11 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         Ok(counts) => counts,
         Err(error) => {
             let what = anyhow::Error::from(error);
-            return vec![Finding::fail("bus", format!("{what:#}"), "name a log as `candump -L` writes it")];
+            return vec![Finding::fail(
+                "bus",
+                format!("{what:#}"),
+                "name a log as `candump -L` writes it, or a Vector ASC file",
+            )];
         }
     };
     let shown = path.display();

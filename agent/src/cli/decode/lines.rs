@@ -3,23 +3,30 @@
 //! ```text
 //! {"t":1533151834.123456,"bus":"can0","id":170,"message":"M","signal":"S","value":12.34,"raw":1234,"unit":"kph"}
 //! also "extended":true, "path" (VSS name), "label" (name of the value), "state" (not_available, error, out_of_range)
+//! {"t":1533151834.123456,"bus":"can0","id":305419896,"extended":true,"data":"00ABFF"}   with --all: a frame of no message
 //! ```
 
 use super::Format;
+use glovebox_core::decode::j1939::Address;
 use glovebox_core::decode::leaves::{Leaf, Number};
 use glovebox_core::decode::{Leaves, Reading, State};
 use glovebox_core::frame::{CanId, Frame};
+use glovebox_core::names::Moment;
 use std::io::{self, Write};
 
 /// Writes the readings of one interface.
 pub(super) struct Lines {
     format: Format,
-    /// By number of the leaf: what stands before the value, and the unit behind it.
+    /// The interface, as it stands in a line.
+    interface: String,
+    /// Frames of no message are printed too, so that CSV has a column for their data.
+    all: bool,
+    /// By number of the leaf: what stands between identifier and value, and the unit.
     parts: Vec<(String, String)>,
 }
 
 /// What stands above all lines.
-pub(super) fn header(format: Format, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn header(format: Format, all: bool, out: &mut impl Write) -> io::Result<()> {
     match format {
         Format::Table => writeln!(
             out,
@@ -27,18 +34,27 @@ pub(super) fn header(format: Format, out: &mut impl Write) -> io::Result<()> {
             "time", "bus", "id", "signal", "value", "unit"
         ),
         Format::Jsonl => Ok(()),
-        Format::Csv => writeln!(out, "t,bus,id,message,signal,path,value,raw,unit,label,state"),
+        Format::Csv => {
+            let data = if all { ",data" } else { "" };
+            writeln!(out, "t,bus,id,message,signal,path,value,raw,unit,label,state{data}")
+        }
     }
 }
 
 impl Lines {
-    pub(super) fn new(format: Format, interface: &str, leaves: &Leaves) -> anyhow::Result<Self> {
+    pub(super) fn new(format: Format, all: bool, interface: &str, leaves: &Leaves) -> anyhow::Result<Self> {
         let parts = leaves.iter().map(|(_, leaf)| match format {
-            Format::Table => Ok(table_parts(interface, leaf)),
-            Format::Jsonl => json_parts(interface, leaf),
-            Format::Csv => Ok(csv_parts(interface, leaf)),
+            Format::Table => Ok(table_parts(leaf)),
+            Format::Jsonl => json_parts(leaf),
+            Format::Csv => Ok(csv_parts(leaf)),
         });
-        Ok(Self { format, parts: parts.collect::<Result<_, serde_json::Error>>()? })
+        let parts = parts.collect::<Result<_, serde_json::Error>>()?;
+        let interface = match format {
+            Format::Table => interface.to_owned(),
+            Format::Jsonl => serde_json::to_string(interface)?,
+            Format::Csv => csv_text(interface),
+        };
+        Ok(Self { format, interface, all, parts })
     }
 
     pub(super) fn write(
@@ -50,22 +66,19 @@ impl Lines {
     ) -> anyhow::Result<()> {
         let parts = usize::try_from(reading.leaf.0).ok().and_then(|index| self.parts.get(index));
         let (Some(leaf), Some((before, unit))) = (leaves.get(reading.leaf), parts) else { return Ok(()) };
-        // A reading out of range carries no value, but here it is shown.
-        let Some(raw) = leaf.raw(frame) else { return Ok(()) };
-        let time = Time(frame.moment.0);
-        let (value, label, state) = (leaf.value(raw), leaf.label(raw), state_name(reading.state));
+        let (id, raw) = seen(leaf, frame, reading);
+        let label = raw.and_then(|raw| leaf.label(raw));
+        let (value, raw) = (raw.map(|raw| leaf.value(raw)), raw.map(|raw| raw_number(leaf, raw)));
+        let state = state_name(reading.state);
+        self.begin(frame.moment, id, out)?;
+        out.write_all(before.as_bytes())?;
         match self.format {
             Format::Table => {
                 let note = state.or(label).unwrap_or_default();
-                writeln!(out, "{time:>17}  {before} {:>16} {unit:<8} {note}", plain(value))?;
+                writeln!(out, " {:>16} {unit:<8} {note}", plain(value))?;
             }
             Format::Jsonl => {
-                write!(
-                    out,
-                    "{{\"t\":{time}{before}{},\"raw\":{}{unit}",
-                    json(value),
-                    json(raw_number(leaf, raw))
-                )?;
+                write!(out, "{},\"raw\":{}{unit}", json(value), json(raw))?;
                 if let Some(label) = label {
                     write!(out, ",\"label\":{}", serde_json::to_string(label)?)?;
                 }
@@ -76,11 +89,63 @@ impl Lines {
             }
             Format::Csv => {
                 let (label, state) = (csv_text(label.unwrap_or_default()), state.unwrap_or_default());
-                let raw = plain(raw_number(leaf, raw));
-                writeln!(out, "{time}{before}{},{raw},{unit},{label},{state}", plain(value))?;
+                let no_data = if self.all { "," } else { "" };
+                writeln!(out, "{},{},{unit},{label},{state}{no_data}", plain(value), plain(raw))?;
             }
         }
         Ok(())
+    }
+
+    /// A frame that no database has.
+    pub(super) fn write_raw(&self, frame: &Frame, out: &mut impl Write) -> io::Result<()> {
+        self.begin(frame.moment, frame.id, out)?;
+        let (before, gap, after) = match self.format {
+            Format::Table => ("", " ", "\n"),
+            Format::Jsonl => (",\"data\":\"", "", "\"}\n"),
+            Format::Csv => (",,,,,,,,,", "", "\n"),
+        };
+        write!(out, "{before}")?;
+        frame.data().iter().try_for_each(|byte| write!(out, "{gap}{byte:02X}"))?;
+        write!(out, "{after}")
+    }
+
+    /// Time, interface and identifier.
+    fn begin(&self, moment: Moment, id: CanId, out: &mut impl Write) -> io::Result<()> {
+        let (time, bus) = (Time(moment.0), &self.interface);
+        let (number, is_extended) = match id {
+            CanId::Standard(id) => (u32::from(id), false),
+            CanId::Extended(id) => (id, true),
+        };
+        match (self.format, is_extended) {
+            // As candump shows it: its width tells an identifier of 29 bits.
+            (Format::Table, false) => write!(out, "{time:>17}  {bus:<8}      {number:03X} "),
+            (Format::Table, true) => write!(out, "{time:>17}  {bus:<8} {number:08X} "),
+            (Format::Jsonl, false) => write!(out, "{{\"t\":{time},\"bus\":{bus},\"id\":{number}"),
+            (Format::Jsonl, true) => {
+                write!(out, "{{\"t\":{time},\"bus\":{bus},\"id\":{number},\"extended\":true")
+            }
+            (Format::Csv, _) => write!(out, "{time},{bus},{number}"),
+        }
+    }
+}
+
+/// Identifier and raw bits that a reading came from. A reading that is no ordinary value carries none, but here it is
+/// shown. A message of J1939 that came in several frames has no identifier of its own, and what it held besides values
+/// is no longer known.
+fn seen(leaf: &Leaf, frame: &Frame, reading: &Reading) -> (CanId, Option<u64>) {
+    let group = |id: CanId| match id {
+        CanId::Extended(id) => Address::of(id).map(|address| address.pgn),
+        CanId::Standard(_) => None,
+    };
+    let is_whole = !leaf.j1939 || group(leaf.id) == group(frame.id);
+    let raw = match reading.state {
+        State::Value => Some(reading.bits),
+        _ if is_whole => leaf.raw(frame),
+        _ => None,
+    };
+    match leaf.id {
+        CanId::Extended(id) if !is_whole => (CanId::Extended(id & !0xFF | u32::from(reading.source.0)), raw),
+        _ => (frame.id, raw),
     }
 }
 
@@ -97,25 +162,13 @@ fn state_name(state: State) -> Option<&'static str> {
     }
 }
 
-fn id_of(leaf: &Leaf) -> (u32, bool) {
-    match leaf.id {
-        CanId::Standard(id) => (u32::from(id), false),
-        CanId::Extended(id) => (id, true),
-    }
-}
-
 fn vss_path(leaf: &Leaf) -> Option<&str> {
     Some(leaf.path.as_str()).filter(|path| !path.starts_with("CAN."))
 }
 
-fn json_parts(interface: &str, leaf: &Leaf) -> Result<(String, String), serde_json::Error> {
+fn json_parts(leaf: &Leaf) -> Result<(String, String), serde_json::Error> {
     let text = |text: &str| serde_json::to_string(text);
-    let (id, extended) = id_of(leaf);
-    let mut before = format!(",\"bus\":{},\"id\":{id}", text(interface)?);
-    if extended {
-        before += ",\"extended\":true";
-    }
-    before += &format!(",\"message\":{},\"signal\":{}", text(&leaf.message)?, text(&leaf.signal)?);
+    let mut before = format!(",\"message\":{},\"signal\":{}", text(&leaf.message)?, text(&leaf.signal)?);
     if let Some(path) = vss_path(leaf) {
         before += &format!(",\"path\":{}", text(path)?);
     }
@@ -123,21 +176,16 @@ fn json_parts(interface: &str, leaf: &Leaf) -> Result<(String, String), serde_js
     Ok((before, format!(",\"unit\":{}", text(&leaf.unit)?)))
 }
 
-fn csv_parts(interface: &str, leaf: &Leaf) -> (String, String) {
-    let fields =
-        [interface, &id_of(leaf).0.to_string(), &leaf.message, &leaf.signal, vss_path(leaf).unwrap_or("")];
+fn csv_parts(leaf: &Leaf) -> (String, String) {
+    let fields = [leaf.message.as_str(), &leaf.signal, vss_path(leaf).unwrap_or("")];
     let before: String = fields.iter().map(|field| format!(",{}", csv_text(field))).collect();
     (before + ",", csv_text(&leaf.unit))
 }
 
-fn table_parts(interface: &str, leaf: &Leaf) -> (String, String) {
-    let id = match leaf.id {
-        CanId::Standard(id) => format!("{id:03X}"),
-        CanId::Extended(id) => format!("{id:08X}"),
-    };
+fn table_parts(leaf: &Leaf) -> (String, String) {
     let both = format!("{}.{}", leaf.message, leaf.signal);
     let name = vss_path(leaf).unwrap_or(&both);
-    (format!("{interface:<8} {id:>8}  {name:<44}"), leaf.unit.clone())
+    (format!(" {name:<44}"), leaf.unit.clone())
 }
 
 /// RFC 4180: quoted where a comma, a quote or a line end is in it.
@@ -179,13 +227,13 @@ impl std::fmt::Display for Written {
     }
 }
 
-fn plain(number: Number) -> Written {
-    written(number, false)
+fn plain(number: Option<Number>) -> Written {
+    number.map_or(Written::Name("", false), |number| written(number, false))
 }
 
 /// JSON has no word for what is no number: these are strings.
-fn json(number: Number) -> Written {
-    written(number, true)
+fn json(number: Option<Number>) -> Written {
+    number.map_or(Written::Name("null", false), |number| written(number, true))
 }
 
 fn written(number: Number, quoted: bool) -> Written {
