@@ -10,6 +10,7 @@ pub mod decoder;
 mod layout;
 pub mod leaves;
 pub mod map;
+pub mod math;
 pub mod plan;
 
 pub use decoder::Decoder;
