@@ -12,10 +12,12 @@ pub mod leaves;
 pub mod map;
 pub mod math;
 pub mod plan;
+mod sampling;
 
 pub use decoder::Decoder;
 pub use leaves::{Leaf, Leaves};
 pub use plan::Plan;
+pub use sampling::Sampling;
 
 /// Number of a leaf in [`Leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

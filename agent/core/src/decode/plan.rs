@@ -1,15 +1,18 @@
 //! The compiled plan: frame to readings, without allocation.
 //!
 //! ```text
-//! bus ─▶ id ─▶ Entry ─▶ Group (one set of selectors) ─▶ Word, 40 bytes each, all in one flat list; Rare beside it
+//! bus ─▶ id ─▶ Entry ─▶ Group (one set of selectors) ─▶ Word, 40 bytes each, all in one flat list; Rare beside it, then Derived
 //! ```
 
 mod compile;
+mod derived;
 mod extract;
 mod ids;
 
+use super::sampling::Memories;
 use super::{LeafIndex, Leaves, Reading};
 use crate::frame::{BusIndex, CanId, Frame};
+use derived::Derived;
 use extract::{Rare, Select, Word};
 use ids::BusIds;
 use std::ops::Range;
@@ -34,6 +37,7 @@ pub struct Plan {
     groups: Vec<Group>,
     words: Vec<Word>,
     rare: Vec<Rare>,
+    derived: Vec<Derived>,
     selects: Vec<Select>,
     ranges: Vec<(u64, u64)>,
 }
@@ -52,6 +56,7 @@ struct Group {
     selects: Span,
     words: Span,
     rare: Span,
+    derived: Span,
 }
 
 /// A run of one of the flat lists.
@@ -82,21 +87,63 @@ impl Plan {
     }
 
     /// Appends the frame's readings to `readings`; allocates only while that vector still grows. Their order is fixed
-    /// for a plan: signals of the same multiplexing together, integers before floats.
+    /// for a plan: signals of the same multiplexing together, integers before floats, those with VSS names last. What they
+    /// leave out over time is not left out here; see [`super::Decoder`].
     pub fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
+        self.decode_sampled(frame, readings, &mut Memories::default())
+    }
+
+    /// The mapped leaves, in the order in which [`Plan::decode_sampled`] asks for their memory.
+    pub(super) fn mapped(&self) -> impl Iterator<Item = LeafIndex> {
+        self.derived.iter().map(Derived::leaf)
+    }
+
+    /// As [`Plan::decode`], less what the memory of a mapped leaf says is not wanted.
+    #[inline]
+    pub(super) fn decode_sampled(
+        &self,
+        frame: &Frame,
+        readings: &mut Vec<Reading>,
+        memories: &mut Memories,
+    ) -> Outcome {
         let entry = self.buses.get(usize::from(frame.bus.0)).and_then(|ids| ids.find(frame.id));
         let Some(entry) = entry.and_then(|entry| self.entries.get(entry)) else { return Outcome::NotNeeded };
         if frame.data().len() < entry.bytes.try_into().unwrap_or(usize::MAX) {
-            return self.decode_short(entry, frame, readings);
+            return self.decode_short(entry, frame, readings, memories);
         }
         let bytes = frame.padded();
         for group in self.groups.get(entry.groups.range()).unwrap_or_default() {
             if self.holds(group, bytes) {
                 readings.extend(self.words(group).iter().map(|word| word.read(bytes)));
                 readings.extend(self.rare(group).iter().map(|rare| rare.read(bytes)));
+                if group.derived.first < group.derived.end {
+                    self.derive(group, frame, readings, memories);
+                }
             }
         }
         Outcome::Decoded
+    }
+
+    /// Appends the mapped leaves that are whole; tells how many are not.
+    #[inline(never)]
+    fn derive(
+        &self,
+        group: &Group,
+        frame: &Frame,
+        readings: &mut Vec<Reading>,
+        memories: &mut Memories,
+    ) -> u32 {
+        let length = u32::try_from(frame.data().len()).unwrap_or(0);
+        let mut missing = 0;
+        for place in group.derived.range() {
+            let Some(derived) = self.derived.get(place) else { continue };
+            if derived.needs() > length {
+                missing += 1;
+            } else {
+                readings.extend(derived.read(frame.padded(), frame.moment, memories.get(place)));
+            }
+        }
+        missing
     }
 
     #[inline]
@@ -123,7 +170,13 @@ impl Plan {
 
     /// Only what is whole: a leaf whose bits, or whose multiplexor's bits, are cut off is counted.
     #[cold]
-    fn decode_short(&self, entry: &Entry, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
+    fn decode_short(
+        &self,
+        entry: &Entry,
+        frame: &Frame,
+        readings: &mut Vec<Reading>,
+        memories: &mut Memories,
+    ) -> Outcome {
         let (bytes, length) = (frame.padded(), u32::try_from(frame.data().len()).unwrap_or(0));
         let mut missing = 0;
         for group in self.groups.get(entry.groups.range()).unwrap_or_default() {
@@ -142,6 +195,10 @@ impl Plan {
                     missing += 1;
                 }
             }
+            missing += match seen {
+                true => self.derive(group, frame, readings, memories),
+                false => group.derived.end - group.derived.first,
+            };
         }
         if missing == 0 { Outcome::Decoded } else { Outcome::Short(missing) }
     }

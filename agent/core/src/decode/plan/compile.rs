@@ -1,5 +1,6 @@
 //! Leaves to a plan: grouped by bus, identifier and selectors, in the order of their numbers.
 
+use super::derived::Derived;
 use super::extract::{Rare, Select, Word};
 use super::ids::BusIds;
 use super::{Entry, Group, Plan, Span};
@@ -63,33 +64,41 @@ impl Plan {
         }
         let selects = Span { first, end: length(&self.selects) };
         let (first_word, first_rare) = (length(&self.words), length(&self.rare));
+        let first_derived = length(&self.derived);
         for (index, leaf) in needed {
             self.add_leaf(*index, leaf);
         }
         let words = Span { first: first_word, end: length(&self.words) };
         let rare = Span { first: first_rare, end: length(&self.rare) };
-        self.groups.push(Group { selects, words, rare });
+        let derived = Span { first: first_derived, end: length(&self.derived) };
+        self.groups.push(Group { selects, words, rare, derived });
         let layouts = selectors.iter().map(|selector| selector.layout);
         layouts.chain(needed.iter().map(|(_, leaf)| leaf.layout)).map(Layout::bytes).max().unwrap_or(0)
     }
 
     fn add_leaf(&mut self, index: LeafIndex, leaf: &Leaf) {
-        let sign = leaf.sign();
-        let integer = !matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
-        let bounds = if integer { bounds(leaf) } else { (0, u64::MAX) };
-        match Word::new(index, leaf.layout, sign, bounds) {
-            Some(word) if integer => self.words.push(word),
-            _ => self.rare.push(Rare {
-                leaf: index,
-                layout: Window::new(leaf.layout),
-                value_type: leaf.value_type,
-                sign,
-                bounds,
-                scale: leaf.scale,
-                offset: leaf.offset,
-                range: leaf.range,
-            }),
+        if leaf.derivation.is_some() || leaf.sampling.is_some() {
+            self.derived.push(Derived::new(rare(index, leaf.source()), leaf));
+            return;
         }
+        let integer = !matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
+        match Word::new(index, leaf.layout, leaf.sign(), bounds(leaf)) {
+            Some(word) if integer => self.words.push(word),
+            _ => self.rare.push(rare(index, leaf)),
+        }
+    }
+}
+
+fn rare(index: LeafIndex, leaf: &Leaf) -> Rare {
+    Rare {
+        leaf: index,
+        layout: Window::new(leaf.layout),
+        value_type: leaf.value_type,
+        sign: leaf.sign(),
+        bounds: bounds(leaf),
+        scale: leaf.scale,
+        offset: leaf.offset,
+        range: leaf.range,
     }
 }
 
@@ -103,6 +112,9 @@ fn length<T>(list: &[T]) -> u32 {
 /// `raw * scale + offset` in doubles never turns back as raw grows (rounding keeps order), so the values within the
 /// range are one run, and its ends are found by halving. None at all: lowest above highest.
 fn bounds(leaf: &Leaf) -> (u64, u64) {
+    if matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64) {
+        return (0, u64::MAX);
+    }
     let top = u64::MAX >> (64 - leaf.layout.length.clamp(1, 64));
     let Some((minimum, maximum)) = leaf.range else { return (0, top) };
     let sign = leaf.sign();

@@ -1,0 +1,81 @@
+//! How often a mapped signal is let through, as Kuksa's mapping files ask: `interval_ms` and `on_change`.
+//!
+//! ```text
+//! observation ─ time since the last one that passed here ≥ interval ─▶ transform ─ another value than the last ─▶ reading
+//! ```
+
+use super::{LeafIndex, Reading, State};
+use crate::names::Moment;
+
+/// How often values are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sampling {
+    /// Shortest time between two observations that are looked at, in µs.
+    pub interval_us: u64,
+    /// Whether a value equal to the last one is left out.
+    pub on_change: bool,
+}
+
+impl Sampling {
+    /// What an entry asks for; `None` if for every observation. A second if it says nothing, no interval if it says
+    /// only `on_change`.
+    pub(super) fn new(interval_ms: Option<u64>, on_change: Option<bool>) -> Option<Self> {
+        let on_change = on_change.unwrap_or(false);
+        let interval_ms = interval_ms.unwrap_or(if on_change { 0 } else { 1_000 });
+        let interval_us = interval_ms.saturating_mul(1_000);
+        (interval_us > 0 || on_change).then_some(Self { interval_us, on_change })
+    }
+}
+
+/// What is remembered of one leaf.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    /// When an observation last passed the interval.
+    passed: Option<Moment>,
+    /// What last came of one.
+    last: Option<(State, u64)>,
+}
+
+impl Memory {
+    /// Whether the interval is over. An observation from before the last one counts by the same distance: a few
+    /// frames out of order are not let through, and a clock that was set back holds nothing up for longer than that.
+    pub(super) fn due(&mut self, sampling: Sampling, now: Moment) -> bool {
+        let due = self.passed.is_none_or(|passed| now.0.abs_diff(passed.0) >= sampling.interval_us);
+        if due {
+            self.passed = Some(now);
+        }
+        due
+    }
+
+    /// Whether there is something new.
+    pub(super) fn changed(&mut self, sampling: Sampling, reading: &Reading) -> bool {
+        let new = Some((reading.state, reading.bits));
+        let fine = !sampling.on_change || self.last != new;
+        self.last = new;
+        fine
+    }
+}
+
+/// The memory of a plan's mapped leaves, in the order of the plan.
+#[derive(Debug, Default)]
+pub(super) struct Memories {
+    all: Vec<(LeafIndex, Memory)>,
+}
+
+impl Memories {
+    /// Goes on with the leaves of another plan; what that does not need is forgotten.
+    pub(super) fn carry(&mut self, leaves: impl Iterator<Item = LeafIndex>) {
+        let mut old = std::mem::take(&mut self.all);
+        old.sort_unstable_by_key(|(leaf, _)| *leaf);
+        let memory = |leaf: LeafIndex| {
+            let found = old.binary_search_by_key(&leaf, |(leaf, _)| *leaf).ok();
+            found.and_then(|at| old.get(at)).map(|(_, memory)| *memory).unwrap_or_default()
+        };
+        self.all = leaves.map(|leaf| (leaf, memory(leaf))).collect();
+    }
+
+    /// The memory at a place in the plan.
+    pub(super) fn get(&mut self, place: usize) -> Option<&mut Memory> {
+        self.all.get_mut(place).map(|(_, memory)| memory)
+    }
+}
