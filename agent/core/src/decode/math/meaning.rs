@@ -19,7 +19,7 @@ pub(super) const FUNCTIONS: [(&str, usize, usize, Operation); 27] = [
     ("fac", 1, 1, |v| factorial(v[0])),
     ("floor", 1, 1, |v| v[0].floor()),
     ("if", 3, 3, |v| if is(v[0]) { v[1] } else { v[2] }),
-    ("log", 1, 2, |v| v[0].ln() / v.get(1).map_or(1.0, |base| base.ln())),
+    ("log", 1, 2, |v| v[0].ln() / v.get(1).map_or(1.0, |base| logarithm(*base))),
     ("max", 2, usize::MAX, |v| v.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
     ("min", 2, usize::MAX, |v| v.iter().copied().fold(f64::INFINITY, f64::min)),
     ("not", 1, 1, |v| truth(!is(v[0]))),
@@ -45,6 +45,11 @@ pub(super) fn truth(value: bool) -> f64 {
 pub(super) fn modulo(left: f64, right: f64) -> f64 {
     let rest = left % right;
     if rest != 0.0 && (rest < 0.0) != (right < 0.0) { rest + right } else { rest }
+}
+
+/// That of 0 is not finite, though what is divided by it is.
+fn logarithm(base: f64) -> f64 {
+    if base > 0.0 { base.ln() } else { f64::NAN }
 }
 
 /// Of whole numbers bit by bit; others have none.

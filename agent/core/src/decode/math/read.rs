@@ -3,9 +3,7 @@
 use super::meaning::{FUNCTIONS, is, modulo, truth, xor};
 use super::{MathError, Operation, Step};
 use winnow::ascii::{digit0, digit1, multispace0};
-use winnow::combinator::{
-    Infix, Prefix, alt, cut_err, delimited, expression, not, opt, peek, preceded, separated,
-};
+use winnow::combinator::{Infix, Prefix, alt, cut_err, delimited, expression, not, opt, preceded, separated};
 use winnow::error::{ErrMode, ParserError};
 use winnow::stream::{Stateful, Stream as _};
 use winnow::token::{one_of, take_while};
@@ -118,7 +116,7 @@ fn prefix<'i>(input: &mut Input<'i>) -> Parsed<Prefix<Input<'i>, Steps, ErrMode<
 /// Behind an operator that binds as tightly, Kuksa takes no sign and no `not`: its evaluation fails each time.
 fn check_prefix(input: &Input<'_>, power: i64) -> Parsed<()> {
     let rest = input.input.trim_start();
-    let is_not = peek(word("not")).parse_next(&mut Input { input: rest, state: input.state }).is_ok();
+    let is_not = rest.strip_prefix("not").is_some_and(|rest| !rest.starts_with(|c| is_name(c) || c == '('));
     if (power >= 50 && rest.starts_with(['-', '+'])) || (power >= 20 && is_not) {
         return fault(
             input,
