@@ -25,6 +25,19 @@ impl Sampling {
         let interval_us = interval_ms.saturating_mul(1_000);
         (interval_us > 0 || on_change).then_some(Self { interval_us, on_change })
     }
+
+    #[expect(clippy::cast_precision_loss, reason = "far from where doubles are not exact")]
+    fn interval_ms(self) -> f64 {
+        self.interval_us as f64 / 1_000.0
+    }
+}
+
+/// Between two moments. Kuksa subtracts seconds in doubles, in which an interval that is over to the microsecond may
+/// be a hair shorter: with the same rounding the same recording gives the same readings.
+#[expect(clippy::cast_precision_loss, reason = "as Kuksa")]
+fn milliseconds(from: Moment, to: Moment) -> f64 {
+    let seconds = |moment: Moment| moment.0 as f64 / 1_000_000.0;
+    ((seconds(to) - seconds(from)) * 1_000.0).abs()
 }
 
 /// What is remembered of one leaf.
@@ -40,7 +53,7 @@ impl Memory {
     /// Whether the interval is over. An observation from before the last one counts by the same distance: a few
     /// frames out of order are not let through, and a clock that was set back holds nothing up for longer than that.
     pub(super) fn due(&mut self, sampling: Sampling, now: Moment) -> bool {
-        let due = self.passed.is_none_or(|passed| now.0.abs_diff(passed.0) >= sampling.interval_us);
+        let due = self.passed.is_none_or(|passed| milliseconds(passed, now) >= sampling.interval_ms());
         if due {
             self.passed = Some(now);
         }

@@ -50,6 +50,15 @@ impl Source<'_> {
     fn place(&self) -> String {
         format!("{}:{}", self.database.place, self.signal.line)
     }
+
+    /// Whether two signals of one database say the same in different messages.
+    fn alike(&self, other: &Self) -> bool {
+        let (a, b) = (self.signal, other.signal);
+        self.file == other.file
+            && (a.layout, a.value_type, &a.selectors) == (b.layout, b.value_type, &b.selectors)
+            && (a.scale, a.offset, a.range) == (b.scale, b.offset, b.range)
+            && (&a.unit, &a.names) == (&b.unit, &b.names)
+    }
 }
 
 impl Builder {
@@ -94,6 +103,16 @@ impl Builder {
                     &format!("no database of bus `{}` has its signal", bus.name),
                 ),
                 [source] => vss.entry(source.number).or_default().push(mapped),
+                // Within one file the first counts, as for everything else that a DBC has twice.
+                [first, others @ ..] if others.iter().all(|other| first.alike(other)) => {
+                    let what = format!(
+                        "{}: the database has its signal in several messages, all alike; the first counts, at {}",
+                        mapped.at,
+                        first.place()
+                    );
+                    self.tell_mapping(mapping, what);
+                    vss.entry(first.number).or_default().push(mapped);
+                }
                 [first, second, ..] => {
                     return Err(LeavesError::Ambiguous {
                         at: mapping.place_of(mapped),
