@@ -1,8 +1,6 @@
 //! Databases and mappings to leaves: paths, VSS names, what is refused, and the digest that consent rests on.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test reads data, and may fail loudly")]
 
-mod common;
-
 use glovebox_core::decode::Leaves;
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::{BusDatabase, ByteOrder, Leaf, LeavesError, Number};
@@ -176,16 +174,6 @@ fn faulty_mappings_name_their_place() {
     let large = vec![b' '; glovebox_core::limits::MAPPING_FILE_BYTES_MAX + 1];
     assert!(matches!(Mapping::parse(&large, "map.json"), Err(MapError::TooLarge { .. })));
     assert_eq!(Mapping::parse(b"{}", "map.json").unwrap().1.len(), 1, "an empty mapping is told");
-}
-
-#[test]
-fn what_would_write_to_the_bus_is_passed_over() {
-    let Some(root) = common::shared() else { return };
-    let folder = root.join("data/vss/kuksa_mapping/test_mapping_error");
-    for file in ["mapping_for_ambiguous_signal.json", "mapping_for_unused_ambiguous_signal.json"] {
-        let (mapping, notices) = Mapping::parse(&std::fs::read(folder.join(file)).unwrap(), file).unwrap();
-        assert_eq!((mapping.entries.len(), notices.len()), (0, 1), "{file}");
-    }
 }
 
 #[test]

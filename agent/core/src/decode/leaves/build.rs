@@ -134,7 +134,7 @@ impl Builder {
         if let Some(transform) = &mapped.transform {
             let derivation = derive(&mut leaf, transform, &mut |unfit| match unfit {
                 Unfit::Pair(at) => {
-                    let what = "the value table of its signal has no such name; the pair is left out";
+                    let what = "the value table of its signal has no such name, so that the pair is left out; write one of its names";
                     self.tell_mapping(mapping, format!("{at}.from: {what}"));
                 }
                 Unfit::Entry(why) => self.leave_out(mapping, mapped, &why),

@@ -211,7 +211,7 @@ impl Reader<'_> {
         pairs.retain(|pair| {
             let fine = allowed.iter().any(|value| value.same(&pair.to));
             if !fine {
-                let what = "is not among the leaf's `allowed` values; the pair is left out";
+                let what = "is not among the leaf's `allowed` values, so that the pair is left out; write one of them";
                 self.tell(&format!("{}.to", pair.at), what);
             }
             fine
