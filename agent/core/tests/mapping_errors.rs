@@ -12,14 +12,15 @@ use glovebox_core::names::BusName;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// What becomes of a mapping file together with a database: `error: …`, or `notice: …` and `leaf: …`.
-fn outcome(file: &Path, dbc: &str) -> String {
+/// What becomes of a mapping file together with `signals.dbc`: `error: …`, or `notice: …` and `leaf: …`.
+fn outcome(file: &Path) -> String {
     let name = file.file_name().unwrap().to_str().unwrap();
     let (mapping, mut notices) = match Mapping::parse(&std::fs::read(file).unwrap(), name) {
         Ok(parsed) => parsed,
         Err(error) => return format!("error: {error}\n"),
     };
-    let databases = vec![Database::parse(dbc.as_bytes(), "signals.dbc").unwrap().0];
+    let dbc = include_bytes!("mapping_errors/signals.dbc");
+    let databases = vec![Database::parse(dbc, "signals.dbc").unwrap().0];
     let bus = BusName::new("can0").unwrap();
     let bus = BusDatabase { bus: BusIndex(0), name: bus, databases, mapping: Some(mapping) };
     let (leaves, more) = match Leaves::build(&[bus]) {
@@ -41,7 +42,6 @@ fn outcome(file: &Path, dbc: &str) -> String {
 #[test]
 fn each_fault_is_told_with_its_place_and_mend() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mapping_errors");
-    let dbc = std::fs::read_to_string(folder.join("signals.dbc")).unwrap();
     let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         files.filter(|file| file.extension().is_some_and(|ending| ending == "json")).collect();
@@ -49,7 +49,7 @@ fn each_fault_is_told_with_its_place_and_mend() {
     let mut got = String::new();
     for file in &files {
         let name = file.file_stem().unwrap().to_str().unwrap();
-        writeln!(got, "## {name}\n{}", outcome(file, &dbc)).unwrap();
+        writeln!(got, "## {name}\n{}", outcome(file)).unwrap();
     }
     let want = std::fs::read_to_string(folder.join("expected.txt")).unwrap();
     for (got, want) in got.split("## ").zip(want.split("## ")) {
@@ -71,6 +71,6 @@ fn kuksas_faulty_mappings_are_told() {
         ("mapping_vss2dbc_not_actuator.json", nothing("mapping_vss2dbc_not_actuator.json")),
         ("test_unknown_transform.json", unknown.to_owned()),
     ] {
-        assert_eq!(outcome(&folder.join(file), ""), want);
+        assert_eq!(outcome(&folder.join(file)), want);
     }
 }

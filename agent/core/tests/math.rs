@@ -165,7 +165,7 @@ fn trees() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn precedence_and_meaning_are_those_of_the_tree(tree in trees(), x in -20i8..20, y in -20i8..20) {

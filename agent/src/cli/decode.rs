@@ -9,7 +9,7 @@ use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::{BusDatabase, Leaf};
 use glovebox_core::decode::map::Mapping;
 use glovebox_core::decode::plan::Outcome;
-use glovebox_core::decode::{Leaves, Notice, Plan, Reading};
+use glovebox_core::decode::{self, Leaves, Notice, Plan, Reading};
 use glovebox_core::frame::BusIndex;
 use glovebox_core::limits::{BUSES_MAX, DBC_FILE_BYTES_MAX, MAPPING_FILE_BYTES_MAX};
 use glovebox_core::names::BusName;
@@ -34,7 +34,7 @@ pub struct Args {
     /// Decode only this interface of the log [default: all interfaces use the databases]
     #[arg(long, value_name = "NAME")]
     pub bus: Option<String>,
-    /// Kuksa mapping file: VSS names of DBC signals
+    /// Kuksa mapping file: VSS names of DBC signals, with its transforms and as often as it asks
     #[arg(long, value_name = "FILE")]
     pub map: Option<PathBuf>,
     /// Log as `candump -L` writes it, plain or gzip; `-` for standard input
@@ -97,7 +97,7 @@ struct Files {
 /// The decoder of one interface of the log.
 struct Decoder {
     leaves: Leaves,
-    plan: Plan,
+    decoder: decode::Decoder,
     lines: Lines,
 }
 
@@ -143,11 +143,11 @@ impl Files {
             while let (true, Some(name)) = (decoders.len() <= bus, names.get(decoders.len())) {
                 decoders.push(self.decoder(args, name)?);
             }
-            let Some(decoder) = decoders.get(bus) else { continue };
+            let Some(decoder) = decoders.get_mut(bus) else { continue };
             readings.clear();
             // Each interface has its own plan.
             frame.bus = BusIndex(0);
-            match decoder.plan.decode(&frame, &mut readings) {
+            match decoder.decoder.decode(&frame, &mut readings) {
                 Outcome::NotNeeded => tally.unmatched += 1,
                 Outcome::Decoded => tally.decoded += 1,
                 Outcome::Short(_) => tally.short += 1,
@@ -180,9 +180,9 @@ impl Files {
         if wanted.is_empty() {
             return Err(self.nothing_wanted(args));
         }
-        let plan = Plan::compile(&leaves, &wanted);
+        let decoder = decode::Decoder::new(Plan::compile(&leaves, &wanted));
         let lines = Lines::new(args.format, interface, &leaves)?;
-        Ok(Decoder { leaves, plan, lines })
+        Ok(Decoder { leaves, decoder, lines })
     }
 
     /// Why there is no signal to decode: the filter, or what is wrong with the files.

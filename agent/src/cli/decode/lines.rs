@@ -53,7 +53,10 @@ impl Lines {
         // A reading out of range carries no value, but here it is shown.
         let Some(raw) = leaf.raw(frame) else { return Ok(()) };
         let time = Time(frame.moment.0);
-        let (value, label, state) = (leaf.value(raw), leaf.label(raw), state_name(reading.state));
+        // A mapped signal has its own value beside the raw one; a transform may have none for what is out of range.
+        let bits = leaf.result(raw);
+        let value = bits.map_or(Number::Float(f64::NAN), |bits| leaf.value(bits));
+        let (label, state) = (bits.and_then(|bits| leaf.label(bits)), state_name(reading.state));
         match self.format {
             Format::Table => {
                 let note = state.or(label).unwrap_or_default();
@@ -85,6 +88,7 @@ impl Lines {
 }
 
 fn raw_number(leaf: &Leaf, raw: u64) -> Number {
+    let leaf = leaf.source();
     leaf.integer(raw).map_or_else(|| Number::Float(leaf.raw_float(raw)), Number::Integer)
 }
 
