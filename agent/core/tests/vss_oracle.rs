@@ -15,7 +15,8 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 fn lines(path: &Path) -> impl Iterator<Item = String> + use<> {
-    BufReader::new(GzDecoder::new(std::fs::File::open(path).unwrap())).lines().map(Result::unwrap)
+    let bytes = std::io::Cursor::new(std::fs::read(path).unwrap());
+    BufReader::new(GzDecoder::new(bytes)).lines().map(Result::unwrap)
 }
 
 /// Databases and mapping of one bus as leaves, with all notices.

@@ -367,7 +367,36 @@ SIG_VALTYPE_ 170 Ratio : 1;
         assert!(out.starts_with(
             r#"{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Speed","#
         ));
-        assert_eq!(out.lines().count(), 4);
+        assert_eq!(out.lines().count(), 3, "once a second, as the mapping says nothing else");
+    }
+
+    #[test]
+    fn a_mapped_value_stands_beside_its_raw_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let map = folder.path().join("map.json");
+        let entries = r#"{"Vehicle": {"children": {
+            "Pace": {"unit": "m/s", "dbc2vss": {"signal": "Speed", "interval_ms": 0, "transform": {"math": "x/3.6"}}},
+            "Gear": {"dbc2vss": {"signal": "Gear", "on_change": true, "transform": {"mapping": [
+                {"from": "D", "to": "ahead"}, {"from": "P \"ark", "to": "still"}]}}}}}}"#;
+        std::fs::write(&map, entries).unwrap();
+        let (out, _) = decode(&[
+            "--map",
+            map.to_str().unwrap(),
+            "--format",
+            "jsonl",
+            "--bus",
+            "can0",
+            "--signal",
+            "M.*",
+        ]);
+        let want = r#"{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Ratio","value":0.0,"raw":0.0,"unit":""}
+{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Pace","value":0.00277777777777778,"raw":101,"unit":"m/s"}
+{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Gear","path":"Vehicle.Gear","value":0,"raw":1,"unit":"","label":"ahead"}
+{"t":1.500000,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Pace","value":-0.2777777777777778,"raw":0,"unit":"m/s","state":"out_of_range"}
+{"t":1.500000,"bus":"can0","id":170,"message":"M","signal":"Gear","path":"Vehicle.Gear","value":1,"raw":0,"unit":"","label":"still"}
+{"t":3.000000,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Pace","value":-0.2777777777777778,"raw":0,"unit":"m/s","state":"out_of_range"}
+"#;
+        assert_eq!(out, want);
     }
 
     #[test]
