@@ -1,5 +1,5 @@
 //! Databases and mappings to leaves: paths, VSS names, what is refused, and the digest that consent rests on.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test reads data, and may fail loudly")]
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use glovebox_core::decode::Leaves;
 use glovebox_core::decode::dbc::Database;
