@@ -171,6 +171,16 @@ const _: () = assert!(DOCUMENT_BYTES_MAX / 3 * 4 + 64 * 1024 < CONTROL_LINE_BYTE
 
 /// Notices kept of one DBC or mapping file: enough to mend by, not enough to fill a log.
 pub const DBC_NOTICES_MAX: usize = 1_000;
+/// An expression in a mapping file; real ones have under 40.
+pub const EXPRESSION_BYTES_MAX: usize = 512;
+/// Parentheses in parentheses of an expression: bounds the parser's stack.
+pub const EXPRESSION_DEPTH_MAX: usize = 16;
+/// Values that wait for their operation while an expression is evaluated: they lie on the stack.
+pub const EXPRESSION_VALUES_MAX: usize = 32;
+/// Pairs of a mapping transform: they are tried one after the other.
+pub const MAPPING_PAIRS_MAX: usize = 256;
+/// A text that a mapping transform gives: it travels in the descriptor as the name of a value.
+pub const MAPPING_TEXT_BYTES_MAX: usize = 256;
 /// Multiplexors above a signal; real databases have at most three.
 pub const MULTIPLEX_DEPTH_MAX: usize = 8;
 /// Bytes of a classic or FD frame.

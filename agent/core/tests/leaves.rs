@@ -1,7 +1,5 @@
 //! Databases and mappings to leaves: paths, VSS names, what is refused, and the digest that consent rests on.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test reads data, and may fail loudly")]
-
-mod common;
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use glovebox_core::decode::Leaves;
 use glovebox_core::decode::dbc::Database;
@@ -89,12 +87,12 @@ const MAP: &str = r#"{"Vehicle": {"type": "branch", "children": {
     "Plain": {"type": "sensor"}}}}"#;
 
 #[test]
-fn a_mapping_renames_and_leaves_out_what_it_would_change() {
+fn a_mapping_renames_and_tells_what_it_leaves_out() {
     let (mapping, notices) = Mapping::parse(MAP.as_bytes(), "map.json").unwrap();
     let entries: Vec<_> = mapping
         .entries
         .iter()
-        .map(|entry| (entry.path.as_str(), entry.interval_ms, entry.on_change, entry.transform))
+        .map(|entry| (entry.path.as_str(), entry.interval_ms, entry.on_change, entry.transform.is_some()))
         .collect();
     let want = [
         ("Vehicle.Gear", None, None, true),
@@ -106,10 +104,9 @@ fn a_mapping_renames_and_leaves_out_what_it_would_change() {
     assert_eq!(notices.len(), 1);
     assert_eq!(notices[0].what, "Vehicle.children.Other.dbc2vss.odd: the key is not known and left out");
     let (leaves, notices) = Leaves::build(&[bus(0, &[DBC], Some(MAP))]).unwrap();
-    assert_eq!(paths(&leaves), ["Vehicle.OBD.Speed", "Vehicle.Speed", "CAN.can0.Wheels.Gear"]);
+    assert_eq!(paths(&leaves), ["Vehicle.OBD.Speed", "Vehicle.Speed", "Vehicle.Gear"]);
     let notices: Vec<String> = notices.iter().map(ToString::to_string).collect();
     let want = [
-        "map.json: Vehicle.children.Gear.dbc2vss: the entry is left out: its `transform` is not built yet, so the signal keeps its `CAN.` name",
         "map.json: Vehicle.children.Other.dbc2vss: the entry is left out: no database of bus `can0` has its signal",
     ];
     assert_eq!(notices, want);
@@ -122,8 +119,19 @@ fn a_mapping_means_one_signal_of_its_bus() {
     let (leaves, _) = Leaves::build(&[bus(0, &[DBC], Some(MAP)), bus(1, &[DBC], None)]).unwrap();
     assert_eq!(leaves.len(), 5);
     let error = Leaves::build(&[bus(0, &[DBC, &twin], Some(MAP))]).unwrap_err();
-    let want = "map.json: Vehicle.children.OBD.children.Speed.dbc names a signal that bus `can0` has twice: at 00.dbc:2 and at 01.dbc:2; leave one of the databases out";
+    let want = "map.json: Vehicle.children.Gear.dbc2vss names a signal that bus `can0` has twice: at 00.dbc:3 and at 01.dbc:3; leave one of the databases out";
     assert_eq!(error.to_string(), want);
+    // Messages of one database that say the same: the first. Others: which of them is meant nobody knows.
+    let both = format!("{DBC}{}VAL_ 171 Gear 0 \"P\" 1 \"D\" ;\n", twin.split("VAL_").next().unwrap());
+    let (leaves, notices) = Leaves::build(&[bus(0, &[&both], Some(MAP))]).unwrap();
+    let speed = leaves.get(leaves.find(&SignalPath::new("Vehicle.Speed").unwrap()).unwrap()).unwrap();
+    assert_eq!((speed.id, leaves.len(), notices.len()), (CanId::Standard(170), 5, 4));
+    let want = "map.json: Vehicle.children.OBD.children.Speed.dbc: the database has its signal in several messages, all alike; the first counts, at 00.dbc:2";
+    assert_eq!(notices[1].to_string(), want);
+    for (from, to) in [("171 Gear 0", "171 Gear 2"), ("SG_ Speed M : 7", "SG_ Speed M : 9")] {
+        let other = format!("{DBC}{}", both[DBC.len()..].replace(from, to));
+        assert!(matches!(Leaves::build(&[bus(0, &[&other], Some(MAP))]), Err(LeavesError::Ambiguous { .. })));
+    }
     let error = Leaves::build(&[bus(0, &[DBC], Some(MAP)), bus(1, &[DBC], Some(MAP))]).unwrap_err();
     let place = "map.json: Vehicle.children.OBD.children.Speed.dbc";
     assert_eq!(error, LeavesError::Duplicate { first: place.to_owned(), second: place.to_owned() });
@@ -166,38 +174,6 @@ fn faulty_mappings_name_their_place() {
     let large = vec![b' '; glovebox_core::limits::MAPPING_FILE_BYTES_MAX + 1];
     assert!(matches!(Mapping::parse(&large, "map.json"), Err(MapError::TooLarge { .. })));
     assert_eq!(Mapping::parse(b"{}", "map.json").unwrap().1.len(), 1, "an empty mapping is told");
-}
-
-#[test]
-fn real_mappings_resolve() {
-    let Some(root) = common::shared() else { return };
-    let dbc = std::fs::read(root.join("data/dbc/kuksa__Model3CAN.dbc")).unwrap();
-    let (dbc, _) = Database::parse(&dbc, "Model3CAN.dbc").unwrap();
-    for (version, mapped, renamed) in [("3.0", 31, 6), ("4.0", 32, 6), ("4.2", 35, 8), ("6.0_derived", 31, 5)]
-    {
-        let path = format!("data/vss/kuksa_mapping/vss_{version}/vss_dbc.json");
-        let (mapping, notices) =
-            Mapping::parse(&std::fs::read(root.join(path)).unwrap(), "vss_dbc.json").unwrap();
-        assert_eq!(notices, [], "{version}");
-        let name = BusName::new("can0").unwrap();
-        let entries = mapping.entries.len();
-        let bus =
-            BusDatabase { bus: BusIndex(0), name, databases: vec![dbc.clone()], mapping: Some(mapping) };
-        let (leaves, _) = Leaves::build(&[bus]).unwrap();
-        let vss: Vec<&str> = paths(&leaves).into_iter().filter(|path| path.starts_with("Vehicle.")).collect();
-        assert_eq!((entries, vss.len()), (mapped, renamed), "{version}: {vss:?}");
-        assert!(leaves.find(&SignalPath::new("Vehicle.Speed").unwrap()).is_some());
-    }
-}
-
-#[test]
-fn what_would_write_to_the_bus_is_passed_over() {
-    let Some(root) = common::shared() else { return };
-    let folder = root.join("data/vss/kuksa_mapping/test_mapping_error");
-    for file in ["mapping_for_ambiguous_signal.json", "mapping_for_unused_ambiguous_signal.json"] {
-        let (mapping, notices) = Mapping::parse(&std::fs::read(folder.join(file)).unwrap(), file).unwrap();
-        assert_eq!((mapping.entries.len(), notices.len()), (0, 1), "{file}");
-    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub struct Args {
     /// Decode only this interface of the log [default: all interfaces use the databases]
     #[arg(long, value_name = "NAME")]
     pub bus: Option<String>,
-    /// Kuksa mapping file: VSS names of DBC signals
+    /// Kuksa mapping file: VSS names of DBC signals, with its transforms and as often as it asks
     #[arg(long, value_name = "FILE")]
     pub map: Option<PathBuf>,
     /// A log, `-` for one on standard input, or a CAN interface, which is listened to until Ctrl-C
@@ -234,7 +234,36 @@ SIG_VALTYPE_ 170 Ratio : 1;
         assert!(out.starts_with(
             r#"{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Speed","#
         ));
-        assert_eq!(out.lines().count(), 4);
+        assert_eq!(out.lines().count(), 3, "once a second, as the mapping says nothing else");
+    }
+
+    #[test]
+    fn a_mapped_value_stands_beside_its_raw_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let map = folder.path().join("map.json");
+        let entries = r#"{"Vehicle": {"children": {
+            "Pace": {"unit": "m/s", "dbc2vss": {"signal": "Speed", "interval_ms": 0, "transform": {"math": "x/3.6"}}},
+            "Gear": {"dbc2vss": {"signal": "Gear", "on_change": true, "transform": {"mapping": [
+                {"from": "D", "to": "ahead"}, {"from": "P \"ark", "to": "still"}]}}}}}}"#;
+        std::fs::write(&map, entries).unwrap();
+        let (out, _) = decode(&[
+            "--map",
+            map.to_str().unwrap(),
+            "--format",
+            "jsonl",
+            "--bus",
+            "can0",
+            "--signal",
+            "M.*",
+        ]);
+        let want = r#"{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Pace","value":0.00277777777777778,"raw":101,"unit":"m/s"}
+{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Gear","path":"Vehicle.Gear","value":0,"raw":1,"unit":"","label":"ahead"}
+{"t":1.000001,"bus":"can0","id":170,"message":"M","signal":"Ratio","value":0.0,"raw":0.0,"unit":""}
+{"t":1.500000,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Pace","value":-0.2777777777777778,"raw":0,"unit":"m/s","state":"out_of_range"}
+{"t":1.500000,"bus":"can0","id":170,"message":"M","signal":"Gear","path":"Vehicle.Gear","value":1,"raw":0,"unit":"","label":"still"}
+{"t":3.000000,"bus":"can0","id":170,"message":"M","signal":"Speed","path":"Vehicle.Pace","value":-0.2777777777777778,"raw":0,"unit":"m/s","state":"out_of_range"}
+"#;
+        assert_eq!(out, want);
     }
 
     #[test]
@@ -274,8 +303,7 @@ SIG_VALTYPE_ 170 Ratio : 1;
         assert_eq!(table.lines().nth(1).unwrap(), "         1.000000  ca,n     12345678  00 AB FF");
     }
 
-    /// The identifier tells who sent it, also where the message came in several frames; what these held besides values is
-    /// not known any more.
+    /// The identifier tells who sent it, also where the message came in several frames.
     #[test]
     fn messages_of_j1939_bear_the_identifier_of_their_sender() {
         let dbc = "BO_ 2566844926 SHORT: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] \"\" X\n\
@@ -285,10 +313,10 @@ SIG_VALTYPE_ 170 Ratio : 1;
         let log = "(1.0) c 08FEF117#2A00000000000000\n(1.1) c 0CFEF10B#FF00000000000000\n\
                    (1.2) c 18ECFF27#20090002FFF2FE00\n(1.3) c 18EBFF27#0105000000000000\n(1.4) c 18EBFF27#0200FFFFFFFFFFFF\n";
         let (out, _) = decode_with(dbc, log, &["--format", "jsonl"]);
-        let want = r#"{"t":1.000000,"bus":"c","id":150925591,"extended":true,"message":"SHORT","signal":"A","value":42,"raw":42,"unit":""}
-{"t":1.100000,"bus":"c","id":218034443,"extended":true,"message":"SHORT","signal":"A","value":255,"raw":255,"unit":"","state":"not_available"}
-{"t":1.400000,"bus":"c","id":419361319,"extended":true,"message":"LONG","signal":"B","value":10,"raw":5,"unit":""}
-{"t":1.400000,"bus":"c","id":419361319,"extended":true,"message":"LONG","signal":"C","value":null,"raw":null,"unit":"","state":"not_available"}
+        let want = r#"{"t":1.000000,"bus":"c","id":150925591,"extended":true,"source":23,"message":"SHORT","signal":"A","value":42,"raw":42,"unit":""}
+{"t":1.100000,"bus":"c","id":218034443,"extended":true,"source":11,"message":"SHORT","signal":"A","value":255,"raw":255,"unit":"","state":"not_available"}
+{"t":1.400000,"bus":"c","id":419361319,"extended":true,"source":39,"message":"LONG","signal":"B","value":10,"raw":5,"unit":""}
+{"t":1.400000,"bus":"c","id":419361319,"extended":true,"source":39,"message":"LONG","signal":"C","value":255,"raw":255,"unit":"","state":"not_available"}
 "#;
         assert_eq!(out, want);
     }

@@ -140,7 +140,8 @@ pub(crate) fn mapping() -> Value {
 fn insert(branch: &mut Map<String, Value>, words: &[&str], name: &str) {
     let Some((first, rest)) = words.split_first() else { return };
     if rest.is_empty() {
-        let leaf = json!({ "type": "sensor", "dbc2vss": { "signal": name } });
+        // Without an interval it would be once a second.
+        let leaf = json!({ "type": "sensor", "dbc2vss": { "signal": name, "interval_ms": 0 } });
         branch.insert((*first).to_owned(), leaf);
         return;
     }

@@ -1,8 +1,9 @@
 //! Frames to readings, with what has to be remembered between frames. The plan is what never changes.
 
-use super::j1939::{Address, CONNECTION, DATA, Transport};
+use super::j1939::{Address, CONNECTION, DATA, Pgn, Transport};
 use super::plan::Outcome;
-use super::{Plan, Reading};
+use super::sampling::Memories;
+use super::{Leaf, Plan, Reading};
 use crate::frame::{CanId, Frame};
 
 /// A plan at work.
@@ -10,18 +11,31 @@ use crate::frame::{CanId, Frame};
 pub struct Decoder {
     plan: Plan,
     transport: Transport,
+    memories: Memories,
+}
+
+/// Where a reading came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// The frame's identifier; of a message of several frames the one that it would have in one.
+    pub id: CanId,
+    /// The signal's raw bits, whatever they mean.
+    pub raw: Option<u64>,
 }
 
 impl Decoder {
     /// Nothing remembered yet.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        Self { plan, transport: Transport::default() }
+        let mut decoder = Self::default();
+        decoder.swap(plan);
+        decoder
     }
 
-    /// Goes on with another plan; what it does not need is forgotten.
+    /// Goes on with another plan of the same leaves: what is in both goes on, what is not needed is forgotten.
     pub fn swap(&mut self, plan: Plan) {
         self.transport.retain(|bus, from| plan.wants_long(bus, from));
+        self.memories.carry(plan.mapped());
         self.plan = plan;
     }
 
@@ -37,34 +51,49 @@ impl Decoder {
         &self.transport
     }
 
-    /// Appends the readings of a frame to `readings`; see [`Plan::decode`]. The last frame of a long message brings
-    /// those of the whole.
+    /// Appends the readings of a frame to `readings`, as [`Plan::decode`], less what a mapping file does not want so
+    /// often ([`super::Sampling`]). The last frame of a long message brings those of the whole.
     #[inline]
     pub fn decode(&mut self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
-        let outcome = self.plan.decode(frame, readings);
+        let outcome = self.plan.decode_sampled(frame, readings, &mut self.memories);
         match frame.id {
             CanId::Standard(_) => outcome,
             CanId::Extended(id) => match self.plan.has_long(frame.bus).then(|| Address::of(id)).flatten() {
                 Some(from) if matches!(from.pgn, CONNECTION | DATA) => {
-                    self.carrier(frame, from, readings, outcome)
+                    self.carrier(frame, from, readings).unwrap_or(outcome)
                 }
                 _ => outcome,
             },
         }
     }
 
-    /// A frame that carries a part of a long message.
-    fn carrier(
-        &mut self,
-        frame: &Frame,
-        from: Address,
-        readings: &mut Vec<Reading>,
-        outcome: Outcome,
-    ) -> Outcome {
-        let Self { plan, transport } = self;
-        match transport.take(frame, from, |bus, from| plan.wants_long(bus, from)) {
-            Some(message) => plan.decode_long(message, readings),
-            None => outcome,
+    /// A frame that carries a part of a long message: what became of that, if it is whole now.
+    fn carrier(&mut self, frame: &Frame, from: Address, readings: &mut Vec<Reading>) -> Option<Outcome> {
+        let Self { plan, transport, memories } = self;
+        let message = transport.take(frame, from, |bus, from| plan.wants_long(bus, from))?;
+        Some(plan.decode_long(message, frame.moment, readings, memories))
+    }
+
+    /// Where a reading of the last frame came from. For people: what is no ordinary value bears no raw bits.
+    #[must_use]
+    pub fn origin(&self, leaf: &Leaf, frame: &Frame) -> Origin {
+        let long = self.transport.last().filter(|long| {
+            let [own, carrier] = [leaf.id, frame.id].map(group);
+            leaf.j1939 && own == Some(long.address.pgn) && carrier == Some(DATA) && own != carrier
+        });
+        match (long, leaf.id) {
+            (Some(long), CanId::Extended(id)) => Origin {
+                id: CanId::Extended(id & !0xFF | u32::from(long.address.source.0)),
+                raw: leaf.raw_of(long.padded, long.length),
+            },
+            _ => Origin { id: frame.id, raw: leaf.raw(frame) },
         }
+    }
+}
+
+fn group(id: CanId) -> Option<Pgn> {
+    match id {
+        CanId::Extended(id) => Address::of(id).map(|address| address.pgn),
+        CanId::Standard(_) => None,
     }
 }

@@ -1,20 +1,24 @@
 //! All signals of the car by name: databases of every bus, joined with their mappings.
 
 mod build;
+mod derivation;
 mod digest;
 mod value;
 
 use super::dbc::Database;
 use super::map::Mapping;
-use super::{LeafIndex, Notice, ValueType};
+use super::{LeafIndex, Notice, Sampling, ValueType};
 use crate::frame::{BusIndex, CanId};
 use crate::limits::LEAVES_MAX;
 use crate::names::{BusName, Digest, SignalPath};
 use std::collections::HashMap;
 
 pub use super::layout::{ByteOrder, Layout, Selector};
+pub use derivation::{Derivation, Match, Rule};
+pub(crate) use value::number;
 
-/// A signal of the car: what it is called, where it comes from and how it is read.
+/// A signal of the car: what it is called, where it comes from and how it is read. Where it has a derivation, unit,
+/// type, scale, offset, names and range are those of the result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Leaf {
     /// VSS path, or `CAN.<bus>.<Message>.<Signal>`.
@@ -31,7 +35,7 @@ pub struct Leaf {
     pub message: String,
     /// Signal name in the DBC.
     pub signal: String,
-    /// Unit in the DBC; empty if none.
+    /// Unit in the VSS or, if the mapping file gives none and changes no value, in the DBC; empty if none.
     pub unit: String,
     /// How raw bits are read.
     pub value_type: ValueType,
@@ -41,23 +45,37 @@ pub struct Leaf {
     pub offset: f64,
     /// Value table: raw value to name, ascending.
     pub names: Vec<(i64, String)>,
-    /// Range of the physical value, inclusive, if the database gives one (minimum < maximum).
+    /// Range of the physical value, inclusive, if the database or the VSS gives one; without end on a side that has
+    /// none. Nothing is in it where the two do not meet.
     pub range: Option<(f64, f64)>,
     /// Where its bits are.
     pub layout: Layout,
     /// All must hold (cascaded multiplexing has several); empty: in every frame.
     pub selectors: Vec<Selector>,
+    /// How its value follows from the signal's; `None`: it is the signal's.
+    pub derivation: Option<Derivation>,
+    /// How often it is looked at; `None`: in every frame.
+    pub sampling: Option<Sampling>,
     /// `signal_map_digest`: over all that is compiled (bus name, id, selectors, bits, order, type, scale, offset,
-    /// enumeration, and range and unit, which change what a reading says), so that a leaf that changed waits for the
-    /// owner.
+    /// enumeration, range and unit, which change what a reading says, derivation and sampling), so that a leaf that
+    /// changed waits for the owner.
     pub digest: Digest,
 }
 
 impl Leaf {
-    /// Whether two leaves come in the same frames, so that their times can be kept once.
+    /// Whether two leaves come in the same frames, so that their times can be kept once. One that is not looked at in
+    /// each, or whose value has not always a result, comes when it will.
     #[must_use]
     pub fn same_frames(&self, other: &Leaf) -> bool {
-        self.bus == other.bus && self.id == other.id && self.selectors == other.selectors
+        let always = |leaf: &Leaf| leaf.derivation.is_none() && leaf.sampling.is_none();
+        let alike = self.bus == other.bus && self.id == other.id && self.selectors == other.selectors;
+        alike && always(self) && always(other)
+    }
+
+    /// The signal as the DBC has it.
+    #[must_use]
+    pub fn source(&self) -> &Leaf {
+        self.derivation.as_ref().map_or(self, |derivation| &derivation.source)
     }
 }
 

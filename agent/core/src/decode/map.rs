@@ -5,10 +5,15 @@
 //!     "dbc2vss": { "signal": "DI_uiSpeed", "interval_ms": 100, "on_change": false, "transform": {…} } } } } }
 //! ```
 //!
-//! `dbc` is an old name of `dbc2vss`; `vss2dbc` would write to the bus and is passed over.
+//! `dbc` is an old name of `dbc2vss`; `vss2dbc` would write to the bus and is passed over. What is wrong in the file
+//! itself is an error, as in Kuksa; what does not fit a database is told and leaves the entry out (see `leaves`).
+
+mod transform;
+
+pub use transform::{Pair, Scalar, Transform, VssLeaf};
 
 use super::Notice;
-use crate::limits::MAPPING_FILE_BYTES_MAX;
+use crate::limits::{DBC_NOTICES_MAX, MAPPING_FILE_BYTES_MAX};
 use crate::names::SignalPath;
 use serde_json::{Map, Value};
 
@@ -50,7 +55,7 @@ pub enum MapError {
 }
 
 /// A mapping file.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Mapping {
     /// The file, as given.
     pub place: String,
@@ -59,7 +64,7 @@ pub struct Mapping {
 }
 
 /// One VSS leaf with a DBC signal.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mapped {
     /// Its VSS path.
     pub path: SignalPath,
@@ -71,8 +76,10 @@ pub struct Mapped {
     pub interval_ms: Option<u64>,
     /// Whether the file asks for changed values only.
     pub on_change: Option<bool>,
-    /// Whether the value has to be transformed.
-    pub transform: bool,
+    /// How the DBC value becomes the VSS value; `None`: it is the value.
+    pub transform: Option<Transform>,
+    /// What the VSS says of the leaf.
+    pub leaf: VssLeaf,
 }
 
 impl Mapping {
@@ -143,7 +150,7 @@ impl Reader<'_> {
                     self.fault(&format!("{at}.{key}"), "stands at a branch; only leaves have signals")
                 );
             }
-            (Some((key, entry)), None) => self.entry(entry, path, &format!("{at}.{key}"))?,
+            (Some((key, entry)), None) => self.entry((node, at), (entry, key), path)?,
             (None, _) => {}
         }
         let Some(children) = children else { return Ok(()) };
@@ -154,7 +161,14 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, entry: &Value, path: &str, at: &str) -> Result<(), MapError> {
+    /// The mapping object `key` of a leaf.
+    fn entry(
+        &mut self,
+        (leaf, leaf_at): (&Map<String, Value>, &str),
+        (entry, key): (&Value, &str),
+        path: &str,
+    ) -> Result<(), MapError> {
+        let at = &format!("{leaf_at}.{key}");
         let entry = self.object(entry, at)?;
         let path = SignalPath::new(path).map_err(|error| self.fault(at, error.to_string()))?;
         let signal = match entry.get("signal") {
@@ -178,12 +192,30 @@ impl Reader<'_> {
         };
         for key in entry.keys() {
             if !matches!(key.as_str(), "signal" | "interval_ms" | "on_change" | "transform") {
-                let what = format!("{at}.{key}: the key is not known and left out");
-                self.notices.push(Notice { place: self.place.to_owned(), line: 0, column: 0, what });
+                self.tell(&format!("{at}.{key}"), "the key is not known and left out");
             }
         }
-        let transform = entry.get("transform").is_some_and(|transform| !transform.is_null());
-        self.entries.push(Mapped { path, at: at.to_owned(), signal, interval_ms, on_change, transform });
+        let transform = match entry.get("transform") {
+            None => None,
+            Some(transform) => Some(self.transform(transform, leaf, &format!("{at}.transform"))?),
+        };
+        let leaf = self.vss_leaf(leaf, leaf_at);
+        self.entries.push(Mapped {
+            path,
+            at: at.to_owned(),
+            signal,
+            interval_ms,
+            on_change,
+            transform,
+            leaf,
+        });
         Ok(())
+    }
+
+    fn tell(&mut self, at: &str, what: &str) {
+        if self.notices.len() < DBC_NOTICES_MAX {
+            let what = format!("{at}: {what}");
+            self.notices.push(Notice { place: self.place.to_owned(), line: 0, column: 0, what });
+        }
     }
 }

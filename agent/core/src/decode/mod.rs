@@ -11,11 +11,14 @@ pub mod j1939;
 mod layout;
 pub mod leaves;
 pub mod map;
+pub mod math;
 pub mod plan;
+mod sampling;
 
-pub use decoder::Decoder;
+pub use decoder::{Decoder, Origin};
 pub use leaves::{Leaf, Leaves};
 pub use plan::Plan;
+pub use sampling::Sampling;
 
 /// Number of a leaf in [`Leaves`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

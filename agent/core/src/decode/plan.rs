@@ -2,17 +2,21 @@
 //!
 //! ```text
 //! bus ─▶ id ─▶ Entry ─▶ plain, ranged: Words that every frame has ─▶ Reading
-//!                    └▶ groups, one a set of selectors, and rare ones: off the short way
+//!                    └▶ groups, one a set of selectors; rare ones; derived ones of a mapping: off the short way
 //! ```
 
 mod compile;
+mod derived;
 mod extract;
 mod ids;
 
 use super::j1939::{self, Address, Long};
 use super::layout::ByteOrder;
+use super::sampling::Memories;
 use super::{LeafIndex, Leaves, Reading, SourceAddress};
 use crate::frame::{BusIndex, CanId, Frame, IdPattern};
+use crate::names::Moment;
+use derived::Derived;
 use extract::{Ranged, Rare, Select, Word, read, word};
 use ids::BusIds;
 
@@ -35,6 +39,8 @@ pub struct Plan {
     /// By number of the bus: something of it may come in several frames.
     long: Vec<bool>,
     entries: Vec<Entry>,
+    /// The leaves that a mapping derives or samples, in the order of their memories.
+    mapped: Vec<LeafIndex>,
 }
 
 /// All that is needed of the frames of one identifier.
@@ -56,11 +62,12 @@ struct Entry {
     pattern: IdPattern,
 }
 
-/// The bytes of a frame or message, with zeros behind them, and who sent them.
+/// The bytes of a frame or message, with zeros behind them, when they came and who sent them.
 #[derive(Clone, Copy)]
 struct Payload<'p> {
     bytes: &'p [u8],
     length: usize,
+    moment: Moment,
     source: SourceAddress,
 }
 
@@ -70,6 +77,7 @@ struct Group {
     plain: Box<[Word]>,
     ranged: Box<[Ranged]>,
     rare: Box<[Rare]>,
+    derived: Box<[Derived]>,
     selects: Box<[Select]>,
 }
 
@@ -97,12 +105,28 @@ impl Plan {
 
     /// Appends the frame's readings to `readings`; allocates only while that vector still grows. Their order is fixed
     /// for a plan: signals of the same multiplexing together; of these first the unsigned ones without a range, last the
-    /// floats.
+    /// floats and then the mapped ones. What those leave out over time is not left out here; see [`super::Decoder`].
     #[inline]
     pub fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
+        self.decode_sampled(frame, readings, &mut Memories::default())
+    }
+
+    /// The mapped leaves, in the order in which [`Plan::decode_sampled`] asks for their memory.
+    pub(super) fn mapped(&self) -> &[LeafIndex] {
+        &self.mapped
+    }
+
+    /// As [`Plan::decode`], less what the memory of a mapped leaf says is not wanted.
+    #[inline]
+    pub(super) fn decode_sampled(
+        &self,
+        frame: &Frame,
+        readings: &mut Vec<Reading>,
+        memories: &mut Memories,
+    ) -> Outcome {
         let Some(entry) = self.entry(frame) else { return Outcome::NotNeeded };
         if frame.length() < entry.simple_from {
-            return entry.decode_frame(frame, readings);
+            return entry.decode_frame(frame, readings, memories);
         }
         let first = word(frame.padded(), 0, entry.order);
         read(&entry.always.plain, &entry.always.ranged, |_| first, readings);
@@ -121,12 +145,19 @@ impl Plan {
         found.and_then(|entry| self.entries.get(entry)).is_some_and(|entry| entry.long)
     }
 
-    /// The same as [`Self::decode`] for a message that came in several frames.
-    pub(crate) fn decode_long(&self, message: Long<'_>, readings: &mut Vec<Reading>) -> Outcome {
+    /// As [`Plan::decode_sampled`] for a message that came in several frames, the last of them at `moment`.
+    pub(super) fn decode_long(
+        &self,
+        message: Long<'_>,
+        moment: Moment,
+        readings: &mut Vec<Reading>,
+        memories: &mut Memories,
+    ) -> Outcome {
         let Long { bus, address, padded, length } = message;
         let found = self.buses.get(usize::from(bus.0)).and_then(|ids| ids.find_group(address));
+        let payload = Payload { bytes: padded, length, moment, source: address.source };
         match found.and_then(|entry| self.entries.get(entry)) {
-            Some(entry) => entry.decode(Payload { bytes: padded, length, source: address.source }, readings),
+            Some(entry) => entry.decode(payload, readings, memories),
             None => Outcome::NotNeeded,
         }
     }
@@ -141,71 +172,89 @@ impl Plan {
 impl Entry {
     /// Any frame.
     #[inline(never)]
-    fn decode_frame(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
+    fn decode_frame(&self, frame: &Frame, readings: &mut Vec<Reading>, memories: &mut Memories) -> Outcome {
         let source = match frame.id {
             CanId::Extended(id) if self.j1939 => SourceAddress(id.to_be_bytes()[3]),
             _ => SourceAddress::NONE,
         };
-        self.decode(Payload { bytes: frame.padded(), length: frame.length().into(), source }, readings)
+        let (bytes, length, moment) = (frame.padded(), frame.length().into(), frame.moment);
+        self.decode(Payload { bytes, length, moment, source }, readings, memories)
     }
 
-    fn decode(&self, payload: Payload<'_>, readings: &mut Vec<Reading>) -> Outcome {
+    fn decode(&self, payload: Payload<'_>, readings: &mut Vec<Reading>, memories: &mut Memories) -> Outcome {
         let first = readings.len();
-        let outcome = match payload.length < self.bytes as usize {
-            true => self.decode_short(payload, readings),
-            false => self.decode_whole(payload.bytes, readings),
+        let groups = std::iter::once(&self.always).chain(&self.multiplexed);
+        let missing = match payload.length < self.bytes as usize {
+            true => groups.map(|group| group.decode_short(payload, readings, memories)).sum(),
+            false => {
+                groups
+                    .filter(|group| group.selects.iter().all(|select| select.holds(payload.bytes)))
+                    .for_each(|group| group.decode(payload, readings, memories));
+                0
+            }
         };
         if self.j1939 {
             readings.iter_mut().skip(first).for_each(|reading| reading.source = payload.source);
-        }
-        outcome
-    }
-
-    fn decode_whole(&self, bytes: &[u8], readings: &mut Vec<Reading>) -> Outcome {
-        for group in std::iter::once(&self.always).chain(&self.multiplexed) {
-            if group.selects.iter().all(|select| select.holds(bytes)) {
-                group.decode(bytes, readings);
-            }
-        }
-        Outcome::Decoded
-    }
-
-    /// Only what is whole: a leaf whose bits, or whose multiplexor's bits, are cut off is counted.
-    #[cold]
-    fn decode_short(&self, payload: Payload<'_>, readings: &mut Vec<Reading>) -> Outcome {
-        let Payload { bytes, length, .. } = payload;
-        let length = u32::try_from(length).unwrap_or(0);
-        let mut missing = 0;
-        for group in std::iter::once(&self.always).chain(&self.multiplexed) {
-            let whole = group.selects.iter().take_while(|select| select.layout.needs() <= length).count();
-            if !group.selects[..whole].iter().all(|select| select.holds(bytes)) {
-                continue;
-            }
-            let seen = whole == group.selects.len();
-            let first = readings.len();
-            group.decode(bytes, readings);
-            let mut needs = group.needs();
-            let mut at = 0..;
-            readings.retain(|_| {
-                let before = at.next() < Some(first);
-                let whole = before || needs.next().is_some_and(|needs| seen && needs <= length);
-                missing += u32::from(!whole);
-                whole
-            });
         }
         if missing == 0 { Outcome::Decoded } else { Outcome::Short(missing) }
     }
 }
 
 impl Group {
-    /// How many bytes a frame must have for each reading, in their order.
+    /// How many bytes a frame must have for each reading, in their order; without the derived ones.
     fn needs(&self) -> impl Iterator<Item = u32> {
         let words = self.plain.iter().chain(self.ranged.iter().map(Ranged::word));
         words.map(Word::needs).chain(self.rare.iter().map(|rare| rare.layout.needs()))
     }
 
-    fn decode(&self, bytes: &[u8], readings: &mut Vec<Reading>) {
+    fn decode(&self, payload: Payload<'_>, readings: &mut Vec<Reading>, memories: &mut Memories) {
+        self.extract(payload.bytes, readings);
+        self.derive(payload, readings, memories);
+    }
+
+    fn extract(&self, bytes: &[u8], readings: &mut Vec<Reading>) {
         read(&self.plain, &self.ranged, |at| word(bytes, at.at, at.order), readings);
         readings.extend(self.rare.iter().map(|rare| rare.read(bytes)));
+    }
+
+    /// Appends the mapped leaves that are whole; tells how many are not.
+    fn derive(&self, payload: Payload<'_>, readings: &mut Vec<Reading>, memories: &mut Memories) -> u32 {
+        let mut missing = 0;
+        for derived in &self.derived {
+            if payload.length < derived.needs() as usize {
+                missing += 1;
+            } else {
+                readings.extend(derived.read(payload.bytes, payload.moment, memories, payload.source));
+            }
+        }
+        missing
+    }
+
+    /// Only what is whole: tells how many leaves are cut off, or their multiplexor.
+    #[cold]
+    fn decode_short(
+        &self,
+        payload: Payload<'_>,
+        readings: &mut Vec<Reading>,
+        memories: &mut Memories,
+    ) -> u32 {
+        let length = u32::try_from(payload.length).unwrap_or(0);
+        let whole = self.selects.iter().take_while(|select| select.layout.needs() <= length).count();
+        if !self.selects[..whole].iter().all(|select| select.holds(payload.bytes)) {
+            return 0;
+        }
+        if whole < self.selects.len() {
+            return u32::try_from(self.needs().count() + self.derived.len()).unwrap_or(u32::MAX);
+        }
+        let first = readings.len();
+        self.extract(payload.bytes, readings);
+        let (mut needs, mut at, mut missing) = (self.needs(), 0.., 0);
+        readings.retain(|_| {
+            let before = at.next() < Some(first);
+            let whole = before || needs.next().is_some_and(|needs| needs <= length);
+            missing += u32::from(!whole);
+            whole
+        });
+        missing + self.derive(payload, readings, memories)
     }
 }

@@ -2,14 +2,13 @@
 //!
 //! ```text
 //! {"t":1533151834.123456,"bus":"can0","id":170,"message":"M","signal":"S","value":12.34,"raw":1234,"unit":"kph"}
-//! also "extended":true, "path" (VSS name), "label" (name of the value), "state" (not_available, error, out_of_range)
+//! also "extended":true, "source" (who sent it, J1939), "path" (VSS name), "label" (name of the value), "state" (not_available, error, out_of_range)
 //! {"t":1533151834.123456,"bus":"can0","id":305419896,"extended":true,"data":"00ABFF"}   with --all: a frame of no message
 //! ```
 
 use super::Format;
-use glovebox_core::decode::j1939::Address;
 use glovebox_core::decode::leaves::{Leaf, Number};
-use glovebox_core::decode::{Leaves, Reading, State};
+use glovebox_core::decode::{Leaves, Origin, Reading, SourceAddress, State};
 use glovebox_core::frame::{CanId, Frame};
 use glovebox_core::names::Moment;
 use std::io::{self, Write};
@@ -59,18 +58,24 @@ impl Lines {
 
     pub(super) fn write(
         &self,
-        leaves: &Leaves,
-        frame: &Frame,
+        leaf: &Leaf,
+        (moment, origin): (Moment, Origin),
         reading: &Reading,
         out: &mut impl Write,
     ) -> anyhow::Result<()> {
         let parts = usize::try_from(reading.leaf.0).ok().and_then(|index| self.parts.get(index));
-        let (Some(leaf), Some((before, unit))) = (leaves.get(reading.leaf), parts) else { return Ok(()) };
-        let (id, raw) = seen(leaf, frame, reading);
-        let label = raw.and_then(|raw| leaf.label(raw));
-        let (value, raw) = (raw.map(|raw| leaf.value(raw)), raw.map(|raw| raw_number(leaf, raw)));
-        let state = state_name(reading.state);
-        self.begin(frame.moment, id, out)?;
+        let Some((before, unit)) = parts else { return Ok(()) };
+        // A reading that is no ordinary value carries none, but here it is shown. A mapped signal has its own value
+        // beside the raw one; a transform may have none for what is out of range.
+        let Some(raw) = origin.raw else { return Ok(()) };
+        let bits = leaf.result(raw);
+        let value = bits.map_or(Number::Float(f64::NAN), |bits| leaf.value(bits));
+        let (label, state) = (bits.and_then(|bits| leaf.label(bits)), state_name(reading.state));
+        let raw = raw_number(leaf, raw);
+        self.begin(moment, origin.id, out)?;
+        if self.format == Format::Jsonl && reading.source != SourceAddress::NONE {
+            write!(out, ",\"source\":{}", reading.source.0)?;
+        }
         out.write_all(before.as_bytes())?;
         match self.format {
             Format::Table => {
@@ -129,27 +134,8 @@ impl Lines {
     }
 }
 
-/// Identifier and raw bits that a reading came from. A reading that is no ordinary value carries none, but here it is
-/// shown. A message of J1939 that came in several frames has no identifier of its own, and what it held besides values
-/// is no longer known.
-fn seen(leaf: &Leaf, frame: &Frame, reading: &Reading) -> (CanId, Option<u64>) {
-    let group = |id: CanId| match id {
-        CanId::Extended(id) => Address::of(id).map(|address| address.pgn),
-        CanId::Standard(_) => None,
-    };
-    let is_whole = !leaf.j1939 || group(leaf.id) == group(frame.id);
-    let raw = match reading.state {
-        State::Value => Some(reading.bits),
-        _ if is_whole => leaf.raw(frame),
-        _ => None,
-    };
-    match leaf.id {
-        CanId::Extended(id) if !is_whole => (CanId::Extended(id & !0xFF | u32::from(reading.source.0)), raw),
-        _ => (frame.id, raw),
-    }
-}
-
 fn raw_number(leaf: &Leaf, raw: u64) -> Number {
+    let leaf = leaf.source();
     leaf.integer(raw).map_or_else(|| Number::Float(leaf.raw_float(raw)), Number::Integer)
 }
 
@@ -227,13 +213,13 @@ impl std::fmt::Display for Written {
     }
 }
 
-fn plain(number: Option<Number>) -> Written {
-    number.map_or(Written::Name("", false), |number| written(number, false))
+fn plain(number: Number) -> Written {
+    written(number, false)
 }
 
 /// JSON has no word for what is no number: these are strings.
-fn json(number: Option<Number>) -> Written {
-    number.map_or(Written::Name("null", false), |number| written(number, true))
+fn json(number: Number) -> Written {
+    written(number, true)
 }
 
 fn written(number: Number, quoted: bool) -> Written {

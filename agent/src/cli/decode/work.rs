@@ -75,8 +75,12 @@ impl<'a, W: Write> Work<'a, W> {
             Outcome::Decoded => self.tally.decoded += 1,
             Outcome::Short(_) => self.tally.short += 1,
         }
+        // As the file has them; the plan has an order of its own.
+        self.readings.sort_by_key(|reading| reading.leaf);
         for reading in &self.readings {
-            bus.lines.write(&bus.leaves, &frame, reading, &mut self.out)?;
+            let Some(leaf) = bus.leaves.get(reading.leaf) else { continue };
+            let from = (frame.moment, bus.decoder.origin(leaf, &frame));
+            bus.lines.write(leaf, from, reading, &mut self.out)?;
         }
         Ok(())
     }

@@ -88,6 +88,13 @@ impl Transport {
         }
     }
 
+    /// The message that the last frame completed, if it did.
+    pub(crate) fn last(&self) -> Option<Long<'_>> {
+        // Closed, it is the first that is not in use: its bytes stay until the next begins.
+        let Session { bus, address, length, bytes, .. } = self.sessions.get(self.open)?;
+        Some(Long { bus: *bus, address: *address, padded: bytes, length: *length })
+    }
+
     /// Takes a frame; gives the message that it completes. Only messages that are `wanted` are kept.
     pub(crate) fn take(
         &mut self,
@@ -182,9 +189,7 @@ impl Transport {
         }
         self.counts.whole += 1;
         self.close(at);
-        // Closed, it is the first that is not in use: its bytes stay until the next begins.
-        let Session { bus, address, length, bytes, .. } = self.sessions.get(self.open)?;
-        Some(Long { bus: *bus, address: *address, padded: bytes, length: *length })
+        self.last()
     }
 
     /// A broadcast and a connection of one sender do not meet: they have different receivers.

@@ -1,10 +1,11 @@
 //! Databases and mappings of each bus to leaves, with their paths.
 
+use super::derivation::{Unfit, derive};
 use super::digest::digest;
 use super::{BusDatabase, Leaf, LeavesError};
 use crate::decode::dbc::{Database, Message, Signal};
-use crate::decode::map::Mapped;
-use crate::decode::{LeafIndex, Notice};
+use crate::decode::map::{Mapped, Mapping};
+use crate::decode::{LeafIndex, Notice, Sampling, ValueType};
 use crate::frame::CanId;
 use crate::limits::LEAVES_MAX;
 use crate::names::{NameError, SignalPath};
@@ -30,9 +31,6 @@ struct Origin {
     database: usize,
 }
 
-/// A VSS name of a signal, and where that is written.
-type VssName<'b> = (&'b Mapped, String);
-
 /// One signal of a bus with all that its leaf is made of.
 #[derive(Clone, Copy)]
 struct Source<'d> {
@@ -52,6 +50,15 @@ impl Source<'_> {
     fn place(&self) -> String {
         format!("{}:{}", self.database.place, self.signal.line)
     }
+
+    /// Whether two signals of one database say the same in different messages.
+    fn alike(&self, other: &Self) -> bool {
+        let (a, b) = (self.signal, other.signal);
+        self.file == other.file
+            && (a.layout, a.value_type, &a.selectors) == (b.layout, b.value_type, &b.selectors)
+            && (a.scale, a.offset, a.range) == (b.scale, b.offset, b.range)
+            && (&a.unit, &a.names) == (&b.unit, &b.names)
+    }
 }
 
 impl Builder {
@@ -63,22 +70,25 @@ impl Builder {
     pub(super) fn bus(&mut self, bus: &BusDatabase) -> Result<(), LeavesError> {
         let vss = self.resolve(bus)?;
         for source in sources(bus) {
-            let Some(mapped) = vss.get(&source.number) else {
+            let mut plain = true;
+            for mapped in vss.get(&source.number).into_iter().flatten() {
+                let Some((mapping, leaf)) = bus.mapping.as_ref().zip(self.mapped(source, mapped)) else {
+                    continue;
+                };
+                self.add(source, leaf, mapping.place_of(mapped))?;
+                plain = false;
+            }
+            if plain {
                 self.add_plain(source)?;
-                continue;
-            };
-            for (mapped, place) in mapped {
-                self.add(source, mapped.path.clone(), place.clone())?;
             }
         }
         self.databases += bus.databases.len();
         Ok(())
     }
 
-    /// Which signals of the bus have which VSS names, by number of the signal. An entry with a transform is left
-    /// out: the value without its transform would be wrong.
-    fn resolve<'b>(&mut self, bus: &'b BusDatabase) -> Result<HashMap<usize, Vec<VssName<'b>>>, LeavesError> {
-        let mut vss: HashMap<usize, Vec<VssName<'b>>> = HashMap::new();
+    /// Which signals of the bus have which VSS names, by number of the signal.
+    fn resolve<'b>(&mut self, bus: &'b BusDatabase) -> Result<HashMap<usize, Vec<&'b Mapped>>, LeavesError> {
+        let mut vss: HashMap<usize, Vec<&'b Mapped>> = HashMap::new();
         let Some(mapping) = &bus.mapping else { return Ok(vss) };
         let mut by_name: HashMap<&str, Vec<Source<'_>>> = HashMap::new();
         for source in sources(bus) {
@@ -86,14 +96,22 @@ impl Builder {
         }
         for mapped in &mapping.entries {
             let found = by_name.get(mapped.signal.as_str()).map_or(&[][..], Vec::as_slice);
-            let why = match found {
-                [] => format!("no database of bus `{}` has its signal", bus.name),
-                [..] if mapped.transform => {
-                    "its `transform` is not built yet, so the signal keeps its `CAN.` name".to_owned()
-                }
-                [source] => {
-                    vss.entry(source.number).or_default().push((mapped, mapping.place_of(mapped)));
-                    continue;
+            match found {
+                [] => self.leave_out(
+                    mapping,
+                    mapped,
+                    &format!("no database of bus `{}` has its signal", bus.name),
+                ),
+                [source] => vss.entry(source.number).or_default().push(mapped),
+                // Within one file the first counts, as for everything else that a DBC has twice.
+                [first, others @ ..] if others.iter().all(|other| first.alike(other)) => {
+                    let what = format!(
+                        "{}: the database has its signal in several messages, all alike; the first counts, at {}",
+                        mapped.at,
+                        first.place()
+                    );
+                    self.tell_mapping(mapping, what);
+                    vss.entry(first.number).or_default().push(mapped);
                 }
                 [first, second, ..] => {
                     return Err(LeavesError::Ambiguous {
@@ -103,17 +121,58 @@ impl Builder {
                         second: second.place(),
                     });
                 }
-            };
-            let what = format!("{}: the entry is left out: {why}", mapped.at);
-            self.notices.push(Notice { place: mapping.place.clone(), line: 0, column: 0, what });
+            }
         }
         Ok(vss)
+    }
+
+    /// The leaf that an entry makes of its signal; `None` if its transform does not fit: the value without it would
+    /// be wrong.
+    fn mapped(&mut self, source: Source<'_>, mapped: &Mapped) -> Option<Leaf> {
+        let mapping = source.bus.mapping.as_ref()?;
+        let mut leaf = leaf(source, mapped.path.clone());
+        if let Some(transform) = &mapped.transform {
+            let derivation = derive(&mut leaf, transform, &mut |unfit| match unfit {
+                Unfit::Pair(at) => {
+                    let what = "the value table of its signal has no such name, so that the pair is left out; write one of its names";
+                    self.tell_mapping(mapping, format!("{at}.from: {what}"));
+                }
+                Unfit::Entry(why) => self.leave_out(mapping, mapped, &why),
+            });
+            leaf.derivation = Some(derivation?);
+        }
+        if let Some(unit) = &mapped.leaf.unit {
+            leaf.unit.clone_from(unit);
+        }
+        // Neither true and false nor texts have a range.
+        let texts =
+            leaf.derivation.is_some() && matches!(leaf.value_type, ValueType::Boolean | ValueType::Unsigned);
+        if let Some((least, most)) = mapped.leaf.range.filter(|_| !texts) {
+            let (low, high) = leaf.range.unwrap_or((f64::NEG_INFINITY, f64::INFINITY));
+            let (low, high) = (low.max(least), high.min(most));
+            if low > high {
+                let what =
+                    "the ranges in the VSS and in the database do not meet, so that no value is within";
+                self.tell_mapping(mapping, format!("{}: {what}", mapped.at));
+            }
+            leaf.range = Some((low, high));
+        }
+        leaf.sampling = Sampling::new(mapped.interval_ms, mapped.on_change);
+        Some(leaf)
+    }
+
+    fn leave_out(&mut self, mapping: &Mapping, mapped: &Mapped, why: &str) {
+        self.tell_mapping(mapping, format!("{}: the entry is left out: {why}", mapped.at));
+    }
+
+    fn tell_mapping(&mut self, mapping: &Mapping, what: String) {
+        self.notices.push(Notice { place: mapping.place.clone(), line: 0, column: 0, what });
     }
 
     /// Adds a signal under its `CAN.` name.
     fn add_plain(&mut self, source: Source<'_>) -> Result<(), LeavesError> {
         match can_path(source) {
-            Ok(path) => self.add(source, path, source.place()),
+            Ok(path) => self.add(source, leaf(source, path), source.place()),
             Err(NameError::Length { max, .. }) => {
                 self.tell(source, format!("the signal is left out: its name has more than {max} characters"));
                 Ok(())
@@ -125,8 +184,8 @@ impl Builder {
         }
     }
 
-    fn add(&mut self, source: Source<'_>, path: SignalPath, place: String) -> Result<(), LeavesError> {
-        let leaf = leaf(source, path);
+    fn add(&mut self, source: Source<'_>, mut leaf: Leaf, place: String) -> Result<(), LeavesError> {
+        leaf.digest = digest(&leaf, &source.bus.name);
         let origin = Origin { place, database: self.databases + source.file };
         let first = self.by_path.get(&leaf.path).and_then(|first| usize::try_from(first.0).ok());
         if let Some(first) = first.and_then(|first| self.all.get(first).zip(self.origins.get(first))) {
@@ -193,9 +252,10 @@ fn clean(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
+/// The signal as it is in the database; its digest is still to come.
 fn leaf(source: Source<'_>, path: SignalPath) -> Leaf {
     let Source { bus, message, signal, .. } = source;
-    let mut leaf = Leaf {
+    Leaf {
         path,
         bus: bus.bus,
         id: message.id,
@@ -211,8 +271,8 @@ fn leaf(source: Source<'_>, path: SignalPath) -> Leaf {
         range: signal.range,
         layout: signal.layout,
         selectors: signal.selectors.clone(),
+        derivation: None,
+        sampling: None,
         digest: crate::names::Digest([0; 32]),
-    };
-    leaf.digest = digest(&leaf, &bus.name);
-    leaf
+    }
 }

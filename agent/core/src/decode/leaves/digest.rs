@@ -5,12 +5,16 @@
 //! lp(range: nothing, or minimum and maximum)
 //! lp(selectors: for each lp(layout) lp(ranges: for each low, high as u64))
 //! lp(names: for each raw as i64, lp(name))
+//! then, only where a mapping file gives them,
+//! 1 lp(rule) lp(type) lp(scale) lp(offset) lp(range) lp(names) of the signal itself
+//! 2 lp(interval in µs as u64) lp(0 or 1: on change)
+//! rule = 1, text, or 2 and for each pair: 1 (raw), 2 (integer, i128) or 3 (double), lp(it), bits of the result as u64
 //! id = 0, 1 (extended) or 2 (J1939), u32     layout = start u16, length u8, order 0 (Intel) or 1     type = u8
 //! ```
 //!
 //! All numbers big-endian, doubles as their IEEE 754 bits, `lp(x)` = length of x as u32, then x.
 
-use super::{ByteOrder, Layout, Leaf};
+use super::{ByteOrder, Layout, Leaf, Match, Number, Rule};
 use crate::decode::ValueType;
 use crate::frame::CanId;
 use crate::names::{BusName, Digest};
@@ -30,8 +34,7 @@ pub(super) fn digest(leaf: &Leaf, bus: &BusName) -> Digest {
     lp(&mut text, &double(leaf.scale));
     lp(&mut text, &double(leaf.offset));
     lp(&mut text, leaf.unit.as_bytes());
-    let range = leaf.range.map(|(minimum, maximum)| [double(minimum), double(maximum)].concat());
-    lp(&mut text, &range.unwrap_or_default());
+    lp(&mut text, &range(leaf));
     let mut selectors = Vec::new();
     for selector in &leaf.selectors {
         lp(&mut selectors, &layout(selector.layout));
@@ -43,13 +46,61 @@ pub(super) fn digest(leaf: &Leaf, bus: &BusName) -> Digest {
         lp(&mut selectors, &ranges);
     }
     lp(&mut text, &selectors);
+    lp(&mut text, &names(leaf));
+    mapped(&mut text, leaf);
+    Digest::of(&text)
+}
+
+/// What a mapping file adds.
+fn mapped(text: &mut Vec<u8>, leaf: &Leaf) {
+    if let Some(derivation) = &leaf.derivation {
+        let source = &derivation.source;
+        text.push(1);
+        lp(text, &rule(&derivation.rule));
+        lp(text, &[type_code(source.value_type)]);
+        lp(text, &double(source.scale));
+        lp(text, &double(source.offset));
+        lp(text, &range(source));
+        lp(text, &names(source));
+    }
+    if let Some(sampling) = leaf.sampling {
+        text.push(2);
+        lp(text, &sampling.interval_us.to_be_bytes());
+        lp(text, &[u8::from(sampling.on_change)]);
+    }
+}
+
+fn rule(rule: &Rule) -> Vec<u8> {
+    let table = match rule {
+        Rule::Math(expression) => return [&[1], expression.text().as_bytes()].concat(),
+        Rule::Table(table) => table,
+    };
+    let mut text = vec![2];
+    for (wanted, result) in table.iter() {
+        let (kind, value) = match wanted {
+            Match::Raw(bits) => (1, bits.to_be_bytes().to_vec()),
+            Match::Value(Number::Integer(value)) => (2, value.to_be_bytes().to_vec()),
+            Match::Value(Number::Float(value)) => (3, double(*value).to_vec()),
+        };
+        text.push(kind);
+        lp(&mut text, &value);
+        text.extend_from_slice(&result.to_be_bytes());
+    }
+    text
+}
+
+fn range(leaf: &Leaf) -> Vec<u8> {
+    let range = leaf.range.map(|(minimum, maximum)| [double(minimum), double(maximum)].concat());
+    range.unwrap_or_default()
+}
+
+fn names(leaf: &Leaf) -> Vec<u8> {
     let mut names = Vec::new();
     for (raw, name) in &leaf.names {
         names.extend_from_slice(&raw.to_be_bytes());
         lp(&mut names, name.as_bytes());
     }
-    lp(&mut text, &names);
-    Digest::of(&text)
+    names
 }
 
 fn lp(text: &mut Vec<u8>, part: &[u8]) {

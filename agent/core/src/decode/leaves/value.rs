@@ -9,15 +9,25 @@ use crate::frame::Frame;
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 impl Leaf {
-    /// The raw bits in a frame as `ValueType` says, whatever their range and the multiplexors are; `None` if the
-    /// frame is too short. For people: the hot path is the plan's.
+    /// The raw bits of the signal in a frame, as its source's `ValueType` says, whatever their range and the multiplexors
+    /// are; `None` if the frame is too short. For people: the hot path is the plan's.
     #[must_use]
     pub fn raw(&self, frame: &Frame) -> Option<u64> {
+        self.raw_of(frame.padded(), frame.data().len())
+    }
+
+    /// The same in the bytes of a message, with zeros behind its `length`.
+    pub(crate) fn raw_of(&self, padded: &[u8], length: usize) -> Option<u64> {
         let window = Window::new(self.layout);
-        let bits = (frame.data().len() >= usize::try_from(window.needs()).ok()?)
-            .then(|| window.bits(frame.padded()))?;
-        let sign = self.sign();
+        let bits = (length >= usize::try_from(window.needs()).ok()?).then(|| window.bits(padded))?;
+        let sign = self.source().sign();
         Some((bits ^ sign).wrapping_sub(sign))
+    }
+
+    /// The bits of this leaf for raw bits of its signal, whatever their range is; `None` if its derivation gives none.
+    #[must_use]
+    pub fn result(&self, raw: u64) -> Option<u64> {
+        self.derivation.as_ref().map_or(Some(raw), |derivation| derivation.apply(raw))
     }
 
     /// The sign bit of the raw value, 0 if it has none.
@@ -57,20 +67,25 @@ impl Leaf {
 
     /// The raw value in doubles.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "the value is defined in IEEE doubles")]
     pub fn raw_float(&self, bits: u64) -> f64 {
-        match self.value_type {
-            ValueType::Unsigned | ValueType::Boolean => bits as f64,
-            ValueType::Signed => bits.cast_signed() as f64,
-            ValueType::Float32 => f64::from(f32::from_bits(u32::try_from(bits & 0xFFFF_FFFF).unwrap_or(0))),
-            ValueType::Float64 => f64::from_bits(bits),
-        }
+        number(self.value_type, bits)
     }
 
     /// `raw * scale + offset` in doubles.
     #[must_use]
     pub fn float(&self, bits: u64) -> f64 {
         self.raw_float(bits) * self.scale + self.offset
+    }
+}
+
+/// Bits as a number in doubles.
+#[expect(clippy::cast_precision_loss, reason = "the value is defined in IEEE doubles")]
+pub(crate) fn number(value_type: ValueType, bits: u64) -> f64 {
+    match value_type {
+        ValueType::Unsigned | ValueType::Boolean => bits as f64,
+        ValueType::Signed => bits.cast_signed() as f64,
+        ValueType::Float32 => f64::from(f32::from_bits(u32::try_from(bits & 0xFFFF_FFFF).unwrap_or(0))),
+        ValueType::Float64 => f64::from_bits(bits),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Leaves to a plan: grouped by bus, identifier and selectors, in the order of their numbers.
 
+use super::derived::Derived;
 use super::extract::{Ranged, Rare, Select, Word};
 use super::ids::{BusIds, Key};
 use super::{Entry, Group, Plan};
@@ -85,8 +86,9 @@ impl Plan {
             group.push((index, leaf));
         }
         let like = like(needed);
+        let mapped = &mut self.mapped;
         let mut take = |selectors: &[Selector]| {
-            group(selectors, &by_selectors.remove(selectors).unwrap_or_default(), like)
+            group(selectors, &by_selectors.remove(selectors).unwrap_or_default(), like, mapped)
         };
         let always = take(&[]);
         let multiplexed: Box<[Group]> = order.into_iter().map(take).collect();
@@ -94,8 +96,12 @@ impl Plan {
         let layouts = selectors.chain(needed.iter().map(|(_, leaf)| leaf.layout));
         let bytes = layouts.map(Layout::bytes).max().unwrap_or(0);
         let j1939 = matches!(key, Key::Group(..));
-        let simple =
-            !j1939 && multiplexed.is_empty() && always.rare.is_empty() && bytes <= 8 && always.all_in(like);
+        let simple = !j1939
+            && multiplexed.is_empty()
+            && always.rare.is_empty()
+            && always.derived.is_empty()
+            && bytes <= 8
+            && always.all_in(like);
         let simple_from = if simple { u8::try_from(bytes).unwrap_or(u8::MAX) } else { u8::MAX };
         let long = match key {
             Key::Group(pgn, _) => needed.iter().any(|(_, leaf)| pgn.may_be_long(leaf.size)),
@@ -123,28 +129,23 @@ fn like(needed: &Needed<'_>) -> ByteOrder {
     layouts.find(several).map_or(ByteOrder::LittleEndian, |layout| layout.order)
 }
 
-fn group(selectors: &[Selector], needed: &Needed<'_>, like: ByteOrder) -> Group {
-    let (mut plain, mut ranged, mut rare) = (Vec::new(), Vec::new(), Vec::new());
+/// Adds those that a mapping derives or samples to `mapped`.
+fn group(selectors: &[Selector], needed: &Needed<'_>, like: ByteOrder, mapped: &mut Vec<LeafIndex>) -> Group {
+    let (mut plain, mut ranged, mut rare, mut derived) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for &(index, leaf) in needed {
-        let sign = leaf.sign();
+        if leaf.derivation.is_some() || leaf.sampling.is_some() {
+            derived.push(Derived::new(slow(index, leaf.source()), leaf, mapped.len()));
+            mapped.push(index);
+            continue;
+        }
+        let (sign, all) = (leaf.sign(), (0, top(leaf)));
         let integer = !matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64);
-        let (all, codes) = ((0, top(leaf)), has_codes(leaf));
-        let bounds = if integer { bounds(leaf) } else { all };
-        let word = Word::new(index, leaf.layout, like).filter(|_| integer && !codes);
+        let bounds = bounds(leaf);
+        let word = Word::new(index, leaf.layout, like).filter(|_| integer && !has_codes(leaf));
         match (word, word.and_then(|word| Ranged::new(word, sign, bounds))) {
             (Some(word), _) if sign == 0 && bounds == all => plain.push(word),
             (_, Some(word)) => ranged.push(word),
-            _ => rare.push(Rare {
-                leaf: index,
-                layout: Window::new(leaf.layout),
-                value_type: leaf.value_type,
-                sign,
-                bounds,
-                codes,
-                scale: leaf.scale,
-                offset: leaf.offset,
-                range: leaf.range,
-            }),
+            _ => rare.push(slow(index, leaf)),
         }
     }
     let select = |selector: &Selector| Select {
@@ -152,7 +153,22 @@ fn group(selectors: &[Selector], needed: &Needed<'_>, like: ByteOrder) -> Group 
         ranges: selector.ranges.clone().into(),
     };
     let selects = selectors.iter().map(select).collect();
-    Group { plain: plain.into(), ranged: ranged.into(), rare: rare.into(), selects }
+    Group { plain: plain.into(), ranged: ranged.into(), rare: rare.into(), derived: derived.into(), selects }
+}
+
+/// What takes any leaf out of a frame.
+fn slow(index: LeafIndex, leaf: &Leaf) -> Rare {
+    Rare {
+        leaf: index,
+        layout: Window::new(leaf.layout),
+        value_type: leaf.value_type,
+        sign: leaf.sign(),
+        bounds: bounds(leaf),
+        codes: has_codes(leaf),
+        scale: leaf.scale,
+        offset: leaf.offset,
+        range: leaf.range,
+    }
 }
 
 /// The highest raw value.
@@ -185,6 +201,9 @@ fn largest(leaf: &Leaf) -> u64 {
 /// `raw * scale + offset` in doubles never turns back as raw grows (rounding keeps order), so the values within the
 /// range are one run, and its ends are found by halving. None at all: lowest above highest.
 fn bounds(leaf: &Leaf) -> (u64, u64) {
+    if matches!(leaf.value_type, ValueType::Float32 | ValueType::Float64) {
+        return (0, top(leaf));
+    }
     let top = largest(leaf);
     let Some((minimum, maximum)) = leaf.range else { return (0, top) };
     let sign = leaf.sign();
