@@ -1,6 +1,6 @@
 //! Frames to readings, with what has to be remembered between frames. The plan is what never changes.
 
-use super::j1939::{Address, CONNECTION, DATA, Pgn, Transport};
+use super::j1939::{Address, DATA, Pgn, Transport};
 use super::plan::Outcome;
 use super::sampling::Memories;
 use super::{Leaf, Plan, Reading};
@@ -10,8 +10,16 @@ use crate::frame::{CanId, Frame};
 #[derive(Debug, Default)]
 pub struct Decoder {
     plan: Plan,
-    transport: Transport,
-    memories: Memories,
+    between: Between,
+}
+
+/// What is remembered between frames.
+#[derive(Debug, Default)]
+pub(super) struct Between {
+    /// Messages of several frames.
+    pub(super) transport: Transport,
+    /// How often mapped signals were looked at.
+    pub(super) memories: Memories,
 }
 
 /// Where a reading came from.
@@ -34,8 +42,8 @@ impl Decoder {
 
     /// Goes on with another plan of the same leaves: what is in both goes on, what is not needed is forgotten.
     pub fn swap(&mut self, plan: Plan) {
-        self.transport.retain(|bus, from| plan.wants_long(bus, from));
-        self.memories.carry(plan.mapped());
+        self.between.transport.retain(|bus, from| plan.wants_long(bus, from));
+        self.between.memories.carry(plan.mapped());
         self.plan = plan;
     }
 
@@ -48,36 +56,20 @@ impl Decoder {
     /// What became of messages of several frames.
     #[must_use]
     pub fn transport(&self) -> &Transport {
-        &self.transport
+        &self.between.transport
     }
 
     /// Appends the readings of a frame to `readings`, as [`Plan::decode`], less what a mapping file does not want so
     /// often ([`super::Sampling`]). The last frame of a long message brings those of the whole.
     #[inline]
     pub fn decode(&mut self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
-        let outcome = self.plan.decode_sampled(frame, readings, &mut self.memories);
-        match frame.id {
-            CanId::Standard(_) => outcome,
-            CanId::Extended(id) => match self.plan.has_long(frame.bus).then(|| Address::of(id)).flatten() {
-                Some(from) if matches!(from.pgn, CONNECTION | DATA) => {
-                    self.carrier(frame, from, readings).unwrap_or(outcome)
-                }
-                _ => outcome,
-            },
-        }
-    }
-
-    /// A frame that carries a part of a long message: what became of that, if it is whole now.
-    fn carrier(&mut self, frame: &Frame, from: Address, readings: &mut Vec<Reading>) -> Option<Outcome> {
-        let Self { plan, transport, memories } = self;
-        let message = transport.take(frame, from, |bus, from| plan.wants_long(bus, from))?;
-        Some(plan.decode_long(message, frame.moment, readings, memories))
+        self.plan.decode_between(frame, readings, Some(&mut self.between))
     }
 
     /// Where a reading of the last frame came from. For people: what is no ordinary value bears no raw bits.
     #[must_use]
     pub fn origin(&self, leaf: &Leaf, frame: &Frame) -> Origin {
-        let long = self.transport.last().filter(|long| {
+        let long = self.between.transport.last().filter(|long| {
             let [own, carrier] = [leaf.id, frame.id].map(group);
             leaf.j1939 && own == Some(long.address.pgn) && carrier == Some(DATA) && own != carrier
         });

@@ -10,7 +10,8 @@ mod derived;
 mod extract;
 mod ids;
 
-use super::j1939::{self, Address, Long};
+use super::decoder::Between;
+use super::j1939::{Address, Long};
 use super::layout::ByteOrder;
 use super::sampling::Memories;
 use super::{LeafIndex, Leaves, Reading, SourceAddress};
@@ -36,8 +37,6 @@ pub enum Outcome {
 pub struct Plan {
     /// By number of the bus; a number in it is an index into `entries`.
     buses: Vec<BusIds>,
-    /// By number of the bus: something of it may come in several frames.
-    long: Vec<bool>,
     entries: Vec<Entry>,
     /// The leaves that a mapping derives or samples, in the order of their memories.
     mapped: Vec<LeafIndex>,
@@ -59,6 +58,8 @@ struct Entry {
     j1939: bool,
     /// It may come in several frames.
     long: bool,
+    /// It carries parts of messages of several frames.
+    carrier: bool,
     pattern: IdPattern,
 }
 
@@ -95,9 +96,6 @@ impl Plan {
         let Some(ids) = self.buses.get(usize::from(bus.0)) else { return Vec::new() };
         let entries = ids.entries().filter_map(|entry| self.entries.get(entry));
         let mut patterns: Vec<IdPattern> = entries.map(|entry| entry.pattern).collect();
-        if self.has_long(bus) {
-            patterns.extend([j1939::CONNECTION, j1939::DATA].map(j1939::Pgn::pattern));
-        }
         patterns.sort_unstable();
         patterns.dedup();
         patterns
@@ -108,57 +106,65 @@ impl Plan {
     /// floats and then the mapped ones. What those leave out over time is not left out here; see [`super::Decoder`].
     #[inline]
     pub fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
-        self.decode_sampled(frame, readings, &mut Memories::default())
+        self.decode_between(frame, readings, None)
     }
 
-    /// The mapped leaves, in the order in which [`Plan::decode_sampled`] asks for their memory.
+    /// The mapped leaves, in the order of their memories.
     pub(super) fn mapped(&self) -> &[LeafIndex] {
         &self.mapped
     }
 
-    /// As [`Plan::decode`], less what the memory of a mapped leaf says is not wanted.
+    /// As [`Plan::decode`], with what was remembered of the frames before: less what is not wanted so often, and more
+    /// where the frame completes a message.
     #[inline]
-    pub(super) fn decode_sampled(
+    pub(super) fn decode_between(
         &self,
         frame: &Frame,
         readings: &mut Vec<Reading>,
-        memories: &mut Memories,
+        between: Option<&mut Between>,
     ) -> Outcome {
         let Some(entry) = self.entry(frame) else { return Outcome::NotNeeded };
         if frame.length() < entry.simple_from {
-            return entry.decode_frame(frame, readings, memories);
+            return self.decode_any(entry, frame, readings, between);
         }
         let first = word(frame.padded(), 0, entry.order);
         read(&entry.always.plain, &entry.always.ranged, |_| first, readings);
         Outcome::Decoded
     }
 
-    /// Whether anything needed of the bus may come in several frames.
-    #[inline]
-    pub(crate) fn has_long(&self, bus: BusIndex) -> bool {
-        self.long.get(usize::from(bus.0)).is_some_and(|long| *long)
-    }
-
     /// Whether messages of this sender and group are needed and may come in several frames.
-    pub(crate) fn wants_long(&self, bus: BusIndex, from: Address) -> bool {
+    pub(super) fn wants_long(&self, bus: BusIndex, from: Address) -> bool {
         let found = self.buses.get(usize::from(bus.0)).and_then(|ids| ids.find_group(from));
         found.and_then(|entry| self.entries.get(entry)).is_some_and(|entry| entry.long)
     }
 
-    /// As [`Plan::decode_sampled`] for a message that came in several frames, the last of them at `moment`.
-    pub(super) fn decode_long(
+    /// A frame of any kind.
+    #[inline(never)]
+    fn decode_any(
         &self,
-        message: Long<'_>,
-        moment: Moment,
+        entry: &Entry,
+        frame: &Frame,
         readings: &mut Vec<Reading>,
-        memories: &mut Memories,
+        between: Option<&mut Between>,
     ) -> Outcome {
-        let Long { bus, address, padded, length } = message;
+        let mut nothing = Between::default();
+        let Between { transport, memories } = between.unwrap_or(&mut nothing);
+        let from = match frame.id {
+            CanId::Extended(id) if entry.j1939 => Address::of(id),
+            _ => None,
+        };
+        let source = from.map_or(SourceAddress::NONE, |from| from.source);
+        let payload =
+            Payload { bytes: frame.padded(), length: frame.length().into(), moment: frame.moment, source };
+        let outcome = entry.decode(payload, readings, memories);
+        let long = from
+            .filter(|_| entry.carrier)
+            .and_then(|from| transport.take(frame, from, |bus, from| self.wants_long(bus, from)));
+        let Some(Long { bus, address, padded, length }) = long else { return outcome };
         let found = self.buses.get(usize::from(bus.0)).and_then(|ids| ids.find_group(address));
-        let payload = Payload { bytes: padded, length, moment, source: address.source };
         match found.and_then(|entry| self.entries.get(entry)) {
-            Some(entry) => entry.decode(payload, readings, memories),
-            None => Outcome::NotNeeded,
+            Some(entry) => entry.decode(Payload { bytes: padded, length, ..payload }, readings, memories),
+            None => outcome,
         }
     }
 
@@ -170,17 +176,6 @@ impl Plan {
 }
 
 impl Entry {
-    /// Any frame.
-    #[inline(never)]
-    fn decode_frame(&self, frame: &Frame, readings: &mut Vec<Reading>, memories: &mut Memories) -> Outcome {
-        let source = match frame.id {
-            CanId::Extended(id) if self.j1939 => SourceAddress(id.to_be_bytes()[3]),
-            _ => SourceAddress::NONE,
-        };
-        let (bytes, length, moment) = (frame.padded(), frame.length().into(), frame.moment);
-        self.decode(Payload { bytes, length, moment, source }, readings, memories)
-    }
-
     fn decode(&self, payload: Payload<'_>, readings: &mut Vec<Reading>, memories: &mut Memories) -> Outcome {
         let first = readings.len();
         let groups = std::iter::once(&self.always).chain(&self.multiplexed);
@@ -196,7 +191,16 @@ impl Entry {
         if self.j1939 {
             readings.iter_mut().skip(first).for_each(|reading| reading.source = payload.source);
         }
-        if missing == 0 { Outcome::Decoded } else { Outcome::Short(missing) }
+        match missing {
+            0 if self.is_empty() => Outcome::NotNeeded,
+            0 => Outcome::Decoded,
+            missing => Outcome::Short(missing),
+        }
+    }
+
+    /// It only carries.
+    fn is_empty(&self) -> bool {
+        self.bytes == 0
     }
 }
 

@@ -4,7 +4,7 @@ use super::derived::Derived;
 use super::extract::{Ranged, Rare, Select, Word};
 use super::ids::{BusIds, Key};
 use super::{Entry, Group, Plan};
-use crate::decode::j1939::{Address, Pgn, valid_max};
+use crate::decode::j1939::{Address, CONNECTION, DATA, Pgn, valid_max};
 use crate::decode::layout::{ByteOrder, Layout, Selector, Window};
 use crate::decode::{Leaf, LeafIndex, Leaves, SourceAddress, ValueType};
 use crate::frame::{BusIndex, CanId};
@@ -24,17 +24,26 @@ pub(super) fn compile(leaves: &Leaves, needed: &[LeafIndex]) -> Plan {
         }
     }
     let mut plan = Plan::default();
-    for (bus, frames) in by_frame {
+    for (bus, mut frames) in by_frame {
+        if frames.iter().any(|(key, needed)| is_long(*key, needed)) {
+            for carrier in [CONNECTION, DATA] {
+                frames.entry(Key::Group(carrier, SourceAddress::NONE)).or_default();
+            }
+        }
         let ids: Vec<(Key, u32)> =
             frames.iter().map(|(key, needed)| (*key, plan.add_entry(*key, needed))).collect();
         plan.buses.resize_with(usize::from(bus.0), BusIds::default);
         plan.buses.push(BusIds::new(&ids));
-        let long =
-            ids.iter().any(|(_, entry)| plan.entries.get(*entry as usize).is_some_and(|entry| entry.long));
-        plan.long.resize(usize::from(bus.0), false);
-        plan.long.push(long);
     }
     plan
+}
+
+/// Whether it may come in several frames.
+fn is_long(key: Key, needed: &Needed<'_>) -> bool {
+    match key {
+        Key::Group(pgn, _) => needed.iter().any(|(_, leaf)| pgn.may_be_long(leaf.size)),
+        Key::Id(_) => false,
+    }
 }
 
 /// How the databases name the senders of each group.
@@ -103,12 +112,11 @@ impl Plan {
             && bytes <= 8
             && always.all_in(like);
         let simple_from = if simple { u8::try_from(bytes).unwrap_or(u8::MAX) } else { u8::MAX };
-        let long = match key {
-            Key::Group(pgn, _) => needed.iter().any(|(_, leaf)| pgn.may_be_long(leaf.size)),
-            Key::Id(_) => false,
-        };
+        let long = is_long(key, needed);
+        let carrier = matches!(key, Key::Group(CONNECTION | DATA, _));
         let (order, pattern) = (like, key.pattern());
-        self.entries.push(Entry { always, multiplexed, bytes, simple_from, order, j1939, long, pattern });
+        let entry = Entry { always, multiplexed, bytes, simple_from, order, j1939, long, carrier, pattern };
+        self.entries.push(entry);
         // At most `LEAVES_MAX` leaves.
         u32::try_from(self.entries.len() - 1).unwrap_or(u32::MAX)
     }
