@@ -490,3 +490,72 @@ fn decode_of_a_bus_says_what_decode_of_its_log_says() -> Result<()> {
     );
     buses.all_ours()
 }
+
+/// A group of one frame and one of 20 bytes, from any sender.
+const TRUCK: &str = r#"
+BO_ 2364540158 EEC1: 8 X
+ SG_ EngineSpeed : 24|16@1+ (0.125,0) [0|8031.875] "rpm" X
+BO_ 2566841342 EC1: 20 X
+ SG_ Last : 152|8@1+ (1,0) [0|0] "" X
+BA_ "ProtocolType" "J1939";
+"#;
+
+/// Sender, signal, value.
+type Decoded = (u64, String, f64);
+
+/// By the masks of the kernel's filter: every sender of a needed group, what carries long messages, and nothing else.
+#[test]
+fn invariant_06_of_j1939_only_needed_groups_and_carriers_are_read() -> Result<()> {
+    let Some(mut buses) = Buses::fresh("j1939")? else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("truck.dbc"), TRUCK)?;
+    let run = |buses: &mut Buses, name: &str, more: &[&str]| -> Result<(Vec<Decoded>, String)> {
+        let (told, lines) = (path(name).with_extension("err"), path(name).with_extension("jsonl"));
+        let mut command = Command::new(agent::binary("glovebox")?);
+        command.arg("decode").arg("--dbc").arg(path("truck.dbc")).args(["--format", "jsonl"]).args(more);
+        let mut process = Process::start(command.arg("vcan0"), &told, Some(&lines))?;
+        until("the listener", LIMIT, || {
+            process.must_run()?;
+            Ok(is_listened_to("vcan0")?.then_some(()))
+        })?;
+        buses.send(
+            "vcan0",
+            &[
+                "0CF00400#0000006813000000", // the group from 0
+                "18F00455#0000006913000000", // and from 55, with another priority
+                "18FEF100#0102030405060708", // a group of nobody's
+                "123#0000006813000000",      // no J1939 at all
+                "1CECFF17#20140003FFE3FE00", // 17 announces 20 bytes to all
+                "1CEBFF17#0101020304050607",
+                "1CEBFF17#0208090A0B0C0D0E",
+                "1CEBFF17#030F1011121314FF",
+            ],
+        )?;
+        // The last frame is the last to come, if it comes.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        process.signal(Signal::SIGINT)?;
+        process.success(LIMIT)?;
+        let line = |line: &str| {
+            let value: Value = serde_json::from_str(line)?;
+            let signal = value["signal"].as_str().context("no signal")?.to_owned();
+            Ok((
+                value["source"].as_u64().context("no source")?,
+                signal,
+                value["value"].as_f64().context("no value")?,
+            ))
+        };
+        let lines = std::fs::read_to_string(lines)?.lines().map(line).collect::<Result<_>>()?;
+        Ok((lines, std::fs::read_to_string(told)?))
+    };
+    let speed = |source: u64, value: f64| (source, "EngineSpeed".to_owned(), value);
+    let (lines, told) = run(&mut buses, "some", &["--signal", "EEC1.*"])?;
+    ensure!(lines == [speed(0, 621.0), speed(0x55, 621.125)], "{lines:?}");
+    ensure!(told.contains("2 frames: 2 frames decoded"), "{told}");
+    let (lines, told) = run(&mut buses, "all", &[])?;
+    let want = [speed(0, 621.0), speed(0x55, 621.125), (0x17, "Last".to_owned(), 20.0)];
+    ensure!(lines == want, "{lines:?}");
+    ensure!(told.contains("6 frames: 3 frames decoded"), "{told}");
+    need::say(&format!("j1939: {}", told.trim()));
+    buses.all_ours()
+}
