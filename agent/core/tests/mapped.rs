@@ -314,3 +314,32 @@ fn what_was_not_needed_for_a_while_is_forgotten() {
     decoder.swap(Plan::compile(&leaves, &needed));
     assert_eq!(through(&mut decoder), 1);
 }
+
+#[test]
+fn each_sender_of_j1939_is_sampled_on_its_own() {
+    let text =
+        "BO_ 2364540158 EEC1: 8 X\n SG_ Speed : 0|8@1+ (1,0) [0|0] \"\" X\nBA_ \"ProtocolType\" \"J1939\";\n";
+    let mapping =
+        r#"{"Vehicle": {"children": {"Speed": {"dbc2vss": {"signal": "Speed", "on_change": true}}}}}"#;
+    let bus = BusDatabase {
+        bus: BusIndex(0),
+        name: BusName::new("can0").unwrap(),
+        databases: vec![Database::parse(text.as_bytes(), "a.dbc").unwrap().0],
+        mapping: Some(Mapping::parse(mapping.as_bytes(), "map.json").unwrap().0),
+    };
+    let leaves = Leaves::build(&[bus]).unwrap().0;
+    let plan = Plan::compile(&leaves, &[find(&leaves, "Speed").0]);
+    let mut decoder = Decoder::new(plan.clone());
+    let mut given = Vec::new();
+    for (moment, sender, value) in [(0, 0, 7), (1, 3, 9), (2, 0, 7), (3, 3, 9), (4, 0, 8), (5, 3, 9)] {
+        if moment == 3 {
+            decoder.swap(plan.clone());
+        }
+        let id = CanId::Extended(0x0CF0_0400 | sender);
+        let frame = Frame::new(BusIndex(0), id, Moment(moment), &[value; 8]).unwrap();
+        let mut readings: Vec<Reading> = Vec::new();
+        decoder.decode(&frame, &mut readings);
+        given.extend(readings.iter().map(|reading| (moment, reading.source.0, reading.bits)));
+    }
+    assert_eq!(given, [(0, 0, 7), (1, 3, 9), (4, 0, 8)]);
+}
