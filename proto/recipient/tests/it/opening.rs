@@ -2,7 +2,7 @@
 
 use glovebox_proto::{body, envelope, v1};
 use glovebox_recipient::open::{self, Message};
-use glovebox_recipient::{HpkeKey, OpenError, Opener, Value, samples};
+use glovebox_recipient::{HpkeKey, OpenError, Opener, Value, lines, samples};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -43,6 +43,28 @@ fn samples_have_value_state_time_and_label() {
     let labels: Vec<_> = of("CurrentGear").iter().map(|sample| sample.label).collect();
     assert_eq!(labels, [Some("Neutral"), Some("Second"), Some("Second"), None]);
     assert_eq!(all.len(), 19);
+}
+
+/// Two controllers of a J1939 bus send one signal.
+#[test]
+fn series_of_one_signal_are_told_apart_by_their_sender() {
+    let mut batch = car::batch(true);
+    let mut other = batch.columns[0].clone();
+    batch.columns[0].source_address = Some(0);
+    other.source_address = Some(0x17);
+    batch.columns.push(other);
+    let descriptor = batch.descriptor.clone().unwrap();
+    let all: Vec<_> = samples(&batch, &descriptor).unwrap().collect();
+    let path = all[0].path;
+    let senders: Vec<_> =
+        all.iter().filter(|sample| sample.path == path).map(|sample| sample.source).collect();
+    assert_eq!(senders, [[Some(0); 4], [Some(0x17); 4]].concat());
+    assert!(all.iter().filter(|sample| sample.path != path).all(|sample| sample.source.is_none()));
+    let payload = car::payload(1, &batch);
+    let opened = car::opener().open(Some(&car::topic()), &payload).unwrap();
+    let mut text = String::new();
+    lines::sample(&mut text, &opened.header, all.last().unwrap());
+    assert!(text.contains(&format!(r#""path":"{path}","source":23,"value":"#)), "{text}");
 }
 
 #[test]
