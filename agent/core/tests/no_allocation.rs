@@ -19,7 +19,7 @@ BO_ 2147483650 E: 64 X
  SG_ Wide : 65|64@1+ (1,0) [0|0] \"\" X
  SG_ Float : 128|32@1- (1,0) [0|0] \"\" X
 VAL_ 1 D 0 \"off\" 1 \"on\" 2 \"broken\" ;
-SIG_VALTYPE_ 2 Float : 1;
+SIG_VALTYPE_ 2147483650 Float : 1;
 ";
 
 const MAP: &str = r#"{"Vehicle": {"children": {
@@ -65,4 +65,37 @@ fn no_frame_allocates() {
     assert!(count > 3_000 && mapped > 500, "{count} {mapped}");
     let seen = allocation_counter::measure(|| readings.reserve(1_000));
     assert_eq!(seen.count_total, 1, "the counter counts");
+}
+
+/// A message of several frames takes its memory once: the next one of the same sender has it already.
+#[test]
+fn no_long_message_after_the_first_allocates() {
+    let text = "BO_ 2566841342 EC1: 20 X\n SG_ Last : 152|8@1+ (1,0) [0|0] \"\" X\nBA_ \"ProtocolType\" \"J1939\";\n";
+    let database = Database::parse(text.as_bytes(), "a.dbc").unwrap().0;
+    let name = BusName::new("can0").unwrap();
+    let bus = BusDatabase { bus: BusIndex(0), name, databases: vec![database], mapping: None };
+    let (leaves, _) = Leaves::build(&[bus]).unwrap();
+    let needed: Vec<_> = leaves.iter().map(|(index, _)| index).collect();
+    let mut decoder = Decoder::new(Plan::compile(&leaves, &needed));
+    let frames = [
+        (0x1CEC_FF17, [32, 20, 0, 3, 0xFF, 0xE3, 0xFE, 0]),
+        (0x1CEB_FF17, [1; 8]),
+        (0x1CEB_FF17, [2; 8]),
+        (0x1CEB_FF17, [3; 8]),
+    ];
+    let mut readings = Vec::with_capacity(8);
+    let mut once = |decoder: &mut Decoder| {
+        readings.clear();
+        for (id, data) in frames {
+            decoder.decode(
+                &Frame::new(BusIndex(0), CanId::Extended(id), Moment(0), &data).unwrap(),
+                &mut readings,
+            );
+        }
+        readings.len()
+    };
+    assert_eq!(once(&mut decoder), 1);
+    let mut whole = 0;
+    let info = allocation_counter::measure(|| whole = (0..1_000).map(|_| once(&mut decoder)).sum());
+    assert_eq!((info.count_total, whole), (0, 1_000));
 }
