@@ -197,7 +197,9 @@ fn other_faulty_statements_cost_themselves() {
 
 #[test]
 fn what_is_not_needed_is_not_read() {
-    for text in ["CM_ anything goes", "BA_DEF_ nonsense ;", "BA_ \"Other\" what ;", "EV_ x", "VAL_TABLE_ ;"] {
+    for text in
+        ["CM_ anything goes ;", "BA_DEF_ nonsense ;", "BA_ \"Other\" what ;", "EV_ x;", "VAL_TABLE_ ;"]
+    {
         let (_, notices) = read(&format!("{GOOD}{text}\n"));
         assert_eq!(notices, Vec::<String>::new(), "{text}");
     }
@@ -309,6 +311,8 @@ fn strict_takes_no_file_that_would_lose_something() {
     let one = refused("VAL_ 1 H 0 \"a\" ;\n").unwrap_err();
     assert!(one.starts_with("a.dbc:3:1: the statement is left out"), "{one}");
     assert!(one.ends_with("; mend the file, or read it without `strict`"), "{one}");
+    let missing = refused("CM_ SG_ 1 G \"two\nlines\"\nVAL_ 1 G 0 \"a\" ; // fine\n").unwrap_err();
+    assert!(missing.starts_with("a.dbc:4:7: a `;` is missing here"), "{missing}");
     let two = refused(" SG_ A : 0|65@1+ (1,0) [0|0] \"\" X\nBO_ 4096 M: 8 X\n").unwrap_err();
     assert!(two.starts_with("a.dbc:3:2: the signal is left out: it has 65 bits"), "{two}");
     assert!(two.contains("(and 1 more)"), "{two}");

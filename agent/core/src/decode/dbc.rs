@@ -322,7 +322,16 @@ fn collect<'t>(
                         "the signal is left out: it does not follow its message".to_owned(),
                     ),
                 },
-                _ => extras.take(statement, notices),
+                _ => {
+                    if let Some((line, column)) = statement.lacks_semicolon() {
+                        notices.add(
+                            line,
+                            column,
+                            "a `;` is missing here: read as if it were there".to_owned(),
+                        );
+                    }
+                    extras.take(statement, notices);
+                }
             },
         }
     }

@@ -15,6 +15,23 @@ pub(super) struct Statement<'t> {
     pub(super) column: u32,
 }
 
+impl Statement<'_> {
+    /// Where a semicolon should stand at the end and does not.
+    pub(super) fn lacks_semicolon(&self) -> Option<(u32, u32)> {
+        let one_line = matches!(self.keyword, "VERSION" | "NS_" | "BS_" | "BU_" | "BO_" | "SG_");
+        // What stands behind `//` is no part of it; a string may hold these characters too.
+        let code = self.text.lines().last().unwrap_or_default();
+        let code = match code.rsplit_once("//") {
+            Some((before, _)) if before.matches('"').count() % 2 == 0 => before.trim_end(),
+            _ => code,
+        };
+        let breaks = u32::try_from(self.text.lines().count().saturating_sub(1)).unwrap_or(0);
+        let indent = if breaks == 0 { self.column } else { 1 };
+        let width = u32::try_from(code.chars().count()).unwrap_or(0);
+        (!one_line && !code.ends_with(';')).then_some((self.line + breaks, indent + width))
+    }
+}
+
 /// What the scanner has to say beside the statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Item<'t> {
