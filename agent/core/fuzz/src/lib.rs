@@ -153,12 +153,12 @@ const CARRIERS: [u32; 8] =
 /// which leaves, a bit each (1) │ then frames: carrier (low 3 bits) and source (3 bits) (1) │ pause × 10 ms (1) │ data (8)
 /// ```
 pub fn j1939(data: &[u8]) -> bool {
+    static ALL: LazyLock<Option<Leaves>> = LazyLock::new(|| leaves(fixed(TRUCK)?, None));
     let Some((&chosen, rest)) = data.split_first() else { return false };
-    let Ok((database, _)) = Database::parse(TRUCK.as_bytes(), "truck.dbc") else { return false };
-    let Some(leaves) = leaves(database, None) else { return false };
+    let Some(leaves) = &*ALL else { return false };
     let needed: Vec<LeafIndex> =
         leaves.iter().map(|(leaf, _)| leaf).filter(|leaf| chosen >> (leaf.0 % 8) & 1 == 1).collect();
-    let mut decoder = Decoder::new(Plan::compile(&leaves, &needed));
+    let mut decoder = Decoder::new(Plan::compile(leaves, &needed));
     let (mut now, mut decoded) = (0, false);
     for chunk in rest.chunks(10) {
         let Some((&[which, pause], data)) = chunk.split_first_chunk() else { break };
