@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use glovebox_core::consent::Gate;
-use glovebox_core::consent::effective::{Effective, Situation};
+use glovebox_core::consent::effective::{Effective, FlowRules, Situation};
 use glovebox_core::decode::{Leaves, Plan};
 use glovebox_core::ledger::{Event, Record};
 use glovebox_core::limits::{BATCH_AGE_US_MAX, DOCUMENT_BYTES_MAX};
@@ -128,10 +128,15 @@ impl Steward {
         for flow in &ended {
             cut |= self.ask_custody(|answer| Message::Withdraw(*flow, answer)).unwrap_or(true);
         }
+        let mut rules = lock(&self.rules);
+        let Narrowed { resumed, going_on } = narrowed(current.as_ref(), &effective, &rules);
+        // Before anything new of these is collected, which would go with the old.
+        for flow in resumed {
+            cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
+        }
         self.tell_custody(Message::Permit(effective.flows.clone()));
         self.swap(&effective);
-        let mut rules = lock(&self.rules);
-        for flow in narrowed(current.as_ref(), &effective, &rules) {
+        for flow in going_on {
             cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
         }
         if cut {
@@ -331,16 +336,20 @@ fn flow_status(rules: &glovebox_core::consent::effective::FlowRules, queue: &Que
     }
 }
 
-/// Flows that go on with less than before. Of one that was held back until now, or not known, it counts under which
-/// rules its queue was collected.
-fn narrowed(old: Option<&Effective>, new: &Effective, rules: &Rules) -> Vec<FlowId> {
+/// Flows that have less than before.
+struct Narrowed {
+    /// Held back until now, or not known: it counts under which rules their queue was collected.
+    resumed: Vec<FlowId>,
+    going_on: Vec<FlowId>,
+}
+
+fn narrowed(old: Option<&Effective>, new: &Effective, rules: &Rules) -> Narrowed {
     let before = |flow| old.and_then(|old| old.flows.iter().find(|rules| rules.flow == flow));
-    let mut less = rules.changed(new);
-    less.retain(|flow| before(*flow).is_none());
-    let going_on =
-        new.flows.iter().filter(|rules| before(rules.flow).is_some_and(|old| rules.narrower_than(old)));
-    less.extend(going_on.map(|rules| rules.flow));
-    less
+    let mut resumed = rules.changed(new);
+    resumed.retain(|flow| before(*flow).is_none());
+    let less = |rules: &&Arc<FlowRules>| before(rules.flow).is_some_and(|old| rules.narrower_than(old));
+    let going_on = new.flows.iter().filter(less).map(|rules| rules.flow).collect();
+    Narrowed { resumed, going_on }
 }
 
 fn files_in(folder: &Path) -> Vec<(PathBuf, SystemTime)> {
