@@ -237,3 +237,62 @@ fn what_real_files_have_is_what_cantools_counts() {
     eprintln!("{compared} of {} files compared", paths.len());
     assert!(compared >= 50, "{compared}");
 }
+
+/// The number in a log, of any sender, and the group's; and how a long name is written in a path.
+#[test]
+fn show_finds_groups_of_j1939_and_tells_names_in_paths() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "BO_ 2364540158 EEC1: 8 X\n SG_ Torque : 0|8@1+ (1,0) [0|0] \"%\" X\n\
+                BA_ \"SystemSignalLongSymbol\" SG_ 2364540158 Torque \"Engine - Torque\";\n\
+                BA_ \"ProtocolType\" \"J1939\";\n";
+    let dbc = file(folder.path(), "truck.dbc", text);
+    for wanted in ["EEC1", "0x0CF00400", "0x18F00455", "217056510", "61444", "0xF004"] {
+        let (code, out, _) = glovebox(&["dbc", "show", &dbc, wanted]);
+        assert_eq!(code, Some(0), "{wanted}");
+        assert!(out.contains("in signal paths EEC1.Engine___Torque"), "{out}");
+    }
+    assert_eq!(glovebox(&["dbc", "show", &dbc, "0xF005"]).0, Some(1));
+}
+
+/// What nothing is decoded by is looked at too where a file has to be faultless.
+#[test]
+fn strict_refuses_what_only_people_look_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let fine = "BO_ 1 M: 8 X\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" X\n";
+    for (fault, place) in [
+        ("CM_ SG_ 1 \"no name\";\n", ":3:1: the comment names neither signal nor message"),
+        ("CM_ SG_ 1 S \"no end\"\n", ":3:21: a `;` is missing here"),
+    ] {
+        let dbc = file(folder.path(), "a.dbc", &format!("{fine}{fault}"));
+        let log = file(folder.path(), "a.log", "(1.0) can0 001#00\n");
+        assert_eq!(glovebox(&["decode", "--dbc", &dbc, &log]).0, Some(0));
+        let (code, _, said) = glovebox(&["decode", "--strict", "--dbc", &dbc, &log]);
+        assert!(code == Some(2) && said.contains(place), "{code:?} {said}");
+        let (code, said, _) = glovebox(&["dbc", "lint", &dbc]);
+        assert!(code == Some(1) && said.contains(place), "{code:?} {said}");
+    }
+}
+
+/// A pipe that goes on is shown as far as it came.
+#[test]
+fn decode_of_a_pipe_does_not_hold_lines_back() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let folder = tempfile::tempdir().unwrap();
+    let dbc = file(folder.path(), "a.dbc", "BO_ 1 M: 8 X\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" X\n");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_glovebox"))
+        .args(["decode", "--dbc", &dbc, "--format", "jsonl", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let (mut to, mut from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    for value in 0..3 {
+        writeln!(to, "({value}.0) can0 001#{value:02X}").unwrap();
+        let mut line = String::new();
+        from.read_line(&mut line).unwrap();
+        assert!(line.contains(&format!("\"value\":{value},")), "{line}");
+    }
+    drop(to);
+    assert!(child.wait().unwrap().success());
+}

@@ -110,7 +110,8 @@ fn slug(c: char) -> bool {
 
 name!(
     /// A leaf of the VSS (`Vehicle.Speed`), or `CAN.<bus>.<Message>.<Signal>`.
-    SignalPath, "signal path", 256, "letters, digits, `_`, `-` and `.`",
+    SignalPath, "signal path", 256,
+    "letters, digits, `_`, `-` and `.` (each other character of a name in a DBC is written `_`)",
     |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
 );
 name!(

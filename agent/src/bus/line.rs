@@ -14,7 +14,7 @@ pub enum LineError {
     Unknown,
     #[error("no time stamp in the form `(seconds.fraction)` at the start")]
     Time,
-    #[error("this is what candump shows on a screen, whose times are not sure; record with `candump -L`")]
+    #[error("this is what candump shows on a screen, whose times are not sure")]
     Screen,
     #[error("no interface name behind the time stamp")]
     Interface,

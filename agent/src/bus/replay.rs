@@ -97,6 +97,8 @@ pub struct Log {
     read: Arc<AtomicU64>,
     size: Option<u64>,
     buffer: Vec<u8>,
+    /// All that was there is read.
+    drained: bool,
     reader: Reader,
     counts: Counts,
     first_bad: Option<BadLine>,
@@ -135,7 +137,8 @@ impl Log {
         };
         let buffer = Vec::with_capacity(LOG_LINE_BYTES_MAX);
         let (reader, counts) = (Reader::default(), Counts::default());
-        Ok(Self { place: place.to_owned(), input, read, size: None, buffer, reader, counts, first_bad: None })
+        let (place, size, first_bad) = (place.to_owned(), None, None);
+        Ok(Self { place, input, read, size, buffer, drained: false, reader, counts, first_bad })
     }
 
     /// Bytes of the file that were read, of how many; `None` if that is no file with a size.
@@ -201,6 +204,12 @@ impl Log {
         }
     }
 
+    /// Whether the next line has still to come: a pipe may let it wait.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.drained
+    }
+
     fn end(&self) -> Result<Option<Frame>, ReplayError> {
         let place = self.place.clone();
         match self.first_bad {
@@ -239,6 +248,7 @@ impl Log {
             whole &= part.len() <= room;
             self.buffer.extend_from_slice(&part[..part.len().min(room)]);
             let used = end.map_or(available.len(), |end| end + 1);
+            self.drained = used == available.len();
             self.input.consume(used);
             if end.is_some() {
                 return Ok(Some(whole));

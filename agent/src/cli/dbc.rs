@@ -40,12 +40,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 /// # Errors
 /// It cannot be read, used, or is refused.
 pub(super) fn read(path: &Path, is_strict: bool) -> anyhow::Result<(Database, Vec<Notice>)> {
-    let bytes = read_bounded(path, DBC_FILE_BYTES_MAX)?;
-    let (database, notices) = Database::parse(&bytes, &path.display().to_string())?;
     if is_strict {
+        // All of the file, also what nothing is decoded by.
+        let (database, notices) = describe(path)?;
         strict(&notices)?;
+        return Ok((database, notices));
     }
-    Ok((database, notices))
+    let bytes = read_bounded(path, DBC_FILE_BYTES_MAX)?;
+    Ok(Database::parse(&bytes, &path.display().to_string())?)
 }
 
 /// Reads a file with all that people look at.

@@ -120,6 +120,9 @@ fn decode<W: Write>(args: &Args, mut log: Log, mut work: Work<'_, W>) -> anyhow:
     let mut progress = Progress::new();
     while let Some(frame) = log.next_frame(|name| number(&mut names, name, args.bus.is_none()))? {
         work.frame(frame, &names)?;
+        if log.is_drained() {
+            work.flush()?;
+        }
         progress.frame(frame.moment, || log.position());
     }
     drop(progress);

@@ -108,10 +108,15 @@ fn parse_dbc(
     bytes: &[u8],
     path: &Path,
 ) -> Result<(Database, Vec<Notice>), DatabaseError> {
-    let (mut parsed, notices) = Database::parse(bytes, &path.display().to_string())?;
-    if wanted.strict {
+    let place = path.display().to_string();
+    let (mut parsed, notices) = if wanted.strict {
+        // All of the file, also what nothing is decoded by.
+        let (parsed, notices) = Database::describe(bytes, &place)?;
         strict(&notices)?;
-    }
+        (parsed, notices)
+    } else {
+        Database::parse(bytes, &place)?
+    };
     if wanted.j1939 {
         parsed.make_j1939();
     }

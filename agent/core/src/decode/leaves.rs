@@ -62,6 +62,12 @@ pub struct Leaf {
     pub digest: Digest,
 }
 
+/// A name of a DBC as it stands in a path: each character that a path may not have there is `_`.
+#[must_use]
+pub fn path_word(name: &str) -> String {
+    build::clean(name)
+}
+
 impl Leaf {
     /// Whether two leaves come in the same frames, so that their times can be kept once. One that is not looked at in
     /// each, or whose value has not always a result, comes when it will.

@@ -16,7 +16,8 @@ use crate::cli::glob::matches;
 use crate::cli::out::columns;
 use glovebox_core::decode::ValueType;
 use glovebox_core::decode::dbc::{Message, Signal};
-use glovebox_core::decode::leaves::{ByteOrder, Layout};
+use glovebox_core::decode::j1939::Address;
+use glovebox_core::decode::leaves::{ByteOrder, Layout, path_word};
 use glovebox_core::frame::CanId;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -31,7 +32,7 @@ pub(super) struct Args {
     /// DBC file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Only messages of this name (`*` and `?`) or identifier (`170`, `0xAA`) [default: all]
+    /// Only messages of this name (`*` and `?`), identifier or group of J1939 (`170`, `0xAA`) [default: all]
     #[arg(value_name = "MESSAGE|GLOB")]
     messages: Vec<String>,
     /// A line for each signal
@@ -75,8 +76,19 @@ fn is_wanted(message: &Message, wanted: &[String]) -> bool {
         Some(digits) => u32::from_str_radix(digits, 16).ok(),
         None => text.parse().ok(),
     };
+    // Of J1939 also by the group's number, and by the identifier of any sender.
+    let group = pgn(message);
+    let is_it = |number: u32| {
+        let from = Address::of(number).map(|from| from.pgn.0);
+        number == raw_id(message.id) || group.is_some_and(|group| group == number || from == Some(group))
+    };
     wanted.is_empty()
-        || wanted.iter().any(|one| matches(one, &message.name) || number(one) == Some(raw_id(message.id)))
+        || wanted.iter().any(|one| matches(one, &message.name) || number(one).is_some_and(is_it))
+}
+
+/// Message and signal as they stand in a path, `CAN.<bus>.<Message>.<Signal>`.
+fn path_words(message: &Message, signal: &Signal) -> String {
+    format!("{}.{}", path_word(&message.name), path_word(&signal.name))
 }
 
 fn raw_id(id: CanId) -> u32 {
@@ -111,6 +123,8 @@ fn in_words(messages: &[&Message]) -> Result<String, std::fmt::Error> {
             indented(&mut text, 4, &signal.comment)?;
             let mut notes: Vec<String> =
                 signal.names.iter().map(|(value, name)| format!("{value} = {name}")).collect();
+            let (full, word) = (format!("{}.{}", message.name, signal.name), path_words(message, signal));
+            notes.extend((full != word).then(|| format!("in signal paths {word}")));
             notes.extend(signal.start_value.map(|value| format!("starts with {}", number(value))));
             indented(&mut text, 4, &notes.join(", "))?;
         }

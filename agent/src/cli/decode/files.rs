@@ -66,6 +66,9 @@ impl Files {
         let wanted = leaves.iter().filter(|(_, leaf)| wanted(&args.signal, leaf));
         let wanted: Vec<_> = wanted.map(|(index, _)| index).collect();
         if wanted.is_empty() {
+            if !args.signal.is_empty() {
+                self.tell(args.notices)?;
+            }
             return Err(self.nothing_wanted(args));
         }
         let decoder = Decoder::new(Plan::compile(&leaves, &wanted));

@@ -75,6 +75,12 @@ impl Extras {
         }
         match message::parse(statement, "") {
             Ok(mut parsed) => {
+                let of_message = matches!(parsed.comments[..], [Comment::Message { .. }]);
+                if of_message && statement.text.split_whitespace().nth(1) != Some("BO_") {
+                    let what =
+                        "the comment names neither signal nor message (`SG_`, `BO_`): read as the message's";
+                    notices.add(statement.line, statement.column, what.to_owned());
+                }
                 let id = message_id(statement.text);
                 self.attributes.store(id, &mut parsed);
                 if let Some(id) = id {

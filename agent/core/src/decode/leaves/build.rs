@@ -248,7 +248,7 @@ fn can_path(source: Source<'_>) -> Result<SignalPath, NameError> {
 }
 
 /// A character that a name in a path may not have becomes `_`.
-fn clean(name: &str) -> String {
+pub(super) fn clean(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
