@@ -86,6 +86,8 @@ impl Transport {
             let session = &self.sessions[at];
             if wanted(session.bus, session.address) { at += 1 } else { self.close(at) }
         }
+        // Also what came whole before: nobody may be permitted to have it any more.
+        self.sessions.truncate(self.open);
     }
 
     /// The message that the last frame completed, if it did.
