@@ -82,12 +82,19 @@ fn un_zig_zag(n: u64) -> i64 {
 
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the low seven bits are wanted")]
-fn put_varint(bytes: &mut Vec<u8>, mut n: u64) {
+fn put_varint(bytes: &mut Vec<u8>, n: u64) {
     // Most deltas are small: one byte without a loop.
     if n < 0x80 {
         bytes.push(n as u8);
-        return;
+    } else {
+        put_long_varint(bytes, n);
     }
+}
+
+#[inline(never)]
+#[expect(clippy::cast_possible_truncation, reason = "the low seven bits are wanted")]
+fn put_long_varint(bytes: &mut Vec<u8>, mut n: u64) {
+    bytes.reserve(10);
     while n >= 0x80 {
         bytes.push((n as u8) | 0x80);
         n >>= 7;
@@ -180,7 +187,11 @@ impl FloatEncoder {
     /// Appends `f64::to_bits`, or `f32::to_bits` in the low half.
     #[inline]
     pub fn push(&mut self, bits: u64) {
-        self.bytes.extend_from_slice(&bits.to_le_bytes()[..self.width]);
+        if self.width == 8 {
+            self.bytes.extend_from_slice(&bits.to_le_bytes());
+        } else {
+            self.bytes.extend_from_slice(&bits.to_le_bytes()[..4]);
+        }
     }
 
     fn fresh(&self) -> Self {

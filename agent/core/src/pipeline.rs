@@ -106,14 +106,21 @@ impl Open {
     #[inline]
     fn push(&mut self, sample: &Consented) -> Option<Batch> {
         let slot = sample.flow().index();
-        if self.batches[slot].is_none() {
-            self.batches[slot] = Some(self.new_batch(slot, sample.moment()));
-        }
-        let full = self.batches[slot].as_mut()?.push(sample);
+        let full = match self.batches.get_mut(slot)? {
+            Some(open) => open.push(sample),
+            None => self.begin_batch(slot, sample),
+        };
         if full { self.batches[slot].take().map(OpenBatch::close) } else { None }
     }
 
     #[cold]
+    fn begin_batch(&mut self, slot: usize, first: &Consented) -> bool {
+        let mut open = self.new_batch(slot, first.moment());
+        let full = open.push(first);
+        self.batches[slot] = Some(open);
+        full
+    }
+
     fn new_batch(&mut self, slot: usize, base: Moment) -> OpenBatch {
         let rules = self.flows[slot].clone();
         let open = OpenBatch::new(rules, self.policy_version, self.mapping, base, self.column_bytes_max);

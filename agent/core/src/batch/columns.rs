@@ -11,15 +11,17 @@ use glovebox_proto::column::{StateEncoder, TimeEncoder, ValueEncoder};
 use glovebox_proto::v1;
 use std::sync::Arc;
 
-/// The size is looked at every so many samples; between two looks a batch grows by at most 30 bytes a sample.
-const LOOK_EVERY_SAMPLES: u32 = 128;
-/// Room kept for that growth.
-const LOOK_BYTES: usize = LOOK_EVERY_SAMPLES as usize * 30;
+/// A sample takes no more: three varints of ten bytes.
+const SAMPLE_BYTES_MAX: usize = 30;
+/// Adding up a batch's size costs as much as hundreds of samples: where so few more would surely fit, it is full.
+const LOOK_SAMPLES_MIN: usize = 16;
 
 /// Samples of one flow under one policy version that are still being collected.
 #[derive(Debug)]
 pub struct OpenBatch {
     rules: Arc<FlowRules>,
+    /// As the rules say: looked at for every sample.
+    microseconds: bool,
     policy_version: PolicyVersion,
     mapping: TimeMapping,
     base: Moment,
@@ -28,6 +30,8 @@ pub struct OpenBatch {
     /// What each sender sent. Off J1939 there is only one.
     parts: Vec<Part>,
     samples: u32,
+    /// With so many samples the size is looked at again: before that it cannot be too large.
+    look_at: u32,
     bytes_max: usize,
 }
 
@@ -99,34 +103,48 @@ impl OpenBatch {
         base: Moment,
         bytes_max: usize,
     ) -> Self {
-        let zero = in_unit(&rules, mapping, base);
-        Self { rules, policy_version, mapping, base, zero, parts: Vec::new(), samples: 0, bytes_max }
+        let microseconds = rules.microseconds;
+        let zero = in_unit(microseconds, mapping, base);
+        let parts = Vec::new();
+        let mut new = Self {
+            rules,
+            microseconds,
+            policy_version,
+            mapping,
+            base,
+            zero,
+            parts,
+            samples: 0,
+            look_at: 0,
+            bytes_max,
+        };
+        new.look();
+        new
     }
 
     /// Adds a sample of this flow. Returns whether the batch is full.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, sample: &Consented) -> bool {
         let at = match self.parts.first() {
             Some(part) if part.source == sample.source() => 0,
             _ => self.part(sample.source()),
         };
-        let Part { times, columns, .. } = &mut self.parts[at];
+        let part = &mut self.parts[at];
         let group = usize::from(sample.times());
-        if group >= times.len() {
-            times.resize_with(group + 1, OpenTimes::default);
+        if group >= part.times.len() {
+            part.more_times(group);
         }
-        let (times, column) = (&mut times[group], &mut columns[usize::from(sample.signal())]);
+        let (times, column) = (&mut part.times[group], &mut part.columns[usize::from(sample.signal())]);
         column.times = sample.times();
         let moment = sample.moment();
         if times.last != moment || times.encoder.count() == column.count {
             times.last = moment;
-            times.encoder.push(in_unit(&self.rules, self.mapping, moment).saturating_sub(self.zero));
+            times.encoder.push(in_unit(self.microseconds, self.mapping, moment).saturating_sub(self.zero));
         }
         column.pad(times.encoder.count() - 1);
         column.push(sample);
         self.samples += 1;
-        (self.samples.is_multiple_of(LOOK_EVERY_SAMPLES) && self.is_full())
-            || self.parts.len() >= BATCH_SOURCES_MAX
+        self.samples >= self.look_at && self.look()
     }
 
     /// Where the samples of this sender are.
@@ -135,16 +153,24 @@ impl OpenBatch {
         self.parts.iter().position(|part| part.source == source).unwrap_or_else(|| {
             let columns = self.rules.signals.iter().map(OpenColumn::new).collect();
             self.parts.push(Part { source, times: Vec::new(), columns });
+            if self.parts.len() >= BATCH_SOURCES_MAX {
+                self.look_at = 0;
+            }
             self.parts.len() - 1
         })
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether it is full; if not, when to look again.
+    #[cold]
+    fn look(&mut self) -> bool {
         let columns = self.parts.iter().flat_map(|part| &part.columns);
         let columns: usize = columns.map(|c| c.values.len() + c.states.len()).sum();
         let times = self.parts.iter().flat_map(|part| &part.times);
         let times: usize = times.map(|t| t.encoder.len()).sum();
-        self.samples >= BATCH_SAMPLES_MAX || columns + times + LOOK_BYTES >= self.bytes_max
+        let fit = self.bytes_max.saturating_sub(columns + times) / SAMPLE_BYTES_MAX;
+        let more = u32::try_from(fit).unwrap_or(u32::MAX);
+        self.look_at = self.samples.saturating_add(more).min(BATCH_SAMPLES_MAX);
+        fit <= LOOK_SAMPLES_MIN || self.samples >= BATCH_SAMPLES_MAX || self.parts.len() >= BATCH_SOURCES_MAX
     }
 
     /// When it is to be closed at the latest.
@@ -180,6 +206,11 @@ impl OpenBatch {
 }
 
 impl Part {
+    #[cold]
+    fn more_times(&mut self, group: usize) {
+        self.times.resize_with(group + 1, OpenTimes::default);
+    }
+
     /// Appends its times and its columns.
     fn close(self, times: &mut Vec<Times>, columns: &mut Vec<Column>) {
         // At most as many as senders and signals together: far below 2³².
@@ -200,9 +231,9 @@ impl Part {
 
 /// Wall time in the batch's unit, rounded down.
 #[inline]
-fn in_unit(rules: &FlowRules, mapping: TimeMapping, moment: Moment) -> i64 {
+fn in_unit(microseconds: bool, mapping: TimeMapping, moment: Moment) -> i64 {
     let wall = moment.0.saturating_add(mapping.offset_us);
-    if rules.microseconds { wall } else { wall.div_euclid(1000) }
+    if microseconds { wall } else { wall.div_euclid(1000) }
 }
 
 impl OpenColumn {
@@ -239,11 +270,20 @@ impl OpenColumn {
     fn push(&mut self, sample: &Consented) {
         match sample.state() {
             State::Value => self.values.push(sample.bits()),
-            State::NotAvailable => self.states.push(self.count, v1::State::NotAvailable),
-            State::Error => self.states.push(self.count, v1::State::Error),
-            State::OutOfRange => self.states.push(self.count, v1::State::OutOfRange),
+            other => self.push_state(other),
         }
         self.count += 1;
+    }
+
+    #[inline(never)]
+    fn push_state(&mut self, state: State) {
+        let state = match state {
+            State::Value => v1::State::Value,
+            State::NotAvailable => v1::State::NotAvailable,
+            State::Error => v1::State::Error,
+            State::OutOfRange => v1::State::OutOfRange,
+        };
+        self.states.push(self.count, state);
     }
 }
 

@@ -265,10 +265,8 @@ impl Gate {
         self.frame += 1;
         for reading in readings {
             let leaf = reading.leaf.0 as usize;
-            let (Some(start), Some(end)) = (self.starts.get(leaf), self.starts.get(leaf + 1)) else {
-                continue;
-            };
-            for route in &self.routes[*start as usize..*end as usize] {
+            let Some(&[start, end]) = self.starts.get(leaf..leaf + 2) else { continue };
+            for route in self.routes.get(start as usize..end as usize).unwrap_or_default() {
                 let Some((state, bits)) = reduce(route, reading) else { continue };
                 if route.thinning != ALWAYS {
                     let thinning = &mut self.thinnings[route.thinning as usize];
