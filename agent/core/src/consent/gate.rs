@@ -204,7 +204,8 @@ impl Gate {
                 && group.min_interval_us == transform.min_interval_us
                 && matches!((leaves.get(group.leaf), leaves.get(rule.leaf)), (Some(a), Some(b)) if a.same_frames(b))
         };
-        if let Some(at) = groups.iter().position(alike) {
+        // From the end: signals of one message mostly stand together.
+        if let Some(at) = groups.iter().rposition(alike) {
             let thinning = groups[at].thinning;
             if let Some(thinning) = self.thinnings.get_mut(thinning as usize) {
                 thinning.leaves.push(rule.leaf);
