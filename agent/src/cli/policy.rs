@@ -1,5 +1,6 @@
 //! `glovebox policy`: bundles, requests and key statements from a shell.
 
+mod categories;
 mod inspect;
 mod new;
 
@@ -49,6 +50,8 @@ enum Command {
         #[arg(long, value_name = "A.pub")]
         authority: PathBuf,
     },
+    /// List the categories of signals that owners see, or say which one a signal is in.
+    Categories(categories::Args),
     /// Put a signed bundle in force, in the running daemon or in the stores.
     Install {
         /// The signed bundle.
@@ -102,6 +105,7 @@ pub fn run(
         Command::Sign(args) => sign(args),
         Command::Inspect { file, json } => inspect::run(file, *json),
         Command::Verify { file, authority } => check(file, authority),
+        Command::Categories(args) => categories::run(args),
         Command::Install { file } => {
             let document = read_file(file)?;
             let taken = authority()?

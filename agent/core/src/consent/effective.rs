@@ -4,7 +4,8 @@
 //! granted `yes` ∧ not dropped or suspended ∧ the leaf is extracted as it was when granted ∧ the recipient's request key
 //! is the one whose thumbprint the grant holds, and it signed the HPKE key in use ∧ the time is trustworthy.
 
-use super::document::bundle::{Bundle, Category, Directive, RecipientStatus};
+use super::category::Category;
+use super::document::bundle::{Bundle, Directive, RecipientStatus};
 use super::document::policy::Policy;
 use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformation};
 use super::document::request::Request;
@@ -377,10 +378,11 @@ impl View<'_> {
     /// What the catalogue, the directives and later records leave of it.
     fn permitted(&self, item: &PiiInformation, granted: Rule, grant: &Grant) -> Result<Rule, Clause> {
         let entry = self.policy.catalogue(&item.signal).ok_or(Clause::CategoryUnknown)?;
-        if entry.category == Category::Unknown {
+        let category = self.policy.category(&item.signal);
+        if category == Category::Unknown {
             return Err(Clause::CategoryUnknown);
         }
-        if entry.category != item.category {
+        if category != item.category {
             return Err(Clause::CategoryChanged);
         }
         let mut rule = granted;

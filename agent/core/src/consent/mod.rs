@@ -4,6 +4,7 @@
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
 //! ```
 
+pub mod category;
 pub mod decimal;
 pub mod document;
 pub mod effective;

@@ -182,7 +182,7 @@ fn decide(
     leaf_digest: &dyn Fn(&SignalPath) -> Option<Digest>,
 ) -> PiiInformation {
     let entry = policy.catalogue(&asked.signal);
-    let category = entry.map_or(Category::Unknown, |entry| entry.category);
+    let category = policy.category(&asked.signal);
     let extracted = leaf_digest(&asked.signal);
     let decision = match extracted {
         None => Decision::NotSet,

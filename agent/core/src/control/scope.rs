@@ -1,7 +1,6 @@
 //! A consent record says yes to one request of the policy in force, on this car, and to no more.
 
 use super::{Aliases, Refusal};
-use crate::consent::document::bundle::Category;
 use crate::consent::document::record::ConsentRecord;
 use crate::consent::document::request::Request;
 use crate::consent::document::{DocumentKind, Policy};
@@ -37,7 +36,7 @@ pub(super) fn within_request(record: &ConsentRecord, policy: &Policy) -> Result<
             what: "the request does not ask for it",
         })?;
         holds(pii.necessity == asked.necessity, &path("necessity"), "is not that of the request")?;
-        let category = policy.catalogue(&pii.signal).map_or(Category::Unknown, |entry| entry.category);
+        let category = policy.category(&pii.signal);
         holds(pii.category == category, &path("category"), "is not that of the catalogue in force")?;
     }
     Ok(())

@@ -65,7 +65,7 @@ fn unusable_options_are_refused_with_what_is_known() {
         ("policy new request --signal Vehicle.Speed --signal Vehicle.Speed", "signals[1].signal"),
         ("policy new request --country Germany", "storage_locations[0]"),
         ("policy new bundle --device car-1 --recipient tyres:T:DE:@tyres.pub", "statement is missing"),
-        ("policy new bundle --device car-1 --category fun=*", "known are identity"),
+        ("policy new bundle --device car-1 --category fun=*", "known are location"),
         ("policy new bundle", "--device"),
         (
             "policy new bundle --device car-1 --recipient other:T:DE:@tyres.pub:@hpke.dsse",

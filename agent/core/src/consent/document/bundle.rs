@@ -6,6 +6,7 @@ use super::check::{
 };
 use super::dsse::DsseEnvelope;
 use super::{Complaint, Document, DocumentKind};
+pub use crate::consent::category::Category;
 use crate::limits::{
     CATALOGUE_ENTRIES_MAX, DIRECTIVES_MAX, HPKE_KEYS_PER_RECIPIENT_MAX, RECIPIENTS_MAX, REQUESTS_MAX,
     TRANSFORMS_PER_SIGNAL_MAX,
@@ -51,26 +52,6 @@ pub enum Target {
     Vehicle(DeviceId),
     /// Cars that are configured into this group.
     Group(DeviceId),
-}
-
-/// The twelve categories and what is not listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are those of the design's table and of the owner page")]
-pub enum Category {
-    Identity,
-    Details,
-    Location,
-    Trips,
-    Driving,
-    People,
-    Energy,
-    Condition,
-    Access,
-    Comfort,
-    Media,
-    Surroundings,
-    Unknown,
 }
 
 /// What one signal is and how coarse it is at least made.

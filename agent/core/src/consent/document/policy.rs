@@ -1,10 +1,11 @@
 //! A verified bundle with all that it brings: what the authority allows at most.
 
-use super::bundle::{Bundle, CatalogueEntry, HpkeStatement, Recipient, SigningKeyStatement};
+use super::bundle::{Bundle, CatalogueEntry, Category, HpkeStatement, Recipient, SigningKeyStatement};
 use super::dsse::{DsseEnvelope, verify, verify_beside_statement};
 use super::error::{DocumentError, DocumentKind, Fault};
 use super::request::Request;
 use super::{Document, Verified, Verifier};
+use crate::consent::category::is_place;
 use crate::names::{Digest, HpkeKey, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey};
 use std::collections::HashMap;
 
@@ -102,6 +103,17 @@ impl Policy {
     #[must_use]
     pub fn catalogue(&self, signal: &SignalPath) -> Option<&CatalogueEntry> {
         self.bundle.payload.catalogue.get(*self.catalogue.get(signal)?)
+    }
+
+    /// What this leaf is: as the catalogue says, but what is a place by its name stays one (`category::is_place`), and
+    /// what the catalogue does not list is unknown.
+    #[must_use]
+    pub fn category(&self, signal: &SignalPath) -> Category {
+        match self.catalogue(signal).map(|entry| entry.category) {
+            None | Some(Category::Unknown) => Category::Unknown,
+            Some(_) if is_place(signal) => Category::Location,
+            Some(listed) => listed,
+        }
     }
 }
 

@@ -96,6 +96,25 @@ fn what_the_catalogue_does_not_know_is_not_given() {
 }
 
 #[test]
+fn a_place_stays_a_place_whatever_the_catalogue_says() {
+    use crate::consent::document::samples::{ACME, LATITUDE, bundle, bundle_file, catalogued, request, sign};
+    let (mut control, names) = (empty(), names());
+    let mut relabelled = bundle(1);
+    relabelled.requests = vec![sign(&request("acme", "tyre-care", &[SPEED, LATITUDE]), ACME)];
+    relabelled.catalogue =
+        vec![catalogued(SPEED, Category::Driving), catalogued(LATITUDE, Category::Condition)];
+    take(&mut control, &bundle_file(&relabelled)).unwrap();
+    let known = |signal: &SignalPath| Some(Digest::of(signal.as_str().as_bytes()));
+    let record = control.draft(&wish(&names, 1, &|_| true), &known, &aliases).unwrap();
+    assert_eq!(record.pii_information[1].category, Category::Location, "the owner reads that it is a place");
+    let mut hidden = record.clone();
+    hidden.pii_information[1].category = Category::Condition;
+    let refusal = take(&mut control, &record_file(&hidden, OWNER)).unwrap_err().to_string();
+    assert!(refusal.contains("pii_information[1].category"), "{refusal}");
+    assert_eq!(take(&mut control, &record_file(&record, OWNER)).unwrap().1, Effect::Widens);
+}
+
+#[test]
 fn there_is_nothing_to_sign_without_policy_request_alias_or_time() {
     let (control, names) = (car(), names());
     let draft =

@@ -1,7 +1,7 @@
 //! What stands in one option: a recipient, a signal with its transforms, a category with its pattern.
 
 use crate::daemon::authority::glob_matches;
-use glovebox_core::consent::document::bundle::Category;
+use glovebox_core::consent::category::{Category, is_place};
 use glovebox_core::consent::transform::{Parameter, TransformSpec};
 use glovebox_core::names::{RecipientId, SignalPath};
 use std::path::PathBuf;
@@ -99,69 +99,19 @@ impl FromStr for CategorySpec {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, glob) = text.split_once('=').ok_or("must be CATEGORY=GLOB, as `driving=CAN.can0.*`")?;
-        let category = serde_json::from_value(serde_json::Value::String(name.to_owned())).map_err(|_| {
-            format!(
-                "`{name}` is no category: known are identity, details, location, trips, driving, people, energy, \
-                 condition, access, comfort, media, surroundings, unknown"
-            )
-        })?;
+        let known = || Category::ALL.map(Category::id).join(", ");
+        let category = Category::ALL.into_iter().find(|category| category.id() == name);
+        let category = category.ok_or_else(|| format!("`{name}` is no category: known are {}", known()))?;
         Ok(Self { category, glob: glob.to_owned() })
     }
 }
 
-/// VSS branches and their categories; the longest that fits counts.
-const VSS: &[(&str, Category)] = &[
-    ("Vehicle.VehicleIdentification", Category::Details),
-    ("Vehicle.VehicleIdentification.VIN", Category::Identity),
-    ("Vehicle.VehicleIdentification.LicensePlate", Category::Identity),
-    ("Vehicle.VersionVSS", Category::Details),
-    ("Vehicle.CurrentLocation", Category::Location),
-    ("Vehicle.Cabin.Infotainment.Navigation", Category::Location),
-    ("Vehicle.Powertrain.TractionBattery.Charging.Location", Category::Location),
-    ("Vehicle.Powertrain.TractionBattery.Charging.EvseId", Category::Location),
-    ("Vehicle.TraveledDistance", Category::Trips),
-    ("Vehicle.TraveledDistanceSinceStart", Category::Trips),
-    ("Vehicle.TripMeterReading", Category::Trips),
-    ("Vehicle.StartTime", Category::Trips),
-    ("Vehicle.TripDuration", Category::Trips),
-    ("Vehicle.IsMoving", Category::Trips),
-    ("Vehicle.Speed", Category::Driving),
-    ("Vehicle.Acceleration", Category::Driving),
-    ("Vehicle.AngularVelocity", Category::Driving),
-    ("Vehicle.ADAS", Category::Driving),
-    ("Vehicle.Chassis.Accelerator", Category::Driving),
-    ("Vehicle.Chassis.Brake", Category::Driving),
-    ("Vehicle.Chassis.SteeringWheel", Category::Driving),
-    ("Vehicle.Chassis.Axle", Category::Condition),
-    ("Vehicle.Driver", Category::People),
-    ("Vehicle.Occupant", Category::People),
-    ("Vehicle.Powertrain.TractionBattery", Category::Energy),
-    ("Vehicle.Powertrain.FuelSystem", Category::Energy),
-    ("Vehicle.Powertrain.ElectricMotor", Category::Energy),
-    ("Vehicle.Powertrain.Range", Category::Energy),
-    ("Vehicle.LowVoltageBattery", Category::Energy),
-    ("Vehicle.Diagnostics", Category::Condition),
-    ("Vehicle.Service", Category::Condition),
-    ("Vehicle.Powertrain.CombustionEngine", Category::Condition),
-    ("Vehicle.Cabin.Door", Category::Access),
-    ("Vehicle.Cabin.Sunroof", Category::Access),
-    ("Vehicle.Cabin.Light", Category::Comfort),
-    ("Vehicle.Cabin.HVAC", Category::Comfort),
-    ("Vehicle.Cabin.Seat", Category::Comfort),
-    ("Vehicle.Cabin.Infotainment", Category::Media),
-    ("Vehicle.Body.Trunk", Category::Access),
-    ("Vehicle.Body.Lights", Category::Access),
-    ("Vehicle.Exterior", Category::Surroundings),
-];
-
-/// The first `--category` that fits; else what the VSS branch says; else unknown.
+/// The first `--category` that fits, else what the name says, else unknown. A place stays one: no car takes it for
+/// anything else.
 pub(super) fn category_of(signal: &SignalPath, given: &[CategorySpec]) -> Category {
-    if let Some(spec) = given.iter().find(|spec| glob_matches(&spec.glob, signal.as_str())) {
-        return spec.category;
+    let chosen = given.iter().find(|spec| glob_matches(&spec.glob, signal.as_str()));
+    match chosen {
+        Some(spec) if !is_place(signal) => spec.category,
+        _ => Category::of(signal),
     }
-    let below = |branch: &str| {
-        signal.as_str().strip_prefix(branch).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let longest = VSS.iter().filter(|(branch, _)| below(branch)).max_by_key(|(branch, _)| branch.len());
-    longest.map_or(Category::Unknown, |(_, category)| *category)
 }

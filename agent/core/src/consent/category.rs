@@ -1,0 +1,122 @@
+//! The twelve categories that an owner sees, and which of them a signal is in by its name.
+//!
+//! A bundle's catalogue decides for each signal, with one exception: what is a place by its name stays a place. The
+//! rules say what a catalogue that is made here holds, and are tested over the VSS of several versions.
+
+use crate::names::SignalPath;
+use serde::{Deserialize, Serialize};
+
+mod rules;
+mod words;
+
+pub use words::Language;
+
+/// The twelve categories and what is not listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the design's table and of the owner page")]
+pub enum Category {
+    Identity,
+    Details,
+    Location,
+    Trips,
+    Driving,
+    People,
+    Energy,
+    Condition,
+    Access,
+    Comfort,
+    Media,
+    Surroundings,
+    Unknown,
+}
+
+/// What other ways to a car's data call what is in a category: for owners who know these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownAs {
+    /// Permissions of the Smartcar API, as `read_odometer`.
+    pub smartcar: &'static [&'static str],
+    /// Keys of BMW CarData, `*` for whatever follows.
+    pub cardata: &'static [&'static str],
+    /// Permissions of Android Automotive OS, without `android.car.permission.`.
+    pub android: &'static [&'static str],
+}
+
+impl Category {
+    /// All, in the order in which they are shown; `Unknown` last.
+    pub const ALL: [Self; 13] = [
+        Self::Location,
+        Self::People,
+        Self::Identity,
+        Self::Driving,
+        Self::Access,
+        Self::Media,
+        Self::Trips,
+        Self::Energy,
+        Self::Comfort,
+        Self::Surroundings,
+        Self::Details,
+        Self::Condition,
+        Self::Unknown,
+    ];
+
+    /// What a signal is by its VSS path or `CAN.…` name: the most specific rule that fits, else `Unknown`.
+    #[must_use]
+    pub fn of(signal: &SignalPath) -> Self {
+        if is_place(signal) { Self::Location } else { rules::find(signal.as_str()).unwrap_or(Self::Unknown) }
+    }
+
+    /// How much it says of a person: 1 little, 4 most.
+    #[must_use]
+    pub fn sensitivity(self) -> u8 {
+        match self {
+            Self::Details | Self::Condition => 1,
+            Self::Trips | Self::Energy | Self::Comfort | Self::Surroundings => 2,
+            Self::Identity | Self::Driving | Self::Access | Self::Media => 3,
+            Self::Location | Self::People | Self::Unknown => 4,
+        }
+    }
+
+    /// As documents write it.
+    #[must_use]
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Details => "details",
+            Self::Location => "location",
+            Self::Trips => "trips",
+            Self::Driving => "driving",
+            Self::People => "people",
+            Self::Energy => "energy",
+            Self::Condition => "condition",
+            Self::Access => "access",
+            Self::Comfort => "comfort",
+            Self::Media => "media",
+            Self::Surroundings => "surroundings",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// As the owner reads it.
+    #[must_use]
+    pub fn label(self, language: Language) -> &'static str {
+        words::label(self, language)
+    }
+
+    /// What others call it.
+    #[must_use]
+    pub fn known_as(self) -> KnownAs {
+        words::known_as(self)
+    }
+}
+
+/// A place by its name, whatever a catalogue says: compiled into the release, so that a bundle may add to the places and
+/// take none away.
+#[must_use]
+pub fn is_place(signal: &SignalPath) -> bool {
+    let names_one = |part: &str| {
+        let part = part.to_ascii_lowercase();
+        part.contains("latitude") || part.contains("longitude")
+    };
+    rules::find(signal.as_str()) == Some(Category::Location) || signal.as_str().split('.').any(names_one)
+}
