@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules, Situation};
-use glovebox_core::decode::{Leaves, Plan};
+use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::{Event, Record};
 use glovebox_core::limits::{BATCH_AGE_US_MAX, DOCUMENT_BYTES_MAX};
 use glovebox_core::names::{DeviceId, FlowId};
@@ -162,9 +162,9 @@ impl Steward {
 
     fn swap(&self, effective: &Effective) {
         let gate = Gate::compile(effective, &self.leaves);
-        let plan = Plan::compile(&self.leaves, &gate.needed());
+        let compiled = Compiled::new(&self.leaves, gate, None);
         let (done, swapped) = sync_channel(1);
-        let order = Order::Swap(Box::new(Compiled { plan, gate }), done);
+        let order = Order::Swap(Box::new(compiled), done);
         let sent = self.drive.give(order);
         // A thread that has ended lets nothing through either.
         if sent && swapped.recv_timeout(ANSWER).is_err() {
