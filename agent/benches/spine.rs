@@ -80,7 +80,7 @@ fn compiled(measured: &Measured) -> Pipeline {
     let gate = Gate::compile(&effective, &measured.stream.leaves);
     let plan = Plan::compile(&measured.stream.leaves, &gate.needed());
     let mut pipeline = Pipeline::new(mapping, BATCH_COLUMN_BYTES_MAX);
-    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate })), &mut Vec::new());
+    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate, watch: None })), &mut Vec::new());
     pipeline
 }
 

@@ -15,6 +15,7 @@ pub mod databases;
 mod drive;
 mod rules;
 mod steward;
+pub mod watched;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -54,6 +55,9 @@ pub enum DaemonError {
     /// The databases cannot be used; `glovebox check` lists all faults.
     #[error("the databases cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Databases(Vec<DatabaseError>),
+    /// The signal that sending waits for cannot be watched.
+    #[error(transparent)]
+    Watched(#[from] watched::WatchedError),
     /// Keys or documents cannot be opened.
     #[error(transparent)]
     Authority(#[from] authority::OpenError),
@@ -158,21 +162,20 @@ impl Parts {
         let [drained, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let sending = Arc::new(Mutex::new(()));
         let mark = Arc::new(AtomicI64::new(authority.mark().0));
-        let outbox = open_outbox(&config, &authority)?;
         let custody = Custody {
             messages: inbox,
             uplink: uplink.clone(),
             sealer,
             sealing: Sealing::new()?,
-            outbox,
+            outbox: open_outbox(&config, &authority)?,
             ledger,
-            delivery: Delivery::default(),
+            delivery: delivery(&config),
             now: trusted_time(Arc::clone(&mark)),
             sending: Arc::clone(&sending),
             drained: Arc::clone(&drained),
             counters: Arc::clone(&counters),
             pulse: watchdog.pulse("custody"),
-            state: custody::State::default(),
+            state: custody::State::new(),
         };
         let (source, states, bell) = open_source(&config)?;
         let (sender, inbox) = std::sync::mpsc::channel();
@@ -189,6 +192,7 @@ impl Parts {
         };
         let steward = Steward {
             authority: Mutex::new(authority),
+            watch: watched::find(&config.delivery, &databases.leaves)?,
             leaves: databases.leaves,
             drive: Orders { sender, bell },
             states,
@@ -302,6 +306,11 @@ fn open_outbox(config: &Config, authority: &LocalAuthority) -> Result<Outbox, Da
         tracing::error!(target: "outbox", %flow, %why, "a flow could not be opened");
     }
     Ok(outbox)
+}
+
+fn delivery(config: &Config) -> Delivery {
+    let only_when = config.delivery.only_when.as_ref().map(|only_when| only_when.condition.clone());
+    Delivery::default().only_when(only_when.unwrap_or_default())
 }
 
 /// Its times are those of a log until a live bus says otherwise.

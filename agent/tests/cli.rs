@@ -221,7 +221,7 @@ fn status_shows_what_the_daemon_says_as_a_table_and_as_json() {
         "body on can1: down, bus off",
         "6 batches, 4.0 KiB of 64.0 MiB",
         "acme for tyre-care: flows, 3 queued, 2.0 KiB",
-        "other for tyre-care: held: policy expired",
+        "other for tyre-care: waits: policy expired",
         "frames read                  123456",
     ] {
         assert!(shown.contains(part), "`{part}` is not in\n{shown}");

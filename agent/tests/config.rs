@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use glovebox::bus::replay::Speed;
 use glovebox::config::{Config, Files};
+use glovebox_core::delivery::NetworkKind;
+use glovebox_core::names::PurposeId;
+use glovebox_core::outbox::Priority;
+use glovebox_core::pipeline::watch::Test;
 
 const CORPUS: &str = "tests/corpus/config";
 
@@ -76,6 +80,41 @@ fn a_good_configuration_is_taken_whole() {
     assert_eq!((config.uplink.broker.host(), config.uplink.broker.port()), ("::1", 8883));
     assert_eq!(config.uplink.keep_alive_s, 60);
     assert_eq!(config.health.state, corpus("state"));
+}
+
+#[test]
+fn classes_and_what_they_wait_for() {
+    let named = |name| PurposeId::new(name).unwrap();
+    let load = |text: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let above = folder.path().join("above.toml");
+        std::fs::write(&above, text).unwrap();
+        Config::load(&[corpus("good.toml"), above], Files::MustExist).map(|config| config.delivery)
+    };
+    let plain = load("").unwrap();
+    let classes =
+        ["breakdown", "statistics", "research", "tyre-care"].map(|name| plain.priority(&named(name)));
+    assert_eq!(classes, [Priority::Urgent, Priority::Bulk, Priority::Bulk, Priority::Normal]);
+    assert_eq!(plain.only_when, None);
+    let only_when = |keys: &str| load(&format!("[uplink.only_when]\n{keys}")).unwrap().only_when.unwrap();
+    let full = only_when(
+        "classes = [\"bulk\", \"normal\"]\nnetworks = [\"wifi\", \"wired\"]\ninterfaces = [\"usb*\"]\n\
+         signal = \"Vehicle.IsMoving\"\nequals = false\n",
+    );
+    assert_eq!(full.condition.classes, [Priority::Bulk, Priority::Normal]);
+    assert_eq!(full.condition.networks.kinds, [NetworkKind::Wifi, NetworkKind::Wired]);
+    assert_eq!(full.condition.networks.interfaces, ["usb*"]);
+    assert!(full.condition.signal);
+    let signal = full.signal.unwrap();
+    assert_eq!((signal.path.as_str(), signal.test), ("Vehicle.IsMoving", Test::Equals(0.0)));
+    assert!(signal.place.to_string().ends_with("above.toml:5:10"), "{}", signal.place);
+    let all = only_when("networks = [\"wifi\"]\n");
+    assert_eq!((all.condition.classes.len(), all.condition.signal, all.signal), (3, false, None));
+    let test = |keys: &str| only_when(&format!("signal = \"Vehicle.Speed\"\n{keys}\n")).signal.unwrap().test;
+    assert_eq!(test("equals = \"P\""), Test::Named("P".to_owned()));
+    assert_eq!(test("equals = -4"), Test::Equals(-4.0));
+    assert_eq!(test("at_most = 5"), Test::Within { at_least: None, at_most: Some(5.0) });
+    assert_eq!(test("at_least = 0.5\nat_most = 5"), Test::Within { at_least: Some(0.5), at_most: Some(5.0) });
 }
 
 #[test]

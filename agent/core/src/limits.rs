@@ -254,6 +254,22 @@ const _: () = assert!(UPLINK_WINDOW_MESSAGES <= UPLINK_WAITING_MESSAGES);
 const _: () = assert!(UPLINK_WAITING_MESSAGES + UPLINK_WINDOW_MESSAGES <= UPLINK_EVENTS_WAITING);
 const _: () = assert!(ENVELOPE_BYTES_MAX <= UPLINK_WINDOW_BYTES);
 
+// Delivery.
+
+/// Purposes that are given a class in the configuration: as many as there can be flows.
+pub const CLASSED_PURPOSES_MAX: usize = FLOWS_MAX;
+/// Interfaces that `only_when` names: a head unit has a handful.
+pub const ONLY_WHEN_INTERFACES_MAX: usize = 16;
+/// First wait after the broker did not take a batch of a flow: an access list or a subscriber is not mended in less.
+pub const REFUSED_WAIT_S_MIN: u64 = 30;
+/// Longest such wait, each twice the one before: what is mended is noticed within a quarter of an hour.
+pub const REFUSED_WAIT_S_MAX: u64 = 900;
+/// After so many offers to live flows of a class a backlog of that class has a turn: an eighth of a link that live flows
+/// fill is left for it.
+pub const LIVE_OFFERS_IN_A_ROW_MAX: u8 = 7;
+
+const _: () = assert!(REFUSED_WAIT_S_MIN < REFUSED_WAIT_S_MAX);
+
 // Outbox and ledger.
 
 /// With a small cap a segment is this part of it, so that the cap takes an eighth at a time and not all.

@@ -5,10 +5,14 @@ use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
-use crate::decode::{Decoder, Plan, Reading};
+use crate::decode::{Decoder, Leaves, Plan, Reading};
 use crate::frame::Frame;
 use crate::names::{FlowId, Moment, PolicyVersion};
 use std::sync::Arc;
+
+pub mod watch;
+
+use watch::Watch;
 
 /// What comes in.
 #[derive(Debug)]
@@ -25,13 +29,25 @@ pub enum Event<'a> {
     Flush,
 }
 
-/// A plan and a gate that belong together.
+/// A plan, a gate and a watch that belong together.
 #[derive(Debug, Default)]
 pub struct Compiled {
-    /// Extracts only what the gate lets through.
+    /// Extracts only what the gate lets through, and what is watched.
     pub plan: Plan,
     /// What may leave.
     pub gate: Gate,
+    /// What is looked at for the car's own decision when to send.
+    pub watch: Option<Watch>,
+}
+
+impl Compiled {
+    /// With the plan that `gate` and `watch` need, and nothing else in it.
+    #[must_use]
+    pub fn new(leaves: &Leaves, gate: Gate, watch: Option<Watch>) -> Self {
+        let mut needed = gate.needed();
+        needed.extend(watch.as_ref().map(Watch::leaf));
+        Self { plan: Plan::compile(leaves, &needed), gate, watch }
+    }
 }
 
 /// What comes out.
@@ -76,6 +92,7 @@ pub struct Counts {
 pub struct Pipeline {
     decoder: Decoder,
     gate: Gate,
+    watch: Option<Watch>,
     open: Open,
     readings: Vec<Reading>,
     counts: Counts,
@@ -143,7 +160,7 @@ impl Pipeline {
             next_due: None,
         };
         let (decoder, gate) = (Decoder::default(), Gate::default());
-        Self { decoder, gate, open, readings: Vec::new(), counts: Counts::default() }
+        Self { decoder, gate, watch: None, open, readings: Vec::new(), counts: Counts::default() }
     }
 
     /// Takes one event; appends what comes of it to `out`.
@@ -177,6 +194,12 @@ impl Pipeline {
         &self.gate
     }
 
+    /// Whether the watched signal is as it must be; `None` if none is watched, or it was not seen, or has no value.
+    #[must_use]
+    pub fn signal_holds(&self) -> Option<bool> {
+        self.watch.as_ref().and_then(Watch::holds)
+    }
+
     fn on_frame(&mut self, frame: &Frame, out: &mut Vec<Output>) {
         self.counts.frames += 1;
         if self.open.next_due.is_some_and(|due| frame.moment >= due) {
@@ -192,6 +215,9 @@ impl Pipeline {
             Outcome::Decoded => {}
         }
         self.counts.readings += self.readings.len() as u64;
+        if let Some(watch) = &mut self.watch {
+            watch.look(&self.readings);
+        }
         let Self { gate, readings, open, counts, .. } = self;
         gate.pass(frame.moment, readings, |sample| {
             counts.samples += 1;
@@ -219,8 +245,12 @@ impl Pipeline {
     /// What was collected goes on only if the new rules let it out too: an ended flow's open batch is dropped
     /// (invariant 5), a narrowed one's is dropped and declared, any other is closed under the rules it was made with.
     fn swap(&mut self, compiled: Compiled, out: &mut Vec<Output>) {
-        let Compiled { plan, mut gate } = compiled;
+        let Compiled { plan, mut gate, mut watch } = compiled;
         gate.inherit(&self.gate);
+        if let (Some(new), Some(old)) = (&mut watch, &self.watch) {
+            new.inherit(old);
+        }
+        self.watch = watch;
         for open in self.open.batches.drain(..).flatten() {
             match find(gate.flows(), open.rules().flow) {
                 None => self.counts.samples_ended += u64::from(open.samples()),

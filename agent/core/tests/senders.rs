@@ -59,7 +59,7 @@ fn pipeline(min_interval_us: i64) -> (Pipeline, Arc<FlowRules>) {
     let plan = Plan::compile(&leaves, &gate.needed());
     let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
     let mut pipeline = Pipeline::new(mapping, 64 * 1024);
-    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate })), &mut Vec::new());
+    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate, watch: None })), &mut Vec::new());
     (pipeline, rules)
 }
 

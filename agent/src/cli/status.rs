@@ -80,7 +80,7 @@ fn show_flows(out: &mut impl Write, flows: &[FlowStatus], paint: Paint) -> anyho
         let state = flow
             .held
             .as_ref()
-            .map_or_else(|| paint.good("flows"), |why| paint.doubtful(&format!("held: {why}")));
+            .map_or_else(|| paint.good("flows"), |why| paint.doubtful(&format!("waits: {why}")));
         let queued = format!("{} queued, {}", flow.queued_batches, size(flow.queued_bytes));
         writeln!(out, "flow     {} for {}: {state}, {queued}", flow.recipient, flow.purpose)?;
     }

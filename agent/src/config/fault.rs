@@ -141,6 +141,16 @@ pub enum FaultKind {
         /// The nearest one.
         hint: Hint,
     },
+    /// A word that is none of those that may stand there.
+    #[error("`{key}` names `{word}`, which does not exist")]
+    UnknownWord {
+        /// The whole key.
+        key: String,
+        /// The word.
+        word: String,
+        /// The nearest one.
+        hint: Hint,
+    },
     /// A file or folder that is named and cannot be opened.
     #[error("`{key}` names {}, which cannot be read: {reason}", path.display())]
     NoFile {
@@ -193,7 +203,7 @@ impl fmt::Display for Hint {
 }
 
 /// The known name that is at most a third of its letters (and at least 2 edits) away from `name`.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     known
         .iter()
         .map(|&candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
@@ -215,7 +225,9 @@ impl FaultKind {
             Self::NotUtf8 => "save the file as UTF-8".to_owned(),
             Self::Syntax { message } if message.contains("duplicate") => "remove one of them".to_owned(),
             Self::Syntax { .. } => "see https://toml.io for how it is written".to_owned(),
-            Self::Unknown { hint, .. } | Self::UnknownBus { hint, .. } => hint.to_string(),
+            Self::Unknown { hint, .. } | Self::UnknownBus { hint, .. } | Self::UnknownWord { hint, .. } => {
+                hint.to_string()
+            }
             Self::WrongType { wanted, .. } => format!("write {wanted}"),
             Self::OutOfRange { min, max, .. } => format!("take {min} to {max}"),
             Self::Malformed { example, .. } => format!("write it like {example}"),

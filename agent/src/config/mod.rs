@@ -3,6 +3,7 @@
 //! Files are laid over each other: a key of a later file wins, a section may be split, lists of tables
 //! (`[[…]]`) add up. Paths are relative to the folder of the file that names them.
 
+mod delivery;
 mod fault;
 mod reader;
 mod sections;
@@ -14,6 +15,8 @@ use glovebox_core::limits::CONFIG_FILES_MAX;
 
 pub use crate::bus::Config as Bus;
 pub use crate::uplink::Config as Uplink;
+pub use delivery::{Delivery, OnlyWhen, Signal};
+pub(crate) use fault::nearest;
 pub use fault::{Fault, FaultKind, Faults, Hint, Place};
 pub use sections::{Batch, Consent, Database, Decode, Health, Outbox};
 
@@ -35,8 +38,10 @@ pub struct Config {
     pub batch: Batch,
     /// `[outbox]`.
     pub outbox: Outbox,
-    /// `[uplink]`.
+    /// `[uplink]`: where to, and how.
     pub uplink: Uplink,
+    /// `[uplink]`: in which order, and when.
+    pub delivery: Delivery,
     /// `[health]`.
     pub health: Health,
 }
@@ -83,6 +88,7 @@ impl Config {
         let batch = Batch::read(root, to);
         let outbox = Outbox::read(root, to);
         let uplink = sections::read_uplink(root, to);
+        let delivery = Delivery::read(root, to);
         let health = Health::read(root, to);
         Ok(Self {
             bus: bus?,
@@ -91,6 +97,7 @@ impl Config {
             batch: batch?,
             outbox: outbox?,
             uplink: uplink?,
+            delivery: delivery?,
             health: health?,
         })
     }
@@ -99,11 +106,12 @@ impl Config {
 /// Every section as `[section]` or `[[list]]`, and every key as `key =`.
 #[must_use]
 pub fn keys() -> Vec<String> {
-    let is_list = |path: &str| reader::KEYS.iter().any(|(name, _)| *name == path);
+    let is_table = |path: &str| reader::KEYS.iter().any(|(name, _)| *name == path);
     let mut all = Vec::new();
     for (name, keys) in reader::KEYS {
-        all.push(if name.contains('.') { format!("[[{name}]]") } else { format!("[{name}]") });
-        let plain = keys.iter().filter(|key| !is_list(&format!("{name}.{key}")));
+        let single = !name.contains('.') || reader::SINGLE.contains(name);
+        all.push(if single { format!("[{name}]") } else { format!("[[{name}]]") });
+        let plain = keys.iter().filter(|key| !is_table(&format!("{name}.{key}")));
         all.extend(plain.map(|key| format!("{key} =")));
     }
     all

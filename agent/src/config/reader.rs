@@ -18,10 +18,14 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("batch", &["age_s", "size_kib"]),
     ("seal", &[]),
     ("outbox", &["size_mib"]),
-    ("uplink", &["broker", "ca", "cert", "key", "keep_alive_s"]),
+    ("uplink", &["broker", "ca", "cert", "key", "keep_alive_s", "urgent", "bulk", "only_when"]),
+    ("uplink.only_when", &["classes", "networks", "interfaces", "signal", "equals", "at_least", "at_most"]),
     ("ledger", &[]),
     ("health", &["state", "control_socket"]),
 ];
+
+/// Those of the inner tables that there is one of; of the others there are lists.
+pub(super) const SINGLE: &[&str] = &["uplink.only_when"];
 
 /// Proof that a fault has been noted: made by [`Collector::tell`] only.
 #[derive(Debug, Clone, Copy)]
@@ -83,8 +87,12 @@ impl Collector {
             if !known.contains(&name.as_str()) {
                 let hint = hint_for(name, Some(section));
                 self.tell(&entry.key, FaultKind::Unknown { key: path, hint });
-            } else if let (Some(_), Value::List(items)) = (keys_of(&path), &entry.item.value) {
-                for item in items {
+            } else if keys_of(&path).is_some() {
+                let inner = match &entry.item.value {
+                    Value::List(items) => items.as_slice(),
+                    _ => std::slice::from_ref(&entry.item),
+                };
+                for item in inner {
                     if let Value::Table(inner) = &item.value {
                         self.check_keys(&path, inner);
                     }
@@ -151,6 +159,22 @@ impl<'t> Reader<'t> {
             _ => Err(self.wrong(key, item, wanted, collector)),
         };
         items.iter().enumerate().map(reader).collect()
+    }
+
+    /// The table `key` inside this one, if it is there.
+    pub(super) fn inner(&self, key: &str, collector: &mut Collector) -> Read<Option<Reader<'t>>> {
+        let Some(item) = self.get(key) else { return Ok(None) };
+        let Value::Table(table) = &item.value else {
+            return Err(self.wrong(
+                key,
+                item,
+                "its keys under a line with its name in square brackets",
+                collector,
+            ));
+        };
+        let home = self.table.and_then(|outer| outer.0.get(key)).map(|entry| entry.key.clone());
+        let home = home.unwrap_or_else(|| item.place.clone());
+        Ok(Some(Reader { path: self.name(key), table: Some(table), home }))
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'t Item> {

@@ -141,7 +141,7 @@ fn read_interface(
     Ok(Interface { name: name?, interface: interface? })
 }
 
-fn interface_name(text: &str) -> Result<String, String> {
+pub(super) fn interface_name(text: &str) -> Result<String, String> {
     let fits = (1..=limits::INTERFACE_NAME_BYTES_MAX).contains(&text.len())
         && text.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != '#');
     if fits {
@@ -311,13 +311,13 @@ const DEFAULT_STATE: &str = "/var/lib/glovebox";
 const DEFAULT_CONTROL_SOCKET: &str = "/run/glovebox/control.sock";
 
 /// Values that may stand once only.
-struct Seen {
+pub(super) struct Seen {
     mend: &'static str,
     first: Vec<(String, Place)>,
 }
 
 impl Seen {
-    fn new(mend: &'static str) -> Self {
+    pub(super) fn new(mend: &'static str) -> Self {
         Self { mend, first: Vec::new() }
     }
 
@@ -325,7 +325,7 @@ impl Seen {
         self.once_at(table, key, (value, &table.place(key)), to)
     }
 
-    fn once_at(
+    pub(super) fn once_at(
         &mut self,
         table: &Reader<'_>,
         key: &str,

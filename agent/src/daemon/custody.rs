@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use glovebox_core::consent::effective::FlowRules;
-use glovebox_core::delivery::Delivery;
+use glovebox_core::delivery::{Delivery, Held, Permission};
 use glovebox_core::ledger::{BatchRef, DropReason, Event, Record};
 use glovebox_core::limits::LEDGER_ENTRIES_WAITING_MAX;
-use glovebox_core::names::{FlowId, PurposeId, RecipientId, TrustedTime, WallTime};
-use glovebox_core::outbox::{BatchId, LossReason};
+use glovebox_core::names::{FlowId, Moment, PurposeId, RecipientId, TrustedTime};
+use glovebox_core::outbox::{BatchId, LossReason, Priority};
 use glovebox_core::pipeline::Output;
 use glovebox_core::seal::{Sealed, Sealer as _, Sealing};
 use glovebox_core::uplink::ConnectionNumber;
@@ -37,8 +37,10 @@ pub(super) enum Message {
     SourceEnded,
     /// From the uplink.
     Uplink(uplink::Event),
-    /// What may leave has changed.
-    Permit(Vec<Arc<FlowRules>>),
+    /// What may leave has changed, and in which class.
+    Permit(Vec<(Arc<FlowRules>, Priority)>),
+    /// The signal that some classes wait for is as it must be, or not, or nobody knows.
+    Signal(Option<bool>),
     /// Nothing of this flow is offered or stored any more. Answers whether some of it was on its way.
     Withdraw(FlowId, SyncSender<bool>),
     /// What is queued of this flow goes, and is declared. Answers whether some of it was on its way.
@@ -61,6 +63,8 @@ pub(super) struct Queue {
     pub(super) figures: Vec<Figures>,
     pub(super) bytes: u64,
     pub(super) in_flight: usize,
+    /// Flows of which nothing is offered now, and why.
+    pub(super) held: Vec<(FlowId, String)>,
 }
 
 /// What is known of the time; asked for every offer.
@@ -86,19 +90,39 @@ pub(super) struct Custody {
 }
 
 /// What it remembers beside the stages.
-#[derive(Default)]
 pub(super) struct State {
+    /// Where the waits of refused flows are counted from.
+    begun: Instant,
     rules: HashMap<FlowId, (RecipientId, PurposeId)>,
+    /// The classes of all flows that were permitted since the start; what is not here is normal.
+    priorities: BTreeMap<FlowId, Priority>,
     ended: BTreeSet<FlowId>,
     notes: Vec<Record>,
     connection: Option<ConnectionNumber>,
     source_ended: bool,
-    retried: Option<Instant>,
     told: Option<Instant>,
 }
 
-/// Flows that the broker did not take (nobody listens, no right) are tried again so often.
-const RETRY: Duration = Duration::from_secs(30);
+impl State {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            rules: HashMap::new(),
+            priorities: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            notes: Vec::new(),
+            connection: None,
+            source_ended: false,
+            told: None,
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
 /// How often it is said that batches wait when nothing more comes.
 const TELL: Duration = Duration::from_secs(5);
 /// Messages taken before the next sync: many batches share one.
@@ -141,7 +165,8 @@ impl Custody {
             Message::Output(Output::Lost { flow, reason, samples }) => self.lose(flow, reason, samples),
             Message::SourceEnded => self.state.source_ended = true,
             Message::Uplink(event) => self.on_uplink(&event),
-            Message::Permit(rules) => self.permit(&rules),
+            Message::Permit(flows) => self.permit(&flows),
+            Message::Signal(holds) => self.delivery.signalled(holds),
             Message::Withdraw(flow, answer) => {
                 let _ = answer.send(self.withdraw(flow));
             }
@@ -159,6 +184,7 @@ impl Custody {
                     figures,
                     bytes: self.outbox.bytes(),
                     in_flight: self.delivery.in_flight(),
+                    held: self.held(),
                 });
             }
             // Taken by `run`.
@@ -168,10 +194,7 @@ impl Custody {
 
     /// Once a second, and after each act.
     fn wake(&mut self) {
-        if self.state.retried.is_none_or(|then| then.elapsed() >= RETRY) {
-            self.state.retried = Some(Instant::now());
-            self.delivery.retry();
-        }
+        self.delivery.retry(self.state.moment());
         let waiting = self.delivery.waiting();
         if self.state.source_ended && waiting > 0 && self.state.told.is_none_or(|then| then.elapsed() >= TELL)
         {
@@ -184,12 +207,30 @@ impl Custody {
         }
     }
 
-    fn permit(&mut self, rules: &[Arc<FlowRules>]) {
-        let live = rules.iter().filter(|rules| !self.state.ended.contains(&rules.flow));
-        let live: BTreeMap<FlowId, WallTime> = live.map(|rules| (rules.flow, rules.live_until)).collect();
-        let named = rules.iter().map(|rules| (rules.flow, (rules.recipient.clone(), rules.purpose.clone())));
-        self.state.rules.extend(named);
-        self.delivery.permit(live);
+    fn permit(&mut self, flows: &[(Arc<FlowRules>, Priority)]) {
+        for (rules, priority) in flows {
+            let named = (rules.recipient.clone(), rules.purpose.clone());
+            self.state.rules.insert(rules.flow, named);
+            self.state.priorities.insert(rules.flow, *priority);
+        }
+        let live = flows.iter().filter(|(rules, _)| !self.state.ended.contains(&rules.flow));
+        let permission = |rules: &FlowRules, priority| Permission { until: rules.live_until, priority };
+        let permitted = live.map(|(rules, priority)| (rules.flow, permission(rules, *priority)));
+        self.delivery.permit(permitted.collect());
+    }
+
+    /// Why nothing is offered of flows that may be sent, for whoever asks.
+    fn held(&self) -> Vec<(FlowId, String)> {
+        let now = self.state.moment();
+        let text = |held| match held {
+            Held::Waits(what) => what,
+            Held::NotTaken { why, again } => {
+                let left_s = again.0.saturating_sub(now.0).max(0) / 1_000_000;
+                format!("{why}; tried again in {left_s} s")
+            }
+        };
+        let flows = self.state.priorities.keys();
+        flows.filter_map(|flow| Some((*flow, text(self.delivery.held(*flow)?)))).collect()
     }
 
     /// A closed batch becomes a sealed and stored one. What cannot be kept is declared.
@@ -258,11 +299,12 @@ impl Custody {
 
     fn on_uplink(&mut self, event: &uplink::Event) {
         match event {
-            uplink::Event::Connected { connection, .. } => {
+            uplink::Event::Connected { connection, network, .. } => {
                 self.counters.count(Counter::Connections);
                 self.state.connection = Some(*connection);
                 self.sealing.describe_again();
                 self.delivery.connected();
+                self.delivery.reached_by(network.clone());
             }
             uplink::Event::Disconnected { .. } => {
                 if self.state.connection.take().is_some() {
@@ -281,7 +323,7 @@ impl Custody {
             uplink::Event::NotTaken { ticket, reason } => {
                 self.counters.count(Counter::BatchesRefused);
                 tracing::warn!(target: "uplink", %reason, "a batch was not taken");
-                if let Some(batch) = self.delivery.refused(*ticket, *reason)
+                if let Some(batch) = self.delivery.refused(*ticket, *reason, self.state.moment())
                     && let Err(error) = self.outbox.lost(batch, LossReason::Refused)
                 {
                     tracing::error!(target: "outbox", %batch, %error, "a loss could not be noted");

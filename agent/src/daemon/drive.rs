@@ -75,6 +75,8 @@ pub(super) struct Drive {
 #[derive(Default)]
 pub(super) struct Told {
     counts: Counts,
+    /// Whether the watched signal is as it must be.
+    signal: Option<bool>,
     /// Samples for which custody had no room; said as soon as it has.
     lost: BTreeMap<(FlowId, LossReason), u64>,
 }
@@ -152,7 +154,17 @@ impl Drive {
             self.pulse.beat();
             self.custody.blocking_send(Message::Output(output)).map_err(|_| Stop)?;
         }
+        if let Some(news) = self.signal_news() {
+            self.custody.blocking_send(Message::Signal(news)).map_err(|_| Stop)?;
+            self.told.signal = news;
+        }
         Ok(())
+    }
+
+    /// What custody does not know yet of the watched signal.
+    fn signal_news(&self) -> Option<Option<bool>> {
+        let now = self.pipeline.signal_holds();
+        (now != self.told.signal).then_some(now)
     }
 
     /// Does not wait: a bus cannot.
@@ -164,6 +176,12 @@ impl Drive {
                 Err(TrySendError::Full(Message::Output(output))) => self.owe(output),
                 Err(_) => return Err(Stop),
             }
+        }
+        // Where there is no room it is said next time.
+        if let Some(news) = self.signal_news()
+            && self.custody.try_send(Message::Signal(news)).is_ok()
+        {
+            self.told.signal = news;
         }
         Ok(())
     }

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules, Situation};
-use glovebox_core::decode::{Leaves, Plan};
+use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::{Event, Record};
 use glovebox_core::limits::{BATCH_AGE_US_MAX, DOCUMENT_BYTES_MAX};
 use glovebox_core::names::{DeviceId, FlowId};
 use glovebox_core::pipeline::Compiled;
+use glovebox_core::pipeline::watch::Watch;
 use glovebox_core::uplink::{DocumentTopic, status_topic};
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,6 +41,8 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(super) struct Steward {
     pub(super) authority: Mutex<LocalAuthority>,
     pub(super) leaves: Arc<Leaves>,
+    /// The signal that some classes wait for.
+    pub(super) watch: Option<Watch>,
     pub(super) drive: Orders,
     pub(super) states: Arc<States>,
     pub(super) custody: mpsc::Sender<Message>,
@@ -134,7 +137,9 @@ impl Steward {
         for flow in resumed {
             cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
         }
-        self.tell_custody(Message::Permit(effective.flows.clone()));
+        let classed =
+            |rules: &Arc<FlowRules>| (Arc::clone(rules), self.config.delivery.priority(&rules.purpose));
+        self.tell_custody(Message::Permit(effective.flows.iter().map(classed).collect()));
         self.swap(&effective);
         for flow in going_on {
             cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
@@ -162,9 +167,9 @@ impl Steward {
 
     fn swap(&self, effective: &Effective) {
         let gate = Gate::compile(effective, &self.leaves);
-        let plan = Plan::compile(&self.leaves, &gate.needed());
+        let compiled = Compiled::new(&self.leaves, gate, self.watched(effective));
         let (done, swapped) = sync_channel(1);
-        let order = Order::Swap(Box::new(Compiled { plan, gate }), done);
+        let order = Order::Swap(Box::new(compiled), done);
         let sent = self.drive.give(order);
         // A thread that has ended lets nothing through either.
         if sent && swapped.recv_timeout(ANSWER).is_err() {
@@ -177,6 +182,14 @@ impl Steward {
             let why = clause.as_deref().unwrap_or("nothing is granted: `glovebox consent grant`");
             tracing::warn!(target: "consent", why, "nothing leaves");
         }
+    }
+
+    /// The signal that sending waits for is read only while something that may be sent waits for it (invariant 6).
+    fn watched(&self, effective: &Effective) -> Option<Watch> {
+        let delivery = &self.config.delivery;
+        let classes = &delivery.only_when.as_ref()?.condition.classes;
+        let waits = |rules: &Arc<FlowRules>| classes.contains(&delivery.priority(&rules.purpose));
+        self.watch.clone().filter(|_| effective.flows.iter().any(waits))
     }
 
     /// Throws away what is in the network's hands.
@@ -330,7 +343,7 @@ fn flow_status(rules: &glovebox_core::consent::effective::FlowRules, queue: &Que
     FlowStatus {
         recipient: rules.recipient.clone(),
         purpose: rules.purpose.clone(),
-        held: None,
+        held: queue.held.iter().find(|(flow, _)| *flow == rules.flow).map(|(_, why)| why.clone()),
         queued_batches: figures.map_or(0, |figures| figures.batches as u64),
         queued_bytes: figures.map_or(0, |figures| figures.bytes),
     }

@@ -5,7 +5,8 @@ use super::failure::Failure;
 use super::link::{self, Bridge, Link};
 use super::mqtt::{self, Receipt};
 use super::reports::Daemon;
-use super::{Command, ConnectionNumber, DocumentTopic, Event, NotTaken, Setup, tls};
+use super::{Command, ConnectionNumber, DocumentTopic, Event, NotTaken, Setup, network, tls};
+use glovebox_core::delivery::Network;
 use glovebox_core::limits::{
     DOCUMENT_BYTES_MAX, UPLINK_ACK_MS_MAX, UPLINK_DISCONNECT_MS_MAX, UPLINK_DOCUMENTS_IN_FLIGHT,
     UPLINK_SUBACK_MS_MAX, UPLINK_TOPIC_BYTES_MAX, UPLINK_WAITING_MESSAGES,
@@ -31,6 +32,7 @@ const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub(super) struct Opened<'a> {
     setup: &'a Setup,
     link: Link,
+    network: Option<Network>,
     bridge: Bridge,
 }
 
@@ -83,6 +85,7 @@ pub(super) struct Connection<'a> {
     first: bool,
     phase: Phase,
     number: Option<ConnectionNumber>,
+    network: Option<Network>,
     packet_bytes_max: usize,
     window: Window,
     waiting: VecDeque<Waiting>,
@@ -93,10 +96,11 @@ pub(super) struct Connection<'a> {
 pub(super) async fn open(setup: &Setup) -> Result<Opened<'_>, Failure> {
     let client = tls::Files::read(&setup.config)?.client(&setup.config)?;
     let (link, address) = link::open(&setup.config, client).await?;
+    let network = link.get_ref().0.local_addr().ok().and_then(|local| network::of(local.ip()));
     let group = link.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
     tracing::debug!(target: "uplink", %address, ?group, "TLS is up");
     let bridge = Bridge::bind(&setup.runtime)?;
-    Ok(Opened { setup, link, bridge })
+    Ok(Opened { setup, link, network, bridge })
 }
 
 /// Serves `opened` until it ends. `first` asks for the retained policy even if the broker remembers us;
@@ -107,7 +111,7 @@ pub(super) async fn serve(
     daemon: &mut Daemon,
     connected: impl FnMut() -> ConnectionNumber,
 ) -> Ended {
-    let Opened { setup, link, bridge } = opened;
+    let Opened { setup, link, network, bridge } = opened;
     let (client, eventloop) = mqtt::client(setup, setup.identity.as_str(), bridge.path());
     let (acks, acknowledged) = mpsc::channel(usize::from(UPLINK_DOCUMENTS_IN_FLIGHT) * 2);
     let (sink, mqtt_events) = mpsc::channel(MQTT_EVENTS_MAX);
@@ -121,6 +125,7 @@ pub(super) async fn serve(
         first,
         phase: Phase::Connecting,
         number: None,
+        network,
         packet_bytes_max: 0,
         window: Window::new(None),
         waiting: VecDeque::new(),
@@ -251,9 +256,11 @@ impl Connection<'_> {
         self.deadline = Instant::now() + Duration::from_millis(UPLINK_SUBACK_MS_MAX);
         tracing::info!(target: "uplink", connection = number.0, answer.session_present,
             receive_maximum, packet_max, "connected");
-        self.daemon
-            .reports
-            .push(Event::Connected { connection: number, session_present: answer.session_present });
+        self.daemon.reports.push(Event::Connected {
+            connection: number,
+            session_present: answer.session_present,
+            network: self.network.clone(),
+        });
         self.client.try_subscribe_many(mqtt::filters(self.setup, self.first)).map_err(|_| full())
     }
 

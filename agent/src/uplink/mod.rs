@@ -12,6 +12,7 @@ mod connection;
 mod failure;
 mod link;
 mod mqtt;
+mod network;
 mod reports;
 mod tls;
 
@@ -22,6 +23,7 @@ pub use glovebox_core::uplink::{ConnectionNumber, DocumentTopic, NotTaken, Ticke
 pub use mqtt::Receipt;
 
 use connection::Ended;
+use glovebox_core::delivery::Network;
 use glovebox_core::names::{DeviceId, Moment};
 use glovebox_core::uplink::{Course, State};
 use reports::{Daemon, Reports};
@@ -73,6 +75,8 @@ pub enum Event {
         connection: ConnectionNumber,
         /// The broker remembered our session.
         session_present: bool,
+        /// By what network it is reached; `None` if that cannot be told.
+        network: Option<Network>,
     },
     /// The connection, or an attempt to make one, ended.
     Disconnected {

@@ -446,7 +446,7 @@ impl World {
         let gate = Gate::compile(&Effective::of(&situation), &LEAVES);
         let plan = Plan::compile(&LEAVES, &gate.needed());
         let mut outputs = Vec::new();
-        self.pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate })), &mut outputs);
+        self.pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate, watch: None })), &mut outputs);
         self.open(outputs, out);
     }
 

@@ -4,15 +4,24 @@
 //! stored ─▶ waiting ─offer▶ offered ─recorded▶ published ─acked▶ gone
 //!              ▲      (ledger entry is being written)  │
 //!              └──── disconnected, returned, refused ──┘        withdraw: whatever the state, never again
+//!
+//! whose turn:  class ▶ live before backlog ▶ whoever was not served for the longest      (decisions/0012)
 //! ```
+
+mod flow;
+mod only_when;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::{BatchRef, DropReason};
 use crate::limits::UPLINK_WINDOW_MESSAGES;
-use crate::names::{FlowId, TrustedTime, WallTime};
-use crate::outbox::{BatchId, LossReason, Position};
+use crate::names::{FlowId, Moment, TrustedTime};
+use crate::outbox::{BatchId, LossReason};
 use crate::uplink::{NotTaken, Ticket};
+pub use flow::Permission;
+use flow::{Flow, Turns};
+pub use only_when::{Network, NetworkKind, Networks, OnlyWhen, Situation};
 
 impl From<BatchId> for BatchRef {
     fn from(batch: BatchId) -> Self {
@@ -69,24 +78,34 @@ struct InFlight {
     published: bool,
 }
 
-#[derive(Debug, Default)]
-struct Flow {
-    stored: BTreeSet<Position>,
-    /// The broker does not take it now: nothing of it is offered until [`Delivery::retry`].
-    held: bool,
+/// Why nothing is offered of a flow that is permitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// The broker did not take it.
+    NotTaken {
+        /// Why.
+        why: NotTaken,
+        /// When it is tried again.
+        again: Moment,
+    },
+    /// Its class has to wait: for what, in words.
+    Waits(String),
 }
 
 /// What may be sent now. Knows what is stored, what is permitted, what is on its way.
 #[derive(Debug)]
 pub struct Delivery {
     flows: BTreeMap<FlowId, Flow>,
-    permitted: BTreeMap<FlowId, WallTime>,
     withdrawn: BTreeSet<FlowId>,
     in_flight: BTreeMap<Ticket, InFlight>,
     next_ticket: u64,
     window: usize,
     connected: bool,
-    turn: Option<FlowId>,
+    turns: Turns,
+    only_when: OnlyWhen,
+    situation: Situation,
+    /// Why the classes of `only_when` have to wait now.
+    waits: Option<String>,
 }
 
 impl Default for Delivery {
@@ -101,39 +120,58 @@ impl Delivery {
     pub fn new(window: usize) -> Self {
         Self {
             flows: BTreeMap::new(),
-            permitted: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             in_flight: BTreeMap::new(),
             next_ticket: 0,
             window,
             connected: false,
-            turn: None,
+            turns: Turns::default(),
+            only_when: OnlyWhen::default(),
+            situation: Situation::default(),
+            waits: None,
         }
+    }
+
+    /// The same, with what some classes have to wait for.
+    #[must_use]
+    pub fn only_when(mut self, only_when: OnlyWhen) -> Self {
+        self.only_when = only_when;
+        self.look(Situation::default());
+        self
     }
 
     /// A batch is durable: it may be offered. Of a withdrawn flow it is not even noted.
     pub fn stored(&mut self, batch: BatchId) {
         if !self.withdrawn.contains(&batch.flow) {
-            self.flows.entry(batch.flow).or_default().stored.insert(batch.position());
+            self.flows.entry(batch.flow).or_default().store(batch.position());
         }
     }
 
     /// A batch was dropped: it is not offered any more. Its acknowledgement, if one still comes, means nothing.
     pub fn dropped(&mut self, batch: BatchId) {
-        self.remove(batch);
+        if let Some(flow) = self.flows.get_mut(&batch.flow) {
+            flow.remove(batch.position());
+        }
         self.in_flight.retain(|_, flying| flying.batch != batch);
     }
 
-    /// The flows that are permitted now, each until before its time. Replaces the set; called whenever the gate is
-    /// swapped. What a flow has on its way when it is no longer permitted stays on its way; a withdrawal is
-    /// [`Self::withdraw`].
-    pub fn permit(&mut self, live_until: BTreeMap<FlowId, WallTime>) {
-        self.permitted = live_until;
+    /// The flows that are permitted now. Replaces the set; called whenever the gate is swapped. What a flow has on
+    /// its way when it is no longer permitted stays on its way; a withdrawal is [`Self::withdraw`].
+    pub fn permit(&mut self, mut permitted: BTreeMap<FlowId, Permission>) {
+        permitted.retain(|flow, _| !self.withdrawn.contains(flow));
+        for (id, flow) in &mut self.flows {
+            flow.permission = permitted.remove(id);
+        }
+        for (id, permission) in permitted {
+            self.flows.entry(id).or_default().permission = Some(permission);
+        }
     }
 
-    /// There is a connection: all that is stored is offered again, from the oldest.
+    /// There is a connection: all that is stored is offered again, the oldest of each flow first, and counts as
+    /// backlog beside what is stored from now on.
     pub fn connected(&mut self) {
         self.go_back();
+        self.flows.values_mut().for_each(Flow::connected);
         self.connected = true;
     }
 
@@ -141,51 +179,76 @@ impl Delivery {
     pub fn disconnected(&mut self) {
         self.go_back();
         self.connected = false;
+        self.look(Situation { network: None, ..self.situation.clone() });
     }
 
     fn go_back(&mut self) {
-        self.in_flight.clear();
-        self.retry();
+        for InFlight { batch, .. } in std::mem::take(&mut self.in_flight).into_values() {
+            self.put_back(batch);
+        }
     }
 
-    /// Permitted, and the time is known well enough to say so (invariant 3).
-    fn live(&self, flow: FlowId, now: Option<TrustedTime>) -> bool {
-        let until = self.permitted.get(&flow).filter(|_| !self.withdrawn.contains(&flow));
-        until.zip(now).is_some_and(|(until, now)| now.latest < *until)
+    fn put_back(&mut self, batch: BatchId) {
+        if let Some(flow) = self.flows.get_mut(&batch.flow) {
+            flow.put_back(batch.position());
+        }
     }
 
-    fn next_of(&self, flow: FlowId) -> Option<Position> {
-        let known = self.flows.get(&flow).filter(|known| !known.held)?;
-        // At most a window's worth is passed over.
-        let flying = |position: &Position| self.in_flight.values().any(|it| it.batch == position.of(flow));
-        known.stored.iter().copied().find(|position| !flying(position))
+    /// By what network the present connection reaches the broker; `None`: nobody knows.
+    pub fn reached_by(&mut self, network: Option<Network>) {
+        self.look(Situation { network, ..self.situation.clone() });
     }
 
-    /// The next batch to send: the oldest of a permitted flow, the flows in turn. `None` without connection,
-    /// permission or trusted time, or when the window is full. Write the ledger entry, then call
-    /// [`Self::recorded`].
+    /// Whether the signal of [`OnlyWhen`] is as it must be; `None`: nobody knows.
+    pub fn signalled(&mut self, signal: Option<bool>) {
+        self.look(Situation { signal, ..self.situation.clone() });
+    }
+
+    fn look(&mut self, situation: Situation) {
+        self.waits = self.only_when.waits(&situation);
+        self.situation = situation;
+    }
+
+    /// Permitted, and not of a class that has to wait.
+    fn may(&self, flow: &Flow, now: Option<TrustedTime>) -> bool {
+        let permission = flow.permission.filter(|permission| permission.holds(now));
+        permission.is_some_and(|permission| !self.has_to_wait(&permission))
+    }
+
+    fn has_to_wait(&self, permission: &Permission) -> bool {
+        self.waits.is_some() && self.only_when.classes.contains(&permission.priority)
+    }
+
+    /// The broker takes it, or there is nothing of it on its way that has to be taken first.
+    fn is_taken(&self, id: FlowId, flow: &Flow) -> bool {
+        let flying = || self.in_flight.values().any(|flying| flying.batch.flow == id);
+        flow.refusals.held().is_none() && !(flow.refusals.on_trial() && flying())
+    }
+
+    /// The next batch to send: always the oldest of its flow. `None` without connection, permission or trusted time,
+    /// or when the window is full. Write the ledger entry, then call [`Self::recorded`].
     pub fn offer(&mut self, now: Option<TrustedTime>) -> Option<Offer> {
         if !self.connected || self.in_flight.len() >= self.window {
             return None;
         }
-        let later = self.flows.keys().filter(|flow| Some(**flow) > self.turn);
-        let order = later.chain(self.flows.keys().filter(|flow| Some(**flow) <= self.turn)).copied();
-        let mut ready = order.filter(|flow| self.live(*flow, now));
-        let (flow, position) = ready.find_map(|flow| self.next_of(flow).map(|position| (flow, position)))?;
+        let ready = self.flows.iter().filter(|(id, flow)| self.may(flow, now) && self.is_taken(**id, flow));
+        let ranked = ready.filter_map(|(id, flow)| Some((flow.rank(self.turns)?, *id)));
+        let (_, id) = ranked.min()?;
+        let flow = self.flows.get_mut(&id)?;
+        self.turns.had(flow.permission?.priority, flow.is_live()?);
         let ticket = Ticket(self.next_ticket);
-        let batch = position.of(flow);
+        let batch = flow.serve(ticket)?.of(id);
         self.next_ticket += 1;
-        self.turn = Some(flow);
         self.in_flight.insert(ticket, InFlight { batch, published: false });
         Some(Offer { ticket, batch })
     }
 
-    /// The ledger entry of an offer is durable. The gate is asked once more: `None` if it says no by now, or the
+    /// The ledger entry of an offer is durable. All is asked once more: `None` if the answer is no by now, or the
     /// offer went back with its connection.
     pub fn recorded(&mut self, ticket: Ticket, now: Option<TrustedTime>) -> Option<Publish> {
         let batch = self.in_flight.get(&ticket).filter(|flying| !flying.published)?.batch;
-        if !self.live(batch.flow, now) {
-            self.in_flight.remove(&ticket);
+        if !self.flows.get(&batch.flow).is_some_and(|flow| self.may(flow, now)) {
+            self.returned(ticket);
             return None;
         }
         self.in_flight.get_mut(&ticket)?.published = true;
@@ -196,40 +259,53 @@ impl Delivery {
     pub fn acked(&mut self, ticket: Ticket) -> Option<BatchId> {
         self.in_flight.get(&ticket).filter(|flying| flying.published)?;
         let batch = self.in_flight.remove(&ticket)?.batch;
-        self.remove(batch);
+        if let Some(flow) = self.flows.get_mut(&batch.flow) {
+            flow.refusals.taken();
+        }
         Some(batch)
     }
 
     /// The broker did not take it. Answers the batch if no later attempt can succeed: it is to be declared lost
-    /// ([`LossReason::Refused`]). Else it stays, and its flow waits for [`Self::retry`].
-    pub fn refused(&mut self, ticket: Ticket, why: NotTaken) -> Option<BatchId> {
+    /// ([`LossReason::Refused`]). Else it stays, and its flow waits: see [`Self::retry`].
+    pub fn refused(&mut self, ticket: Ticket, why: NotTaken, now: Moment) -> Option<BatchId> {
         let batch = self.in_flight.remove(&ticket)?.batch;
         match why {
-            NotTaken::TooLarge { .. } | NotTaken::Other(_) => {
-                self.remove(batch);
-                return Some(batch);
-            }
-            // An access list may be mended: the cap decides how long it is kept.
+            NotTaken::TooLarge { .. } | NotTaken::Other(_) => return Some(batch),
+            // An access list may be mended, a subscriber may come: age and caps decide how long it is kept.
             NotTaken::NoSubscriber | NotTaken::Quota | NotTaken::NotAuthorised => {
                 if let Some(flow) = self.flows.get_mut(&batch.flow) {
-                    flow.held = true;
+                    flow.refusals.refused(why, now);
                 }
             }
             NotTaken::Crowded => {}
         }
+        self.put_back(batch);
         None
     }
 
     /// It was not handed over after all: it is offered again, next of its flow.
     pub fn returned(&mut self, ticket: Ticket) {
-        self.in_flight.remove(&ticket);
+        if let Some(flying) = self.in_flight.remove(&ticket) {
+            self.put_back(flying.batch);
+        }
     }
 
-    /// The flows that the broker did not take are tried again.
-    pub fn retry(&mut self) {
+    /// The flows that the broker did not take are tried again, each when its wait is over: with one batch, and with
+    /// more once that is taken. To be called every second or so.
+    pub fn retry(&mut self, now: Moment) {
         for flow in self.flows.values_mut() {
-            flow.held = false;
+            flow.refusals.look(now);
         }
+    }
+
+    /// Why nothing of `flow` is offered although it is permitted, if so.
+    #[must_use]
+    pub fn held(&self, flow: FlowId) -> Option<Held> {
+        let known = self.flows.get(&flow)?;
+        if self.has_to_wait(&known.permission?) {
+            return self.waits.clone().map(Held::Waits);
+        }
+        known.refusals.held().map(|(why, again)| Held::NotTaken { why, again })
     }
 
     /// Nothing of `flow` is offered any more, whatever is stored or permitted later: a flow never comes back after
@@ -237,7 +313,6 @@ impl Delivery {
     /// connection without lingering and call [`Self::disconnected`].
     pub fn withdraw(&mut self, flow: FlowId) -> Vec<BatchId> {
         self.withdrawn.insert(flow);
-        self.permitted.remove(&flow);
         self.flows.remove(&flow);
         let published = self.in_flight.values().filter(|it| it.batch.flow == flow && it.published);
         let perhaps_sent = published.map(|flying| flying.batch).collect();
@@ -254,13 +329,7 @@ impl Delivery {
     /// Batches stored and not yet acknowledged.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.flows.values().map(|flow| flow.stored.len()).sum()
-    }
-
-    fn remove(&mut self, batch: BatchId) {
-        if let Some(flow) = self.flows.get_mut(&batch.flow) {
-            flow.stored.remove(&batch.position());
-        }
+        self.in_flight.len() + self.flows.values().map(Flow::waiting).sum::<usize>()
     }
 }
 

@@ -12,8 +12,10 @@ use crate::seal::{Header, Sealed};
 pub use crate::seal::{Loss, LossReason};
 
 mod losses;
+mod priority;
 
 pub use losses::{Losses, PendingLoss};
+pub use priority::Priority;
 
 /// Which sealed batch: what its header says in the clear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

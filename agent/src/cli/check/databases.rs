@@ -6,11 +6,14 @@ use glovebox_core::names::BusName;
 use super::Finding;
 use crate::config::Config;
 use crate::daemon::databases::Databases;
+use crate::daemon::watched;
 
 /// Notices shown of one check; `glovebox dbc lint` shows all.
 const NOTICES_SHOWN: usize = 5;
 
 const MEND: &str = "mend the file at that place, or leave it out";
+
+const MEND_WATCHED: &str = "mend [uplink.only_when], or leave it out";
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings = bare_buses(config);
@@ -19,6 +22,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             let signals = databases.leaves.len();
             findings.push(Finding::ok("decode", format!("{signals} signals can be decoded")));
             findings.extend(told(&databases.notices));
+            let watched = watched::find(&config.delivery, &databases.leaves);
+            findings.extend(watched.err().map(|error| Finding::fail("uplink", error, MEND_WATCHED)));
         }
         Err(errors) => {
             findings.extend(errors.iter().map(|error| Finding::fail("decode", error, MEND)));
