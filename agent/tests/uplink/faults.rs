@@ -222,7 +222,7 @@ async fn a_session_that_is_lost_costs_nothing() {
 
 /// The rate holds on the wire in every second; an answer does not wait behind batches, and a cut is as quick as ever.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rate_limit_holds_and_delays_neither_answers_nor_a_cut() {
+async fn invariant_9_a_rate_limit_holds_and_delays_neither_answers_nor_a_cut() {
     if missing() {
         return;
     }

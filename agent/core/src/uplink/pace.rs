@@ -62,7 +62,7 @@ mod tests {
         /// Who asks before each packet keeps to the rate in every span of time, and none waits longer than what was sent
         /// before it takes at the rate.
         #[test]
-        fn no_span_of_time_has_more_than_rate_and_burst(
+        fn invariant_9_no_span_of_time_has_more_than_rate_and_burst(
             kbit_s in 1..10_000_u32,
             packets in prop::collection::vec((1..270_000_usize, 0..3_000_000_i64), 1..80),
         ) {
