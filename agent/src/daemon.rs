@@ -278,9 +278,16 @@ fn open_authority(config: &Config, databases: &Databases) -> Result<LocalAuthori
 }
 
 fn not_linked(config: &Config) -> LinkStatus {
-    let broker = &config.uplink.broker;
-    let broker = format!("{}:{}", broker.host(), broker.port());
-    LinkStatus { broker, state: LinkState::Connecting, last_error: None, in_flight: 0 }
+    let broker = config.uplink.brokers.first().map(ToString::to_string).unwrap_or_default();
+    LinkStatus {
+        broker,
+        brokers: config.uplink.brokers.iter().map(ToString::to_string).collect(),
+        protocol: config.uplink.protocol.to_string(),
+        state: LinkState::Connecting,
+        last_error: None,
+        certificate_until: uplink::certificate_until(&config.uplink).map(|until| until.to_string()),
+        in_flight: 0,
+    }
 }
 
 /// The first store that is opened, before anything large was freed: sled's histograms are then fresh zero pages, 20 MiB

@@ -185,8 +185,11 @@ fn a_status() -> Status {
         held: None,
         link: LinkStatus {
             broker: "broker.example:8883".to_owned(),
+            brokers: vec!["first.example:8883".to_owned(), "broker.example:8883".to_owned()],
+            protocol: "5".to_owned(),
             state: LinkState::Waiting,
             last_error: Some("certificate expired".to_owned()),
+            certificate_until: Some("2020-03-01T00:00:00Z".to_owned()),
             in_flight: 2,
         },
         buses: vec![BusStatus {
@@ -217,7 +220,8 @@ fn status_shows_what_the_daemon_says_as_a_table_and_as_json() {
     for part in [
         "glovebox 9.8.7, car-1, up 1 h 2 min",
         "version 7",
-        "broker.example:8883: waiting for the next attempt, 2 in flight (certificate expired)",
+        "broker.example:8883 (2 of 2): waiting for the next attempt, MQTT 5, 2 in flight (certificate expired)",
+        "certificate ended at 2020-03-01T00:00:00Z: renew it",
         "body on can1: down, bus off",
         "6 batches, 4.0 KiB of 64.0 MiB",
         "acme for tyre-care: flows, 3 queued, 2.0 KiB",
@@ -267,6 +271,45 @@ fn a_live_bus_has_no_end_to_wait_for() {
     let output = glovebox(&["run", "--until-sent", "--config", config.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("--until-sent ends with a recorded log"), "{}", stderr(&output));
+}
+
+/// `LoadCredential=` leaves files of mode 0400 in a folder that only the service knows.
+#[test]
+fn check_takes_credentials_from_systemd_and_says_where_they_come_from_if_not() {
+    let folder = fine();
+    let credentials = folder.path().join("credentials");
+    std::fs::create_dir(&credentials).unwrap();
+    for (file, name) in [("ca.crt", "ca"), ("car.crt", "cert"), ("car.key", "key")] {
+        std::fs::rename(folder.path().join(file), credentials.join(name)).unwrap();
+        let rights = std::fs::Permissions::from_mode(0o400);
+        std::fs::set_permissions(credentials.join(name), rights).unwrap();
+    }
+    let config = folder.path().join("glovebox.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text
+        .replace("\"ca.crt\"", "\"credential:ca\"")
+        .replace("\"car.crt\"", "\"credential:cert\"")
+        .replace("\"car.key\"", "\"credential:key\"");
+    std::fs::write(&config, text).unwrap();
+    let run = |command: &str, credentials: Option<&Path>| {
+        let mut glovebox = Command::new(env!("CARGO_BIN_EXE_glovebox"));
+        glovebox.args(["--config", config.to_str().unwrap(), command]).env_remove("CREDENTIALS_DIRECTORY");
+        credentials.map(|folder| glovebox.env("CREDENTIALS_DIRECTORY", folder));
+        glovebox.output().unwrap()
+    };
+    let output = run("check", Some(&credentials));
+    assert_eq!(output.status.code(), Some(0), "{}", stdout(&output));
+    assert!(stdout(&output).contains("fit together and are in date, the certificate until 20"));
+    let output = run("check", None);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stdout(&output).contains("a unit with `LoadCredential=key:/PATH`"), "{}", stdout(&output));
+    // Another command needs none of them.
+    let output = run("status", None);
+    assert!(stderr(&output).contains("no daemon listens"), "{}", stderr(&output));
+    std::fs::remove_file(credentials.join("key")).unwrap();
+    let output = run("check", Some(&credentials));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stdout(&output).contains("credentials/key, which cannot be read"), "{}", stdout(&output));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use glovebox::bus::replay::Speed;
 use glovebox::config::{Config, Files};
+use glovebox::uplink::{Broker, Protocol};
 use glovebox_core::delivery::NetworkKind;
 use glovebox_core::names::PurposeId;
 use glovebox_core::outbox::Priority;
@@ -77,8 +78,11 @@ fn a_good_configuration_is_taken_whole() {
     assert_eq!((config.consent.device.as_str(), config.consent.groups.len()), ("car-1", 2));
     assert_eq!((config.batch.age, config.batch.size_bytes), (Duration::from_secs(5), 64 * 1024));
     assert_eq!(config.outbox.size_bytes, 16 * 1024 * 1024);
-    assert_eq!((config.uplink.broker.host(), config.uplink.broker.port()), ("::1", 8883));
-    assert_eq!(config.uplink.keep_alive_s, 60);
+    let brokers: Vec<_> = config.uplink.brokers.iter().map(ToString::to_string).collect();
+    assert_eq!(brokers, ["[::1]:8883", "second.example:8883"]);
+    assert_eq!((config.uplink.keep_alive_s, config.uplink.return_s), (60, 300));
+    assert_eq!((config.uplink.protocol, config.uplink.rate_kbit_s), (Protocol::V311, Some(64)));
+    assert_eq!(config.uplink.key.path(), corpus("named/car.key"));
     assert_eq!(config.health.state, corpus("state"));
 }
 
@@ -126,8 +130,8 @@ fn a_later_file_wins_key_by_key_and_lists_of_tables_add_up() {
     std::fs::write(&above, text).unwrap();
     let config = Config::load(&[corpus("good.toml"), above], Files::MustExist).unwrap();
     assert_eq!((config.batch.age, config.batch.size_bytes), (Duration::from_secs(7), 64 * 1024));
-    assert_eq!((config.uplink.broker.host(), config.uplink.broker.port()), ("b", 1));
-    assert_eq!(config.uplink.ca, corpus("named/ca.crt"));
+    assert_eq!(config.uplink.brokers, [Broker::new("b:1").unwrap()]);
+    assert_eq!(config.uplink.ca.path(), corpus("named/ca.crt"));
     assert!(config.consent.groups.is_empty());
     assert_eq!(config.bus.interface.len(), 3);
     assert_eq!(config.health.state, folder.path().join("here"));
@@ -160,6 +164,8 @@ fn the_example_is_a_configuration_and_names_every_key() {
     let example = Path::new("../systemd/glovebox.toml");
     let config = Config::load(&[example.to_owned()], Files::NotNeeded).unwrap();
     assert_eq!(config.health.state, Path::new("/var/lib/glovebox"));
+    assert_eq!((config.uplink.protocol, config.uplink.rate_kbit_s), (Protocol::V5, None));
+    assert_eq!((config.uplink.keep_alive_s, config.uplink.return_s), (30, 900));
     let text = std::fs::read_to_string(example).unwrap();
     for key in glovebox::config::keys() {
         let named = text.lines().any(|line| line.trim_start_matches(['#', ' ']).starts_with(&key));

@@ -70,7 +70,7 @@ pub struct Settings {
     pub buses: Vec<Bus>,
     /// Age at which batches close, in seconds.
     pub batch_age_s: u32,
-    /// `HOST:PORT`.
+    /// `HOST:PORT`, or several in order with a space between.
     pub broker: String,
     /// Who signed the broker's certificate.
     pub ca: PathBuf,
@@ -97,9 +97,10 @@ impl Settings {
         let (state, socket) = (quoted(&folder.join("state")), quoted(&folder.join("c.sock")));
         let _ = write!(
             text,
-            "[consent]\ndevice = \"{DEVICE}\"\n[batch]\nage_s = {}\n[uplink]\nbroker = \"{}\"\nca = {ca}\n\
-             cert = {cert}\nkey = {key}\nkeep_alive_s = 5\n[health]\nstate = {state}\ncontrol_socket = {socket}\n",
-            self.batch_age_s, self.broker
+            "[consent]\ndevice = \"{DEVICE}\"\n[batch]\nage_s = {}\n[uplink]\nbroker = {:?}\nca = {ca}\n\
+             cert = {cert}\nkey = {key}\nkeep_alive_s = 5\nreturn_s = 10\n[health]\nstate = {state}\ncontrol_socket = {socket}\n",
+            self.batch_age_s,
+            self.broker.split(' ').collect::<Vec<_>>()
         );
         text
     }

@@ -17,13 +17,14 @@ pub const WATCHER: &str = "watcher";
 /// How long a broker may take to come up or to go down.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Cars write batches, notices and answers and read their documents; a recipient reads its own prefix;
-/// the back end writes documents and reads answers; the watcher reads all.
+/// Cars write batches, notices, answers and their last will, and read their documents; a recipient reads its own prefix;
+/// the back end writes documents and reads answers and wills; the watcher reads all.
 const RIGHTS: &str = "\
 pattern read glovebox/v1/%u/#
 pattern read glovebox/v1/device/%u/policy
 pattern read glovebox/v1/device/%u/consent
 pattern write glovebox/v1/device/%u/status
+pattern write glovebox/v1/device/%u/gone
 
 user car-1
 topic write glovebox/v1/+/+/batch
@@ -33,6 +34,7 @@ user fleet
 topic write glovebox/v1/device/+/policy
 topic write glovebox/v1/device/+/consent
 topic read glovebox/v1/device/+/status
+topic read glovebox/v1/device/+/gone
 
 user watcher
 topic read #

@@ -12,6 +12,10 @@ pub enum Validity {
     Live,
     /// It has ended long ago.
     Expired,
+    /// It begins in 2047.
+    Early,
+    /// Now, and it ends in 20 days.
+    EndsSoon,
 }
 
 /// A certificate and its key, PEM.
@@ -65,14 +69,17 @@ impl Authority {
     pub fn issue(&self, name: &str, hosts: &str, validity: Validity) -> Result<Identity> {
         let settings = self.settings(name, name, hosts)?;
         let file = |end: &str| format!("{name}.{end}");
-        let (start, end) = match validity {
-            Validity::Live => ("20250101000000Z", "20490101000000Z"),
-            Validity::Expired => ("20200101000000Z", "20210101000000Z"),
+        let dates: &[&str] = match validity {
+            Validity::Live => &["-startdate", "20250101000000Z", "-enddate", "20490101000000Z"],
+            Validity::Expired => &["-startdate", "20200101000000Z", "-enddate", "20210101000000Z"],
+            Validity::Early => &["-startdate", "20470101000000Z", "-enddate", "20490101000000Z"],
+            Validity::EndsSoon => &["-startdate", "20250101000000Z", "-days", "20"],
         };
         let mut request = self.openssl(&["req", "-new", "-nodes", "-newkey", "ec"]);
         request.args(["-pkeyopt", "ec_paramgen_curve:prime256v1"]).arg("-config").arg(&settings);
         succeed(request.args(["-keyout", &file("key"), "-out", &file("csr")]))?;
-        let mut sign = self.openssl(&["ca", "-batch", "-notext", "-startdate", start, "-enddate", end]);
+        let mut sign = self.openssl(&["ca", "-batch", "-notext"]);
+        sign.args(dates);
         sign.arg("-config").arg(&settings).args(["-extensions", "leaf"]);
         succeed(sign.args(["-in", &file("csr"), "-out", &file("crt")]))?;
         Ok(Identity { cert: self.folder.join(file("crt")), key: self.folder.join(file("key")) })

@@ -30,7 +30,7 @@ const STORES: [&str; 4] = ["outbox", "policy_store", "key_store", "ledger"];
 const FENCES: [(&str, &[&str]); 12] = [
     ("prost", &["agent/core/src/wire"]),
     ("tokio", &["agent/src/"]),
-    ("rumqttc", &["agent/src/uplink"]),
+    ("rumqttc", &["agent/src/uplink/mqtt/"]),
     ("tokio_rustls", &["agent/src/uplink"]),
     ("rustls", &["agent/src/uplink", "agent/src/sealer"]),
     ("hpke", &["agent/src/sealer"]),

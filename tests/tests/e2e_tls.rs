@@ -1,5 +1,5 @@
-//! Wrong client certificate, wrong server name, expired certificates, plain TCP: the agent sends nothing, and says
-//! which of them it is.
+//! Wrong client certificate, wrong server name, certificates of yesterday and tomorrow, plain TCP: the agent sends
+//! nothing, and says which of them it is.
 
 use anyhow::{Result, ensure};
 use glovebox_tests::broker::{Broker, HOSTS};
@@ -48,14 +48,15 @@ fn what_tls_refuses_is_named() -> Result<()> {
     let scene = Scene::new(vec![Party::plain("garage", &["CAN.can0.SPEED.SPEED"])])?;
     let agent = scene.agent(&scene.settings(&drive, "max", 10))?;
     scene.fleet.prepare(&agent, &["garage"])?;
-    let elsewhere = scene.authority.issue("elsewhere", "DNS:elsewhere.example", Validity::Live)?;
-    let stale = scene.authority.issue("stale", HOSTS, Validity::Expired)?;
     let stranger = Authority::new(&scene.path("stranger")?, "Another CA")?;
-    let strange = stranger.issue("strange", HOSTS, Validity::Live)?;
-    let elsewhere = Broker::start_as(&scene.path("elsewhere")?, &scene.authority, &elsewhere)?;
-    let stale = Broker::start_as(&scene.path("stale")?, &scene.authority, &stale)?;
-    let strange = Broker::start_as(&scene.path("strange")?, &scene.authority, &strange)?;
-    let good = scene.broker.address();
+    let broker = |name: &str, signer: &Authority, hosts, validity| -> Result<Broker> {
+        let server = signer.issue(name, hosts, validity)?;
+        Broker::start_as(&scene.path(&format!("broker-{name}"))?, &scene.authority, &server)
+    };
+    let elsewhere = broker("elsewhere", &scene.authority, "DNS:elsewhere.example", Validity::Live)?;
+    let stale = broker("stale", &scene.authority, HOSTS, Validity::Expired)?;
+    let early = broker("early", &scene.authority, HOSTS, Validity::Early)?;
+    let strange = broker("strange", &stranger, HOSTS, Validity::Live)?;
     let case = |name, broker: &str, car: &Identity, words| Case {
         name,
         broker: broker.to_owned(),
@@ -71,6 +72,16 @@ fn what_tls_refuses_is_named() -> Result<()> {
             &[&["expired"], &["broker", "server"]],
         ),
         case(
+            "the clock is wrong, or the broker's certificate is of tomorrow",
+            &early.address(),
+            &scene.car,
+            &[
+                &["valid only from 2047-01-01t00:00:00z"],
+                &["and it is 20"],
+                &["set the clock if it is wrong"],
+            ],
+        ),
+        case(
             "the broker's authority is unknown",
             &strange.address(),
             &scene.car,
@@ -84,19 +95,19 @@ fn what_tls_refuses_is_named() -> Result<()> {
         ),
         case(
             "the car's certificate is of another authority",
-            &good,
+            &scene.broker.address(),
             &stranger.issue("car-1", "", Validity::Live)?,
             &[&["our certificate", "client certificate", "car's certificate"]],
         ),
         case(
             "the car's certificate has expired",
-            &good,
+            &scene.broker.address(),
             &scene.authority.issue("car-old", "", Validity::Expired)?,
             &[&["expired"], &["our certificate", "client certificate", "car's certificate"]],
         ),
     ];
     for case in &cases {
-        refused(&scene, &drive, case, &[&scene.broker, &elsewhere, &stale, &strange])?;
+        refused(&scene, &drive, case, &[&scene.broker, &elsewhere, &stale, &early, &strange])?;
     }
     scene.finish();
     Ok(())

@@ -235,6 +235,35 @@ pub const UPLINK_ADDRESSES_MAX: usize = 8;
 pub const UPLINK_TCP_MS_MAX: u64 = 10_000;
 /// TLS handshake.
 pub const UPLINK_TLS_MS_MAX: u64 = 15_000;
+/// Brokers in the list: a round of attempts has an end.
+pub const UPLINK_BROKERS_MAX: usize = 8;
+/// With a rate limit so much of its time may be used at once: a batch now and then does not wait.
+pub const UPLINK_BURST_MS: u64 = 1_000;
+/// Slowest rate limit: 1,000 bit/s, a batch in a quarter of an hour.
+pub const UPLINK_RATE_KBIT_S_MIN: u32 = 1;
+/// Fastest rate limit: more is no limit.
+pub const UPLINK_RATE_KBIT_S_MAX: u32 = 1_000_000;
+/// Back to the first broker of the list: asking more often than every ten seconds is a load on a broker that is ill.
+pub const UPLINK_RETURN_S_MIN: u32 = 10;
+/// A day at the wrong broker is long enough.
+pub const UPLINK_RETURN_S_MAX: u32 = 86_400;
+/// Back to the first broker if nothing is said: a quarter of an hour.
+pub const UPLINK_RETURN_S_DEFAULT: u32 = 900;
+/// How often certificate, authority and key are looked at: a renewal is in use within this and a handshake.
+pub const UPLINK_FILES_LOOK_MS: u64 = 5_000;
+/// After new files were refused by the broker they are tried again: its own list of authorities may follow later.
+pub const UPLINK_RENEWAL_RETRY_MS: u64 = 600_000;
+/// New files are taken when a broker to which they were shown has not refused them for so long: an alert takes a
+/// round trip, and 2 s are one over a satellite.
+pub const UPLINK_ALERT_MS_MAX: u64 = 2_000;
+/// Before we leave in order, what is in flight may be acknowledged for so long; the rest is offered again.
+pub const UPLINK_DRAIN_MS_MAX: u64 = 10_000;
+/// A certificate that ends within this is worth a warning a day: 30 days.
+pub const CERTIFICATE_WARN_US: i64 = 30 * 24 * 3_600 * 1_000_000;
+/// The broker waits so long before it publishes our last will (MQTT 5): a tunnel, or a withdrawal, tells nobody anything.
+pub const UPLINK_WILL_DELAY_S: u32 = 60;
+/// The name of a systemd credential: a file name.
+pub const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 /// What waits in the kernel's send buffer at most (the kernel doubles it): a reset throws it away, a PINGREQ waits behind it.
 pub const UPLINK_SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// CONNECT to CONNACK.

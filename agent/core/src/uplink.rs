@@ -1,19 +1,20 @@
-//! Connection states, back-off, in-flight window, acknowledgement to ticket. Pure: what the sockets do is in the
-//! shell, which tells this file what happened and asks it what to do next.
+//! Which broker when, back-off, rate limit, in-flight window, acknowledgement to ticket. Pure: what the sockets do is
+//! in the shell, which tells these files what happened and asks them what to do next.
 //!
 //! ```text
-//!            wanted                 connected               ended
-//!   Away ───────────▶ Connecting ─────────────▶ Connected ─────────▶ Waiting(until) ──▶ Connecting
-//!     ◀── not wanted ──────┴────────────────────────┴────────────────────┘
-//!
 //!   offered ─▶ fifo ── sent(packet id) ─▶ in flight ── answered(packet id) ─▶ Flight
 //! ```
 
+mod course;
+mod pace;
+
+pub use course::{Backoff, Course, End, State, drawn};
+pub use pace::Pace;
+
 use crate::limits::{
-    BACKOFF_MAX_MS, BACKOFF_MIN_MS, ENVELOPE_BYTES_MAX, UPLINK_HELD_MS, UPLINK_TOPIC_BYTES_MAX,
-    UPLINK_WINDOW_BYTES, UPLINK_WINDOW_MESSAGES,
+    ENVELOPE_BYTES_MAX, UPLINK_TOPIC_BYTES_MAX, UPLINK_WINDOW_BYTES, UPLINK_WINDOW_MESSAGES,
 };
-use crate::names::{DeviceId, Moment};
+use crate::names::DeviceId;
 use std::collections::{HashMap, VecDeque};
 
 /// What the daemon knows a publish by; it is free to choose it.
@@ -59,6 +60,12 @@ impl DocumentTopic {
 #[must_use]
 pub fn status_topic(device: &DeviceId) -> String {
     format!("glovebox/v1/device/{device}/status")
+}
+
+/// The topic of the last will of `device`: the broker publishes it, empty, when the connection ended without a goodbye.
+#[must_use]
+pub fn gone_topic(device: &DeviceId) -> String {
+    format!("glovebox/v1/device/{device}/gone")
 }
 
 /// Why a publish was not taken, though the connection holds.
@@ -123,121 +130,6 @@ pub fn publish_packet_bytes(topic_bytes: usize, payload_bytes: usize) -> usize {
 pub fn packet_bytes_max(broker: Option<u32>) -> usize {
     let own = ENVELOPE_BYTES_MAX + UPLINK_TOPIC_BYTES_MAX + 16;
     broker.map_or(own, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX).min(own))
-}
-
-/// Waits between connections: full jitter, so that a million cars do not come back in the same second.
-/// The n-th wait in a row is drawn evenly from 0 to `BACKOFF_MIN_MS` · 2ⁿ, at most `BACKOFF_MAX_MS`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Backoff {
-    failures: u32,
-}
-
-impl Backoff {
-    /// The next wait in milliseconds; `random` is 64 fresh random bits.
-    pub fn next_ms(&mut self, random: u64) -> u64 {
-        self.failures = self.failures.saturating_add(1);
-        let ceiling = self.ceiling_ms();
-        // The product's upper half is even over 0..=ceiling but for 2⁻⁴⁵ (ceiling is below 2¹⁹).
-        let product = u128::from(random) * u128::from(ceiling + 1);
-        u64::try_from(product >> 64).unwrap_or(ceiling)
-    }
-
-    /// The longest that the last wait could be.
-    #[must_use]
-    pub fn ceiling_ms(&self) -> u64 {
-        let factor = 1u64.checked_shl(self.failures.min(32)).unwrap_or(u64::MAX);
-        BACKOFF_MIN_MS.saturating_mul(factor).min(BACKOFF_MAX_MS)
-    }
-
-    /// Starts anew: the connection held.
-    pub fn reset(&mut self) {
-        self.failures = 0;
-    }
-}
-
-/// What the uplink is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Told to stay away.
-    Away,
-    /// Opening a connection.
-    Connecting,
-    /// A broker has taken us.
-    Connected {
-        /// Which connection.
-        number: ConnectionNumber,
-        /// Since when.
-        since: Moment,
-    },
-    /// The next attempt is at this moment.
-    Waiting {
-        /// When.
-        until: Moment,
-    },
-}
-
-/// The connection states and the rule of going from one to the next.
-#[derive(Debug, Clone)]
-pub struct Course {
-    state: State,
-    wanted: bool,
-    backoff: Backoff,
-    number: ConnectionNumber,
-}
-
-impl Default for Course {
-    fn default() -> Self {
-        Self {
-            state: State::Connecting,
-            wanted: true,
-            backoff: Backoff::default(),
-            number: ConnectionNumber::default(),
-        }
-    }
-}
-
-impl Course {
-    /// What to do now.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.state
-    }
-
-    /// The broker took us.
-    pub fn connected(&mut self, now: Moment) -> ConnectionNumber {
-        self.number = ConnectionNumber(self.number.0.wrapping_add(1));
-        self.state = State::Connected { number: self.number, since: now };
-        self.number
-    }
-
-    /// The connection, or the attempt, ended. `random` is 64 fresh random bits.
-    pub fn ended(&mut self, now: Moment, random: u64) -> State {
-        if let State::Connected { since, .. } = self.state
-            && now.0.saturating_sub(since.0) >= i64::try_from(UPLINK_HELD_MS * 1_000).unwrap_or(i64::MAX)
-        {
-            self.backoff.reset();
-        }
-        let wait_us = i64::try_from(self.backoff.next_ms(random).saturating_mul(1_000)).unwrap_or(i64::MAX);
-        self.state = if self.wanted { State::Waiting { until: now.plus_us(wait_us) } } else { State::Away };
-        self.state
-    }
-
-    /// The wait is over.
-    pub fn waited(&mut self) {
-        if matches!(self.state, State::Waiting { .. }) {
-            self.state = State::Connecting;
-        }
-    }
-
-    /// Whether there is to be a connection. Coming back from [`State::Away`] is at once; a wait is not shortened.
-    pub fn want(&mut self, wanted: bool) {
-        self.wanted = wanted;
-        match self.state {
-            State::Away if wanted => self.state = State::Connecting,
-            State::Waiting { .. } | State::Connecting if !wanted => self.state = State::Away,
-            _ => {}
-        }
-    }
 }
 
 /// What was handed to the client library.
@@ -357,21 +249,6 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        #[test]
-        fn a_wait_lies_between_zero_and_its_ceiling(randoms in prop::collection::vec(any::<u64>(), 1..64)) {
-            let mut backoff = Backoff::default();
-            let mut before = 0;
-            for random in randoms {
-                let wait = backoff.next_ms(random);
-                prop_assert!(wait <= backoff.ceiling_ms());
-                prop_assert!(backoff.ceiling_ms() >= before && backoff.ceiling_ms() <= BACKOFF_MAX_MS);
-                before = backoff.ceiling_ms();
-            }
-            backoff.reset();
-            backoff.next_ms(0);
-            prop_assert_eq!(backoff.ceiling_ms(), 2 * BACKOFF_MIN_MS);
-        }
-
         /// Whatever the order of acknowledgements: each ticket comes back once, and by the packet id that it got.
         #[test]
         fn every_ticket_comes_back_once(receive_maximum in prop::option::of(1u16..100), steps in prop::collection::vec(any::<(u8, u16)>(), 0..400)) {
@@ -407,18 +284,6 @@ mod tests {
     }
 
     #[test]
-    fn waits_are_spread_over_the_whole_range() {
-        let mut backoff = Backoff::default();
-        let mut seen = [0u32; 10];
-        for step in 0..10_000u64 {
-            backoff.reset();
-            let wait = backoff.next_ms(step * (u64::MAX / 10_000));
-            seen[usize::try_from(wait * 10 / (2 * BACKOFF_MIN_MS + 1)).unwrap()] += 1;
-        }
-        assert!(seen.iter().all(|count| (900..1_100).contains(count)), "{seen:?}");
-    }
-
-    #[test]
     fn bytes_bound_the_window_but_one_message_may_always_go() {
         let mut window = Window::new(None);
         assert!(window.has_room(10 * UPLINK_WINDOW_BYTES));
@@ -439,38 +304,6 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_that_held_starts_the_backoff_anew() {
-        let mut course = Course::default();
-        let mut now = Moment(0);
-        for _ in 0..8 {
-            assert_eq!(course.state(), State::Connecting);
-            course.connected(now);
-            now = now.plus_us(1_000_000);
-            course.ended(now, u64::MAX);
-            course.waited();
-        }
-        assert_eq!(course.backoff.ceiling_ms(), BACKOFF_MIN_MS << 8);
-        assert_eq!(course.connected(now), ConnectionNumber(9));
-        now = now.plus_us(60_000_000);
-        let wait = i64::try_from(2 * BACKOFF_MIN_MS * 1_000).unwrap();
-        assert_eq!(course.ended(now, u64::MAX), State::Waiting { until: now.plus_us(wait) });
-    }
-
-    #[test]
-    fn who_is_told_to_stay_away_does() {
-        let mut course = Course::default();
-        course.want(false);
-        assert_eq!(course.state(), State::Away);
-        course.want(true);
-        assert_eq!(course.state(), State::Connecting);
-        course.connected(Moment(0));
-        course.want(false);
-        assert_eq!(course.ended(Moment(5), 7), State::Away);
-        course.waited();
-        assert_eq!(course.state(), State::Away);
-    }
-
-    #[test]
     fn sizes_of_packets_follow_the_length_field() {
         for (payload, bytes) in [(122, 129), (123, 131), (16_378, 16_386), (16_379, 16_388)] {
             assert_eq!(publish_packet_bytes(0, payload), bytes);
@@ -487,6 +320,7 @@ mod tests {
             assert_eq!(DocumentTopic::of(topic.topic(&other).as_bytes(), &car), None);
         }
         assert_eq!(status_topic(&car), "glovebox/v1/device/car-1/status");
+        assert_eq!(gone_topic(&car), "glovebox/v1/device/car-1/gone");
     }
 
     #[test]

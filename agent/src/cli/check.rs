@@ -4,6 +4,7 @@ mod databases;
 mod folders;
 mod interfaces;
 mod replay;
+mod uplink;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -13,18 +14,21 @@ use serde::Serialize;
 
 use super::Common;
 use super::out::Paint;
-use crate::clock::Clock;
 use crate::config::{Config, Faults, Files};
 
 /// Checks the configuration, the files that it names and the folder of the state.
 ///
-/// It starts nothing, changes nothing and needs no network. Exit codes: 0 all is fine, 1 there is something
+/// It starts nothing, changes nothing and needs no network; with --online it also speaks with each broker, under a
+/// client id of its own. Exit codes: 0 all is fine, 1 there is something
 /// to look at, 2 the agent cannot run like this.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// One JSON object on stdout: `{"findings": [{"level", "stage", "what", "mend"}…]}`.
     #[arg(long)]
     json: bool,
+    /// Connect to each broker as the agent would: address, TLS, certificate, which MQTT it speaks.
+    #[arg(long)]
+    online: bool,
 }
 
 /// How bad a finding is; the worst one is the exit code.
@@ -71,7 +75,7 @@ const CHECKS: &[fn(&Config) -> Vec<Finding>] = &[
     replay::check,
     interfaces::check,
     databases::check,
-    uplink,
+    uplink::files,
     folders::state,
     folders::keys,
     folders::socket,
@@ -82,8 +86,12 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let files = common.files()?;
     let findings = match Config::load(&files, Files::MustExist) {
         Ok(config) => {
-            let read = Finding::ok("config", format!("{} file(s) read", files.len()));
-            std::iter::once(read).chain(CHECKS.iter().flat_map(|check| check(&config))).collect()
+            let mut findings = vec![Finding::ok("config", format!("{} file(s) read", files.len()))];
+            findings.extend(CHECKS.iter().flat_map(|check| check(&config)));
+            if args.online {
+                findings.extend(uplink::online(&config)?);
+            }
+            findings
         }
         Err(faults) => config_findings(&faults),
     };
@@ -125,20 +133,4 @@ fn print_text(findings: &[Finding], paint: Paint) -> anyhow::Result<()> {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (ok, warn, fail) = (count(Level::Ok), count(Level::Warn), count(Level::Fail));
     Ok(writeln!(stdout, "{ok} ok, {warn} to look at, {fail} that keep the agent from running")?)
-}
-
-/// The stage's own words say what to do.
-fn uplink(config: &Config) -> Vec<Finding> {
-    let findings = crate::uplink::check_files(&config.uplink, Clock::new().now());
-    if findings.is_empty() {
-        return vec![Finding::ok("uplink", "authority, certificate and key fit together and are in date")];
-    }
-    let level = |grave| if grave { Level::Fail } else { Level::Warn };
-    let finding = |found: crate::uplink::Finding| Finding {
-        level: level(found.grave),
-        stage: "uplink",
-        what: found.text,
-        mend: None,
-    };
-    findings.into_iter().map(finding).collect()
 }

@@ -16,6 +16,12 @@ impl Paint {
         Self { on: !refused && !dumb && std::io::stdout().is_terminal() }
     }
 
+    /// Never.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { on: false }
+    }
+
     /// What is fine.
     pub(super) fn good(self, text: &str) -> String {
         self.wrap("32", text)

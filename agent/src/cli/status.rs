@@ -4,9 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use glovebox_core::limits::CERTIFICATE_WARN_US;
+use glovebox_core::names::WallTime;
 
 use super::out::Paint;
 use super::{Common, FINDINGS};
+use crate::clock::Clock;
 use crate::config::Files;
 use crate::control::ControlClient;
 use crate::health::{BusStatus, FlowStatus, LinkState, LinkStatus, Status};
@@ -55,6 +58,9 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
         }
     }
     writeln!(out, "uplink   {}", link(&status.link, paint))?;
+    if let Some(until) = &status.link.certificate_until {
+        writeln!(out, "         certificate {}", certificate(until, Clock::new().now(), paint))?;
+    }
     for bus in &status.buses {
         writeln!(out, "bus      {} on {}: {}", bus.name, bus.interface, self::bus(bus, paint))?;
     }
@@ -107,7 +113,23 @@ fn link(link: &LinkStatus, paint: Paint) -> String {
     };
     let error = link.last_error.as_ref().filter(|_| link.state != LinkState::Connected);
     let error = error.map_or_else(String::new, |error| format!(" ({error})"));
-    format!("{}: {state}, {} in flight{error}", link.broker, link.in_flight)
+    let place = link.brokers.iter().position(|broker| *broker == link.broker);
+    let place = match (place, link.brokers.len()) {
+        (Some(place), 2..) => format!(" ({} of {})", place + 1, link.brokers.len()),
+        _ => String::new(),
+    };
+    format!("{}{place}: {state}, MQTT {}, {} in flight{error}", link.broker, link.protocol, link.in_flight)
+}
+
+fn certificate(until: &str, now: WallTime, paint: Paint) -> String {
+    let text = format!("valid until {until}");
+    match WallTime::parse(until) {
+        Ok(ends) if ends <= now => paint.bad(&format!("ended at {until}: renew it")),
+        Ok(ends) if ends.0.saturating_sub(now.0) < CERTIFICATE_WARN_US => {
+            paint.doubtful(&format!("{text}: renew it"))
+        }
+        _ => text,
+    }
 }
 
 fn duration(seconds: u64) -> String {
@@ -131,6 +153,32 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_broker_in_use_and_the_end_of_the_certificate_are_named() {
+        let brokers = ["a:8883", "b:8883"].map(str::to_owned).to_vec();
+        let mut status = LinkStatus {
+            broker: "b:8883".to_owned(),
+            brokers,
+            protocol: "5".to_owned(),
+            state: LinkState::Connected,
+            last_error: None,
+            certificate_until: None,
+            in_flight: 3,
+        };
+        assert_eq!(link(&status, Paint::none()), "b:8883 (2 of 2): connected, MQTT 5, 3 in flight");
+        status.brokers.remove(0);
+        (status.state, status.last_error) = (LinkState::Waiting, Some("gone".to_owned()));
+        let waiting = "b:8883: waiting for the next attempt, MQTT 5, 3 in flight (gone)";
+        assert_eq!(link(&status, Paint::none()), waiting);
+        let at = |now: &str| {
+            let now = WallTime::parse(now).unwrap_or(WallTime(0));
+            certificate("2027-03-01T00:00:00Z", now, Paint::none())
+        };
+        assert_eq!(at("2027-01-29T00:00:00Z"), "valid until 2027-03-01T00:00:00Z");
+        assert_eq!(at("2027-01-31T00:00:00Z"), "valid until 2027-03-01T00:00:00Z: renew it");
+        assert_eq!(at("2027-03-01T00:00:00Z"), "ended at 2027-03-01T00:00:00Z: renew it");
+    }
 
     #[test]
     fn sizes_and_durations_are_short() {

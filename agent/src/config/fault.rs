@@ -161,6 +161,14 @@ pub enum FaultKind {
         /// The system's words.
         reason: String,
     },
+    /// A credential of systemd, where systemd has given none.
+    #[error("`{key}` names the credential `{name}`, and $CREDENTIALS_DIRECTORY is not set")]
+    NoCredentials {
+        /// The whole key.
+        key: String,
+        /// The credential.
+        name: String,
+    },
     /// Key material where a file name belongs. The value is not shown.
     #[error("`{key}` holds a key or certificate itself")]
     SecretInside {
@@ -237,6 +245,9 @@ impl FaultKind {
                 "put it there, or correct the path: it is relative to the folder of the file that names it"
                     .to_owned()
             }
+            Self::NoCredentials { name, .. } => format!(
+                "systemd sets it for a unit with `LoadCredential={name}:/PATH`; elsewhere name a file, or set it to a folder"
+            ),
             Self::SecretInside { .. } => {
                 "put it into a file of its own, readable by the agent only, and name that file".to_owned()
             }

@@ -8,6 +8,7 @@ mod fault;
 mod reader;
 mod sections;
 mod source;
+mod uplink;
 
 use std::path::{Path, PathBuf};
 
@@ -87,7 +88,7 @@ impl Config {
         let consent = Consent::read(root, to);
         let batch = Batch::read(root, to);
         let outbox = Outbox::read(root, to);
-        let uplink = sections::read_uplink(root, to);
+        let uplink = uplink::read(root, to);
         let delivery = Delivery::read(root, to);
         let health = Health::read(root, to);
         Ok(Self {

@@ -18,7 +18,22 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("batch", &["age_s", "size_kib"]),
     ("seal", &[]),
     ("outbox", &["size_mib"]),
-    ("uplink", &["broker", "ca", "cert", "key", "keep_alive_s", "urgent", "bulk", "only_when"]),
+    (
+        "uplink",
+        &[
+            "broker",
+            "protocol",
+            "ca",
+            "cert",
+            "key",
+            "keep_alive_s",
+            "rate_kbit_s",
+            "return_s",
+            "urgent",
+            "bulk",
+            "only_when",
+        ],
+    ),
     ("uplink.only_when", &["classes", "networks", "interfaces", "signal", "equals", "at_least", "at_most"]),
     ("ledger", &[]),
     ("health", &["state", "control_socket"]),
@@ -59,6 +74,11 @@ impl Collector {
             self.faults.push(Fault { place: place.clone(), kind });
         }
         Told(())
+    }
+
+    /// Whether the caller reads the files that are named.
+    pub(super) fn needs_files(&self) -> bool {
+        self.files == Files::MustExist
     }
 
     /// Notes tables that do not exist, and keys that do not exist in those that do.
@@ -348,7 +368,14 @@ impl<'t> Reader<'t> {
         Ok(place.file.parent().unwrap_or(Path::new("")).join(text))
     }
 
-    fn exists(&self, key: &str, path: PathBuf, place: &Place, collector: &mut Collector) -> Read<PathBuf> {
+    /// The file must be there and readable, if the caller needs the files.
+    pub(super) fn exists(
+        &self,
+        key: &str,
+        path: PathBuf,
+        place: &Place,
+        collector: &mut Collector,
+    ) -> Read<PathBuf> {
         if collector.files == Files::NotNeeded {
             return Ok(path);
         }

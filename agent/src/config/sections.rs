@@ -11,7 +11,6 @@ use super::fault::{FaultKind, Hint, Place};
 use super::reader::{Collector, Read, Reader};
 use super::source::{Item, Table, Value};
 use crate::bus::config::{Config as BusConfig, Interface, Speed};
-use crate::uplink::config::{Broker, Config as UplinkConfig};
 
 /// `[decode]`: what the frames mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,27 +267,6 @@ impl Outbox {
     }
 }
 
-pub(super) fn read_uplink(root: &Table, to: &mut Collector) -> Read<UplinkConfig> {
-    let reader = Reader::section(root, "uplink", to);
-    let broker = reader.needed("broker", "broker = \"broker.example:8883\"", to, broker_address);
-    let ca = reader.needed_file("ca", "ca = \"ca.crt\"", to);
-    let cert = reader.needed_file("cert", "cert = \"car.crt\"", to);
-    let key = reader.needed_file("key", "key = \"car.key\"", to);
-    let times = limits::UPLINK_KEEP_ALIVE_S_MIN..=limits::UPLINK_KEEP_ALIVE_S_MAX;
-    let range = u64::from(*times.start())..=u64::from(*times.end());
-    let keep_alive_s = reader.number("keep_alive_s", range, KEEP_ALIVE_S_DEFAULT, to)?;
-    let keep_alive_s = u16::try_from(keep_alive_s).unwrap_or(*times.end());
-    Ok(UplinkConfig { broker: broker?, ca: ca?, cert: cert?, key: key?, keep_alive_s })
-}
-
-/// A URL is refused without being shown: it may hold a password.
-fn broker_address(text: &str) -> Result<Broker, String> {
-    if text.contains("://") || text.contains('@') {
-        return Err("a URL is not taken here, and no user or password: mutual TLS is the login".to_owned());
-    }
-    Broker::new(text).map_err(|error| error.to_string())
-}
-
 impl Health {
     pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
         let reader = Reader::section(root, "health", to);
@@ -305,8 +283,6 @@ impl Health {
     }
 }
 
-/// Half a minute: a link that is gone is noticed within twice that.
-const KEEP_ALIVE_S_DEFAULT: u64 = 30;
 const DEFAULT_STATE: &str = "/var/lib/glovebox";
 const DEFAULT_CONTROL_SOCKET: &str = "/run/glovebox/control.sock";
 

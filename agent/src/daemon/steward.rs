@@ -294,12 +294,20 @@ impl Steward {
     /// What the uplink said of the connection, for whoever asks.
     pub(super) fn linked(&self, event: &uplink::Event) {
         let mut link = lock(&self.link);
-        match event {
-            uplink::Event::Connected { .. } => (link.state, link.last_error) = (LinkState::Connected, None),
-            uplink::Event::Disconnected { reason } => {
-                (link.state, link.last_error) = (LinkState::Waiting, Some(reason.to_string()));
+        let attempt = match event {
+            uplink::Event::Connected { attempt, .. } => {
+                (link.state, link.last_error) = (LinkState::Connected, None);
+                attempt
             }
-            _ => {}
+            uplink::Event::Disconnected { reason, attempt } => {
+                (link.state, link.last_error) = (LinkState::Waiting, Some(reason.to_string()));
+                attempt
+            }
+            _ => return,
+        };
+        link.broker = attempt.broker.to_string();
+        if let Some(until) = attempt.certificate_until {
+            link.certificate_until = Some(until.to_string());
         }
     }
 

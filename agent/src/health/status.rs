@@ -33,12 +33,18 @@ pub struct Status {
 /// The connection to the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkStatus {
-    /// As it stands in the configuration, HOST:PORT.
+    /// The broker in use, or that was tried last, HOST:PORT.
     pub broker: String,
+    /// All of them, in the order in which they are tried.
+    pub brokers: Vec<String>,
+    /// Which MQTT is spoken, `5` or `3.1.1`.
+    pub protocol: String,
     /// What it does.
     pub state: LinkState,
     /// Why the last connection failed or ended.
     pub last_error: Option<String>,
+    /// When the car's certificate ends (RFC 3339), or the first of those that come with it.
+    pub certificate_until: Option<String>,
     /// Batches that wait for their acknowledgement.
     pub in_flight: u32,
 }

@@ -1,24 +1,17 @@
 //! What `glovebox check` says about the uplink before anybody drives off.
 
-use super::connection;
+use super::config::{Broker, Config, Protocol};
+use super::dates::{Due, Validity};
 use super::failure::{Failure, FileFault};
 use super::link::{self, Bridge};
-use super::{Config, Setup, mqtt, tls};
+use super::mqtt::{self, Heard, Taken, Who};
+use super::{Setup, connection, tls};
 use glovebox_core::names::{DeviceId, WallTime};
-use rumqttc::v5::Event as Mqtt;
-use rumqttc::v5::mqttbytes::v5::Packet;
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, RootCertStore};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// A certificate that ends within this is worth a warning: 30 days.
-const SOON_US: i64 = 30 * 24 * 3_600 * 1_000_000;
 
 /// Something that `glovebox check` has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,13 +22,15 @@ pub struct Finding {
     pub text: String,
 }
 
-/// What a probe of the broker found.
+/// What a probe of a broker found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// The address that answered.
     pub address: SocketAddr,
     /// The key exchange that was agreed on, as `X25519MLKEM768`.
     pub key_exchange: String,
+    /// The MQTT that it speaks: ours if it does.
+    pub protocol: Protocol,
     /// The largest packet that the broker takes.
     pub packet_bytes_max: Option<u32>,
     /// Publishes that it takes before the first is acknowledged.
@@ -51,100 +46,105 @@ pub fn check_files(config: &Config, now: WallTime) -> Vec<Finding> {
         Err(fault) => return vec![grave(fault)],
     };
     let mut findings = Vec::new();
-    for (what, path, certificates) in
+    for (what, source, certificates) in
         [("authority file", &config.ca, &files.authorities), ("certificate", &config.cert, &files.chain)]
     {
-        for certificate in certificates {
-            findings.extend(dates(what, path, certificate, &files.roots, now));
-        }
+        let place = format!("{what} {}", source.path().display());
+        findings.extend(certificates.iter().filter_map(|one| dates(&place, one, &files.roots, now)));
     }
     findings.extend(files.client(config).err().map(grave));
     findings
 }
 
-/// Asks the verifier that connections use, at the end and at the beginning of time: its refusals name the dates.
+/// When the car's certificate ends, by the files of `config`; `None` if they cannot be read.
+#[must_use]
+pub fn certificate_until(config: &Config) -> Option<WallTime> {
+    tls::Files::read(config).ok().as_ref().and_then(chain_ends)
+}
+
+/// When the first certificate of our chain ends.
+pub(super) fn chain_ends(files: &tls::Files) -> Option<WallTime> {
+    let until = |certificate| Validity::of(certificate, &files.roots).ok()?.until;
+    files.chain.iter().filter_map(until).min()
+}
+
 fn dates(
-    what: &'static str,
-    path: &Path,
+    place: &str,
     certificate: &CertificateDer<'_>,
     roots: &RootCertStore,
     now: WallTime,
 ) -> Option<Finding> {
-    let path = path.display();
-    let verifier =
-        match WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), tls::provider()).build() {
-            Ok(verifier) => verifier,
-            Err(error) => {
-                return Some(Finding { grave: true, text: format!("{what} {path} cannot be used: {error}") });
-            }
-        };
-    let refusal = |seconds: u64| {
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let nobody = ServerName::try_from("invalid").ok()?;
-        verifier.verify_server_cert(certificate, &[], &nobody, &[], time).err()
+    let validity = match Validity::of(certificate, roots) {
+        Ok(validity) => validity,
+        Err(error) => return Some(Finding { grave: true, text: format!("{place} cannot be used: {error}") }),
     };
-    let ends = match refusal(u64::MAX / 2) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
-            tls::wall(not_after)
-        }
-        Some(error) => {
-            return Some(Finding { grave: true, text: format!("{what} {path} cannot be used: {error}") });
-        }
-        None => return None,
+    let (grave, text) = match validity.at(now) {
+        Due::Good => return None,
+        Due::Soon(ends) => (false, format!("{place} expires at {ends}: renew it")),
+        Due::Expired(ended) => (
+            true,
+            format!("{place} expired at {ended}, and it is {now}: renew it, or set the clock if it is wrong"),
+        ),
+        Due::NotYet(begins) => (
+            true,
+            format!("{place} is valid only from {begins}, and it is {now}: set the clock if it is wrong"),
+        ),
     };
-    if ends <= now {
-        let text = format!(
-            "{what} {path} expired at {ends}, and it is {now}: renew it, or set the clock if it is wrong"
-        );
-        return Some(Finding { grave: true, text });
-    }
-    if let Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext {
-        not_before, ..
-    })) = refusal(0)
-        && tls::wall(not_before) > now
-    {
-        let text = format!(
-            "{what} {path} is valid only from {}, and it is {now}: set the clock if it is wrong",
-            tls::wall(not_before)
-        );
-        return Some(Finding { grave: true, text });
-    }
-    let soon = ends.0.saturating_sub(now.0) < SOON_US;
-    soon.then(|| Finding { grave: false, text: format!("{what} {path} expires at {ends}: renew it") })
+    Some(Finding { grave, text })
 }
 
-/// Connects as the agent does, under another client id so that a running agent is not disturbed, and leaves again.
-/// `runtime` is a folder that only the caller may write.
+/// Connects to `broker` as the agent does, under another client id so that a running agent is not disturbed, and
+/// leaves again. If it does not speak the configured MQTT, the other one is tried too. `runtime` is a folder that only
+/// the caller may write.
 ///
 /// # Errors
 /// [`Failure`] says what is wrong and what to do.
-pub async fn probe(config: &Config, identity: &DeviceId, runtime: &Path) -> Result<Probe, Failure> {
-    let setup = Setup { config: config.clone(), identity: identity.clone(), runtime: runtime.to_owned() };
+pub async fn probe(
+    config: &Config,
+    broker: &Broker,
+    identity: &DeviceId,
+    runtime: &Path,
+) -> Result<Probe, Failure> {
+    let ask = |protocol| {
+        let config = Config { protocol, ..config.clone() };
+        Setup { config, identity: identity.clone(), runtime: runtime.to_owned() }
+    };
+    match probe_once(&ask(config.protocol), broker).await {
+        Err(refused @ Failure::ProtocolVersion { ours }) => {
+            probe_once(&ask(ours.other()), broker).await.map_err(|_| refused)
+        }
+        other => other,
+    }
+}
+
+async fn probe_once(setup: &Setup, broker: &Broker) -> Result<Probe, Failure> {
+    let config = &setup.config;
     let client = tls::Files::read(config)?.client(config)?;
-    let (link, address) = link::open(config, client).await?;
+    let (link, address) = link::open(config, broker, client).await?;
     let group = link.get_ref().1.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name()));
-    let bridge = Bridge::bind(runtime)?;
-    let (client, mut eventloop) = mqtt::client(&setup, &format!("{identity}-check"), bridge.path());
-    mqtt::passing(&mut eventloop);
+    let bridge = Bridge::bind(&setup.runtime)?;
     let (sink, mut events) = mpsc::channel(8);
+    let who = Who { client_id: &format!("{}-check", setup.identity), passing: true };
+    let session = mqtt::session(setup, &who, bridge.path(), sink);
+    let client = session.client;
     let answer = async {
         while let Some(event) = events.recv().await {
-            if let Mqtt::Incoming(Packet::ConnAck(answer)) = event {
+            if let Heard::Taken(answer) = event {
                 // Refused only by a full queue, and this is the first request.
-                let _ = client.try_disconnect();
+                let _ = client.disconnect();
                 return Some(answer);
             }
         }
         None
     };
-    let pump = mqtt::pump(eventloop, &setup, sink);
     let relay = link::relay(link, bridge, config);
-    let connack = connection::first_answer(answer, pump, relay).await?;
-    let properties = connack.properties.as_ref();
+    let Taken { receive_maximum, packet_bytes_max, .. } =
+        connection::first_answer(answer, session.pump, relay).await?;
     Ok(Probe {
         address,
         key_exchange: group.unwrap_or_default(),
-        packet_bytes_max: properties.and_then(|all| all.max_packet_size),
-        receive_maximum: properties.and_then(|all| all.receive_max),
+        protocol: config.protocol,
+        packet_bytes_max,
+        receive_maximum,
     })
 }

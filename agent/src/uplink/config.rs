@@ -1,44 +1,123 @@
 //! The section `[uplink]` of the configuration.
 
-use glovebox_core::limits::{UPLINK_KEEP_ALIVE_S_MAX, UPLINK_KEEP_ALIVE_S_MIN};
-use serde::Deserialize;
+use glovebox_core::limits::CREDENTIAL_NAME_BYTES_MAX;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The section `[uplink]`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// `host:port`; the host must be a name (or address) in the broker's certificate.
-    pub broker: Broker,
-    /// PEM file with the authorities that sign the broker's certificate.
-    pub ca: PathBuf,
-    /// PEM file with this car's certificate, and those between it and the broker's authority.
-    pub cert: PathBuf,
-    /// PEM file with its key, 0600.
-    pub key: PathBuf,
+    /// In the order in which they are tried, at least one; each host must be a name (or address) in its certificate.
+    pub brokers: Vec<Broker>,
+    /// What to speak with them.
+    pub protocol: Protocol,
+    /// PEM file with the authorities that sign the brokers' certificates.
+    pub ca: Source,
+    /// PEM file with this car's certificate, and those between it and the brokers' authority.
+    pub cert: Source,
+    /// PEM file with its key.
+    pub key: Source,
     /// A ping after so many seconds of the connection; a link that is gone is noticed within twice that.
-    #[serde(default = "keep_alive_default", deserialize_with = "keep_alive")]
     pub keep_alive_s: u16,
+    /// Most that is published, in 1,000 bit/s.
+    pub rate_kbit_s: Option<u32>,
+    /// Seconds at a later broker of the list until the first is asked again.
+    pub return_s: u32,
 }
 
-fn keep_alive_default() -> u16 {
-    30
+/// Which MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT 5.
+    V5,
+    /// MQTT 3.1.1, for brokers that have no more.
+    V311,
 }
 
-fn keep_alive<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
-    let seconds = u16::deserialize(deserializer)?;
-    if (UPLINK_KEEP_ALIVE_S_MIN..=UPLINK_KEEP_ALIVE_S_MAX).contains(&seconds) {
-        return Ok(seconds);
+impl Protocol {
+    /// Reads `5` or `3.1.1`.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn new(text: &str) -> Result<Self, String> {
+        match text {
+            "5" => Ok(Self::V5),
+            "3.1.1" => Ok(Self::V311),
+            _ => Err(format!("`{}` is not \"5\" or \"3.1.1\"", text.chars().take(20).collect::<String>())),
+        }
     }
-    Err(serde::de::Error::custom(format!(
-        "keep_alive_s is {seconds}, must be {UPLINK_KEEP_ALIVE_S_MIN} to {UPLINK_KEEP_ALIVE_S_MAX}"
-    )))
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::V5 => Self::V311,
+            Self::V311 => Self::V5,
+        }
+    }
 }
 
-/// Where the broker is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
+        })
+    }
+}
+
+/// Where a certificate or key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    path: PathBuf,
+    /// Handed over by systemd (`LoadCredential=`), which has rights of its own for such files.
+    credential: bool,
+}
+
+impl Source {
+    /// A file.
+    #[must_use]
+    pub fn file(path: PathBuf) -> Self {
+        Self { path, credential: false }
+    }
+
+    /// The credential `name` in the folder that systemd made.
+    #[must_use]
+    pub fn credential(folder: &Path, name: &str) -> Self {
+        Self { path: folder.join(name), credential: true }
+    }
+
+    /// The file to be read.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether systemd handed it over.
+    #[must_use]
+    pub fn is_credential(&self) -> bool {
+        self.credential
+    }
+}
+
+/// The name of a credential: one file name, nothing that leads elsewhere.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn credential_name(name: &str) -> Result<(), String> {
+    let fits = (1..=CREDENTIAL_NAME_BYTES_MAX).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_graphic() && c != '/' && c != ':')
+        && name != "."
+        && name != "..";
+    if fits {
+        return Ok(());
+    }
+    let max = CREDENTIAL_NAME_BYTES_MAX;
+    Err(format!("`{name}` is no name of a credential: 1 to {max} printable characters without `/` and `:`"))
+}
+
+/// Where a broker is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
     host: String,
     port: u16,
@@ -82,13 +161,6 @@ impl Broker {
     }
 }
 
-impl TryFrom<String> for Broker {
-    type Error = BrokerError;
-    fn try_from(text: String) -> Result<Self, BrokerError> {
-        Self::new(&text)
-    }
-}
-
 impl fmt::Display for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
@@ -128,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn a_section_has_defaults_and_refuses_what_it_does_not_know() {
-        let files = "broker = 'b:1'\nca = 'a'\ncert = 'c'\nkey = 'k'\n";
-        assert_eq!(toml::from_str::<Config>(files).unwrap().keep_alive_s, 30);
-        let refused =
-            |more: &str| toml::from_str::<Config>(&format!("{files}{more}")).unwrap_err().to_string();
-        assert!(refused("keep_alive_s = 4").contains("must be 5 to 1200"));
-        assert!(refused("keepalive = 4").contains("unknown field `keepalive`"));
+    fn a_credential_is_a_file_name_and_leads_nowhere_else() {
+        for name in ["car.key", "a", "..."] {
+            assert_eq!(credential_name(name), Ok(()), "{name}");
+        }
+        for name in ["", ".", "..", "a/b", "../car.key", "a:b", "a b", "a\n", &"x".repeat(256)] {
+            assert!(credential_name(name).is_err(), "{name:?}");
+        }
     }
 }

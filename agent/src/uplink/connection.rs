@@ -1,36 +1,45 @@
 //! One connection from its socket to its end. It is the only user of its MQTT client, in one task: what is offered
 //! goes on the window's queue and then to the client, so the order of packet ids is the order of the queue.
+//!
+//! ```text
+//!   Connecting ─ CONNACK ▶ Subscribing ─ SUBACK ▶ Ready ─ told to leave ─────────────────▶ Leaving ─ broker closes ▶ end
+//!                                                   └─ renewed, first again ▶ Draining ─────┘
+//!   from each of them, at once: Cut, an error, a deadline ▶ end
+//! ```
 
-use super::failure::Failure;
+mod hear;
+mod offer;
+
+use super::failure::{Failure, Reason};
+use super::keeper::{Keeper, Material};
 use super::link::{self, Bridge, Link};
-use super::mqtt::{self, Receipt};
-use super::reports::Daemon;
-use super::{Command, ConnectionNumber, DocumentTopic, Event, NotTaken, Setup, network, tls};
+use super::mqtt::{self, Client, Full, Heard, Session, Taken, Who};
+use super::reports::{Daemon, Gone};
+use super::{Attempt, Command, ConnectionNumber, Meter, Setup, network};
 use glovebox_core::delivery::Network;
 use glovebox_core::limits::{
-    DOCUMENT_BYTES_MAX, UPLINK_ACK_MS_MAX, UPLINK_DISCONNECT_MS_MAX, UPLINK_DOCUMENTS_IN_FLIGHT,
-    UPLINK_SUBACK_MS_MAX, UPLINK_TOPIC_BYTES_MAX, UPLINK_WAITING_MESSAGES,
+    UPLINK_ACK_MS_MAX, UPLINK_DISCONNECT_MS_MAX, UPLINK_DOCUMENTS_IN_FLIGHT, UPLINK_DRAIN_MS_MAX,
+    UPLINK_SUBACK_MS_MAX,
 };
-use glovebox_core::uplink::{Flight, Window, packet_bytes_max, publish_packet_bytes};
-use rumqttc::Outgoing;
-use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, PubAck, Publish, SubAck, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event as Mqtt};
+use glovebox_core::uplink::{End, Window, drawn};
+use offer::Waiting;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-/// MQTT events on their way from the library's loop to us.
-const MQTT_EVENTS_MAX: usize = 64;
+/// What was heard, on its way from the library's loop to us.
+const HEARD_MAX: usize = 64;
 /// The library reads what is left and meets the end of its socket.
 const LAST_WORDS_MS_MAX: u64 = 1_000;
 /// "Never", for a deadline.
 const FAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// TCP and TLS are up.
-pub(super) struct Opened<'a> {
-    setup: &'a Setup,
+pub(super) struct Opened {
+    pub(super) attempt: Attempt,
+    material: Arc<Material>,
     link: Link,
     network: Option<Network>,
     bridge: Bridge,
@@ -41,15 +50,31 @@ pub(super) struct Ended {
     pub(super) reason: Failure,
     /// Who asked for the cut.
     pub(super) cut: Option<oneshot::Sender<()>>,
+    pub(super) then: Then,
+    /// The broker took us.
+    pub(super) taken: bool,
+    /// The broker has our subscription.
+    pub(super) subscribed: bool,
+}
+
+/// What is to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The next connection.
+    Back(End),
     /// No connection until told.
-    pub(super) stay_away: bool,
+    Away,
     /// No connection at all.
-    pub(super) stop: bool,
+    Stop,
 }
 
 impl Ended {
     pub(super) fn failed(reason: Failure) -> Self {
-        Self { reason, cut: None, stay_away: false, stop: false }
+        Self { reason, cut: None, then: Then::Back(End::Lost), taken: false, subscribed: false }
+    }
+
+    fn told(then: Then) -> Self {
+        Self { then, ..Self::failed(Failure::Told) }
     }
 }
 
@@ -60,110 +85,162 @@ enum Phase {
     /// SUBSCRIBE is on its way; nothing is published, since it shares the packet ids.
     Subscribing,
     Ready,
+    /// Nothing new is published; what is in flight may be acknowledged.
+    Draining(Rebuild),
     /// DISCONNECT is on its way.
-    Leaving {
-        stop: bool,
-        stay_away: bool,
-    },
+    Leaving(Then, Option<Reason>),
 }
 
-struct Waiting {
-    flight: Flight,
-    topic: String,
-    payload: Vec<u8>,
-    bytes: usize,
+/// Why the connection is to be made anew, and at which broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rebuild {
+    broker: usize,
+    reason: Reason,
+}
+
+/// What a connection works with beside its own.
+pub(super) struct Around<'a> {
+    pub(super) setup: &'a Setup,
+    pub(super) daemon: &'a mut Daemon,
+    pub(super) meter: &'a mut Meter,
+    /// Since our start this broker has acknowledged our subscription.
+    pub(super) known: bool,
 }
 
 pub(super) struct Connection<'a> {
-    setup: &'a Setup,
-    daemon: &'a mut Daemon,
-    client: AsyncClient,
-    mqtt_events: mpsc::Receiver<Mqtt>,
+    around: Around<'a>,
+    attempt: Attempt,
+    client: Box<dyn Client>,
+    heard: mpsc::Receiver<Heard>,
     /// Where receipts go, and come from.
     acks: mpsc::Sender<u16>,
     acknowledged: mpsc::Receiver<u16>,
-    first: bool,
     phase: Phase,
     number: Option<ConnectionNumber>,
     network: Option<Network>,
+    subscribed: bool,
     packet_bytes_max: usize,
     window: Window,
-    waiting: VecDeque<Waiting>,
+    /// Answers go before batches, whatever the rate limit says.
+    answers: VecDeque<Waiting>,
+    batches: VecDeque<Waiting>,
+    /// When the rate limit lets the next batch go.
+    resume: Option<Instant>,
+    /// Nobody takes our reports any more.
+    unheard: bool,
     deadline: Instant,
 }
 
-/// Files, TCP, TLS, and the door for the MQTT client.
-pub(super) async fn open(setup: &Setup) -> Result<Opened<'_>, Failure> {
-    let client = tls::Files::read(&setup.config)?.client(&setup.config)?;
-    let (link, address) = link::open(&setup.config, client).await?;
+/// TCP, TLS, and the door for the MQTT client.
+pub(super) async fn open(setup: &Setup, broker: usize, material: Arc<Material>) -> Result<Opened, Failure> {
+    let attempt = Attempt::of(setup, broker, &material);
+    let (link, address) = link::open(&setup.config, &attempt.broker, Arc::clone(&material.client)).await?;
     let network = link.get_ref().0.local_addr().ok().and_then(|local| network::of(local.ip()));
     let group = link.get_ref().1.negotiated_key_exchange_group().map(|group| group.name());
     tracing::debug!(target: "uplink", %address, ?group, "TLS is up");
     let bridge = Bridge::bind(&setup.runtime)?;
-    Ok(Opened { setup, link, network, bridge })
+    Ok(Opened { attempt, material, link, network, bridge })
 }
 
-/// Serves `opened` until it ends. `first` asks for the retained policy even if the broker remembers us;
-/// `connected` is asked for the connection's number when the broker has taken us.
+/// Serves `opened` until it ends. `connected` is asked for the connection's number when the broker has taken us.
 pub(super) async fn serve(
-    opened: Opened<'_>,
-    first: bool,
-    daemon: &mut Daemon,
+    opened: Opened,
+    around: Around<'_>,
+    keeper: &mut Keeper,
     connected: impl FnMut() -> ConnectionNumber,
 ) -> Ended {
-    let Opened { setup, link, network, bridge } = opened;
-    let (client, eventloop) = mqtt::client(setup, setup.identity.as_str(), bridge.path());
+    let Opened { attempt, material, link, network, bridge } = opened;
+    let setup = around.setup;
+    let (sink, heard) = mpsc::channel(HEARD_MAX);
+    let who = Who { client_id: setup.identity.as_str(), passing: false };
+    let Session { client, pump } = mqtt::session(setup, &who, bridge.path(), sink);
     let (acks, acknowledged) = mpsc::channel(usize::from(UPLINK_DOCUMENTS_IN_FLIGHT) * 2);
-    let (sink, mqtt_events) = mpsc::channel(MQTT_EVENTS_MAX);
+    let watch = watch(setup, attempt.clone(), material, keeper);
     let connection = Connection {
-        setup,
-        daemon,
+        around,
+        attempt,
         client,
-        mqtt_events,
+        heard,
         acks,
         acknowledged,
-        first,
         phase: Phase::Connecting,
         number: None,
         network,
+        subscribed: false,
         packet_bytes_max: 0,
         window: Window::new(None),
-        waiting: VecDeque::new(),
+        answers: VecDeque::new(),
+        batches: VecDeque::new(),
+        resume: None,
+        unheard: false,
         deadline: Instant::now() + FAR,
     };
-    let pump = mqtt::pump(eventloop, setup, sink);
     let relay = link::relay(link, bridge, &setup.config);
-    connection.run(Box::pin(relay), Box::pin(pump), connected).await
+    connection.run((Box::pin(relay), pump, Box::pin(watch)), connected).await
+}
+
+/// Returns when the connection is to be made anew though it works.
+async fn watch(setup: &Setup, attempt: Attempt, material: Arc<Material>, keeper: &mut Keeper) -> Rebuild {
+    tokio::select! {
+        () = keeper.watch(&material, &attempt.broker) => Rebuild { broker: attempt.place, reason: Reason::Renewed },
+        () = first_again(setup, &attempt, &material) => Rebuild { broker: 0, reason: Reason::FirstAgain },
+    }
+}
+
+/// Returns when the first broker of the list answers again. It is asked between half of `return_s` and the whole after
+/// the last time: not by all cars in the same second.
+async fn first_again(setup: &Setup, attempt: &Attempt, material: &Material) {
+    let (Some(first), true) = (setup.config.brokers.first(), attempt.place > 0) else {
+        return std::future::pending().await;
+    };
+    let half_ms = u64::from(setup.config.return_s) * 500;
+    loop {
+        let wait_ms = half_ms + drawn(getrandom::u64().unwrap_or(u64::MAX), half_ms);
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+        match link::try_out(&setup.config, first, Arc::clone(&material.client)).await {
+            Ok(()) => return,
+            Err(failure) => {
+                tracing::debug!(target: "uplink", broker = %first, %failure, "the first broker does not answer yet");
+            }
+        }
+    }
 }
 
 impl Connection<'_> {
     async fn run(
         mut self,
-        mut relay: impl Future<Output = Failure> + Unpin,
-        mut pump: impl Future<Output = Failure> + Unpin,
+        (mut relay, mut pump, mut watch): (
+            impl Future<Output = Failure> + Unpin,
+            impl Future<Output = Failure> + Unpin,
+            impl Future<Output = Rebuild> + Unpin,
+        ),
         mut connected: impl FnMut() -> ConnectionNumber,
     ) -> Ended {
         let mut ended = loop {
+            let (deadline, resume) = (self.deadline, self.resume);
             let step = tokio::select! {
                 biased;
                 link = &mut relay => break Ended::failed(clearer(link, self.last_words(&mut pump).await)),
                 client = &mut pump => break Ended::failed(client),
-                Some(event) = self.mqtt_events.recv() => self.on_mqtt(event, &mut connected),
+                Some(heard) = self.heard.recv() => self.on_heard(heard, &mut connected),
                 Some(packet_id) = self.acknowledged.recv() => self.acknowledge(packet_id),
-                command = self.daemon.commands.recv(), if self.daemon.reports.has_room() => self.on_command(command),
-                sent = self.daemon.reports.send_next() => {
-                    sent.map_err(|_| Ended { stop: true, ..Ended::failed(Failure::Told) })
-                }
-                () = tokio::time::sleep_until(self.deadline) => Err(Ended::failed(self.overdue())),
+                command = self.around.daemon.commands.recv(), if self.around.daemon.reports.has_room() => self.on_command(command),
+                sent = self.around.daemon.reports.send_next(), if !self.unheard => match sent {
+                    Ok(()) => Ok(()),
+                    Err(Gone) => self.leave_unheard(),
+                },
+                () = tokio::time::sleep_until(resume.unwrap_or(deadline)), if resume.is_some() => self.feed().map_err(Ended::failed),
+                rebuild = &mut watch, if self.phase == Phase::Ready => self.drain(rebuild),
+                () = tokio::time::sleep_until(deadline) => self.on_deadline(),
             };
             if let Err(ended) = step {
                 break ended;
             }
         };
         // From here on nothing can be sent: the socket is closed, and with it what the kernel still had.
-        drop((relay, pump));
-        while let Ok(event) = self.mqtt_events.try_recv() {
-            self.on_last(&event);
+        drop((relay, pump, watch));
+        while let Ok(heard) = self.heard.try_recv() {
+            self.on_last(&heard);
         }
         self.conclude(&mut ended);
         ended
@@ -176,246 +253,127 @@ impl Connection<'_> {
             tokio::select! {
                 biased;
                 failure = &mut *pump => return Some(failure),
-                Some(event) = self.mqtt_events.recv() => self.on_last(&event),
+                Some(heard) = self.heard.recv() => self.on_last(&heard),
                 () = tokio::time::sleep_until(end) => return None,
             }
         }
     }
 
     fn conclude(&self, ended: &mut Ended) {
-        if let Phase::Leaving { stop, stay_away } = self.phase {
-            ended.stop |= stop;
-            ended.stay_away |= stay_away;
-            if ended.cut.is_none() {
-                ended.reason = Failure::Told;
-            }
-        } else if self.number.is_none() && matches!(ended.reason, Failure::Closed | Failure::Broken { .. }) {
-            ended.reason = Failure::ClosedEarly;
-        }
-    }
-
-    fn overdue(&self) -> Failure {
+        (ended.taken, ended.subscribed) = (self.number.is_some(), self.subscribed);
         match self.phase {
-            Phase::Subscribing => Failure::TimedOut {
-                step: "the broker's answer to SUBSCRIBE",
-                ms: UPLINK_SUBACK_MS_MAX,
-                advice: "see the broker's log and load",
-            },
-            Phase::Leaving { .. } => Failure::Told,
-            Phase::Connecting | Phase::Ready => Failure::TimedOut {
-                step: "an acknowledgement of the broker",
-                ms: UPLINK_ACK_MS_MAX,
-                advice: "is the network fast enough, and the broker well?",
-            },
-        }
-    }
-
-    fn on_mqtt(
-        &mut self,
-        event: Mqtt,
-        connected: &mut impl FnMut() -> ConnectionNumber,
-    ) -> Result<(), Ended> {
-        let step = match event {
-            Mqtt::Incoming(Packet::ConnAck(answer)) => self.on_connack(&answer, connected()),
-            Mqtt::Incoming(Packet::SubAck(answer)) => self.on_suback(&answer),
-            Mqtt::Incoming(Packet::PubAck(answer)) => self.on_puback(&answer).and_then(|()| self.feed()),
-            Mqtt::Incoming(Packet::Publish(publish)) => self.on_document(&publish),
-            Mqtt::Outgoing(Outgoing::Publish(packet_id)) => {
-                self.window.sent(packet_id).map_err(Failure::from)
+            // A cut has its own reason and wait, but what was told before it holds.
+            Phase::Leaving(then, _) if ended.cut.is_some() => {
+                if matches!(then, Then::Away | Then::Stop) {
+                    ended.then = then;
+                }
             }
-            _ => Ok(()),
-        };
-        step.map_err(Ended::failed)
-    }
-
-    /// The connection is over, but what the broker has acknowledged stays acknowledged.
-    fn on_last(&mut self, event: &Mqtt) {
-        let step = match event {
-            Mqtt::Incoming(Packet::PubAck(answer)) => self.on_puback(answer),
-            Mqtt::Outgoing(Outgoing::Publish(packet_id)) => {
-                self.window.sent(*packet_id).map_err(Failure::from)
+            Phase::Leaving(then, reason) => {
+                ended.then = then;
+                ended.reason = reason.map_or(Failure::Told, Failure::Rebuilt);
             }
-            _ => Ok(()),
-        };
-        if let Err(failure) = step {
-            tracing::warn!(target: "uplink", %failure, "after the end");
-        }
-    }
-
-    fn on_connack(&mut self, answer: &ConnAck, number: ConnectionNumber) -> Result<(), Failure> {
-        let properties = answer.properties.as_ref();
-        let receive_maximum = properties.and_then(|all| all.receive_max);
-        let packet_max = properties.and_then(|all| all.max_packet_size);
-        if receive_maximum == Some(0) || packet_max == Some(0) {
-            return Err(Failure::Protocol { detail: "CONNACK allows no messages at all".to_owned() });
-        }
-        self.window = Window::new(receive_maximum);
-        self.packet_bytes_max = packet_bytes_max(packet_max);
-        self.number = Some(number);
-        self.phase = Phase::Subscribing;
-        self.deadline = Instant::now() + Duration::from_millis(UPLINK_SUBACK_MS_MAX);
-        tracing::info!(target: "uplink", connection = number.0, answer.session_present,
-            receive_maximum, packet_max, "connected");
-        self.daemon.reports.push(Event::Connected {
-            connection: number,
-            session_present: answer.session_present,
-            network: self.network.clone(),
-        });
-        self.client.try_subscribe_many(mqtt::filters(self.setup, self.first)).map_err(|_| full())
-    }
-
-    fn on_suback(&mut self, answer: &SubAck) -> Result<(), Failure> {
-        if self.phase != Phase::Subscribing {
-            return Ok(());
-        }
-        for (topic, code) in DocumentTopic::ALL.into_iter().zip(&answer.return_codes) {
-            if !matches!(code, SubscribeReasonCode::Success(_)) {
-                tracing::warn!(target: "uplink", ?topic, ?code, "not subscribed: documents cannot come down; mend the broker's access list");
-                self.daemon.reports.push(Event::NotSubscribed { topic });
+            _ if !ended.taken && matches!(ended.reason, Failure::Closed | Failure::Broken { .. }) => {
+                ended.reason = Failure::ClosedEarly;
             }
+            _ => {}
         }
-        self.phase = Phase::Ready;
-        self.expect_answer();
-        self.feed()
     }
 
-    fn on_puback(&mut self, answer: &PubAck) -> Result<(), Failure> {
-        let Flight::Ticket(ticket) = self.window.answered(answer.pkid)? else { return Ok(()) };
-        self.daemon.reports.push(match NotTaken::from_code(mqtt::code(answer.reason)) {
-            None => Event::Acked { ticket },
-            Some(reason) => Event::NotTaken { ticket, reason },
-        });
-        self.expect_answer();
-        Ok(())
-    }
-
-    fn on_document(&mut self, publish: &Publish) -> Result<(), Failure> {
-        let receipt = Receipt::new(self.acks.clone(), publish.pkid);
-        match DocumentTopic::of(&publish.topic, &self.setup.identity) {
-            Some(topic) if publish.payload.len() <= DOCUMENT_BYTES_MAX => {
-                self.daemon.reports.push(Event::Document {
-                    topic,
-                    payload: publish.payload.to_vec(),
-                    receipt,
-                });
-            }
-            _ => {
-                tracing::warn!(target: "uplink", bytes = publish.payload.len(), "a message that was not asked for, or too large, is ignored");
-                self.acknowledge(publish.pkid).map_err(|ended| ended.reason)?;
-            }
+    fn on_deadline(&mut self) -> Result<(), Ended> {
+        let timed_out = |step, ms, advice| Err(Ended::failed(Failure::TimedOut { step, ms, advice }));
+        match self.phase {
+            Phase::Subscribing => timed_out(
+                "the broker's answer to SUBSCRIBE",
+                UPLINK_SUBACK_MS_MAX,
+                "see the broker's log and load",
+            ),
+            Phase::Leaving(..) => Err(Ended::told(Then::Back(End::Lost))),
+            Phase::Draining(rebuild) => self.leave_for(rebuild),
+            Phase::Connecting | Phase::Ready => timed_out(
+                "an acknowledgement of the broker",
+                UPLINK_ACK_MS_MAX,
+                "is the network fast enough, and the broker well?",
+            ),
         }
-        Ok(())
-    }
-
-    fn acknowledge(&mut self, packet_id: u16) -> Result<(), Ended> {
-        let publish = Publish { pkid: packet_id, qos: QoS::AtLeastOnce, ..Publish::default() };
-        if packet_id == 0 {
-            return Ok(());
-        }
-        self.client.try_ack(&publish).map_err(|_| Ended::failed(full()))
     }
 
     fn on_command(&mut self, command: Option<Command>) -> Result<(), Ended> {
         match command {
             Some(Command::Publish { connection, ticket, topic, payload }) => {
                 if Some(connection) == self.number {
-                    self.offer(Flight::Ticket(ticket), topic, payload);
+                    self.offer_batch(ticket, topic, payload);
                 }
             }
-            Some(Command::Answer { topic, payload }) => self.offer(Flight::Answer, topic, payload),
+            Some(Command::Answer { topic, payload }) => self.offer_answer(topic, payload),
             Some(Command::Cut(done)) => {
-                return Err(Ended { cut: Some(done), ..Ended::failed(Failure::Cut) });
+                let then = Then::Back(End::Cut);
+                return Err(Ended { cut: Some(done), then, ..Ended::failed(Failure::Cut) });
             }
             Some(Command::Connect) => {
-                if let Phase::Leaving { stop, .. } = self.phase {
-                    self.phase = Phase::Leaving { stop, stay_away: false };
+                if let Phase::Leaving(Then::Away, reason) = self.phase {
+                    self.phase = Phase::Leaving(Then::Back(End::Lost), reason);
                 }
                 return Ok(());
             }
-            Some(Command::Disconnect) => return self.leave(false),
-            Some(Command::Shutdown) | None => return self.leave(true),
+            Some(Command::Disconnect) => return self.leave(Then::Away, None),
+            Some(Command::Shutdown) | None => return self.leave(Then::Stop, None),
         }
         self.feed().map_err(Ended::failed)
     }
 
-    fn leave(&mut self, stop: bool) -> Result<(), Ended> {
-        let told = Ended { stop, stay_away: true, ..Ended::failed(Failure::Told) };
+    /// Leaves in order once nothing is in flight, or after a bounded wait.
+    fn drain(&mut self, rebuild: Rebuild) -> Result<(), Ended> {
+        self.phase = Phase::Draining(rebuild);
+        self.deadline = Instant::now() + Duration::from_millis(UPLINK_DRAIN_MS_MAX);
+        self.resume = None;
+        self.look_whether_drained()
+    }
+
+    fn look_whether_drained(&mut self) -> Result<(), Ended> {
+        match self.phase {
+            Phase::Draining(rebuild) if self.window.is_empty() => self.leave_for(rebuild),
+            _ => Ok(()),
+        }
+    }
+
+    /// The daemon is going: still in order, or the broker would publish our last will.
+    fn leave_unheard(&mut self) -> Result<(), Ended> {
+        self.unheard = true;
+        self.leave(Then::Stop, None)
+    }
+
+    fn leave_for(&mut self, Rebuild { broker, reason }: Rebuild) -> Result<(), Ended> {
+        self.leave(Then::Back(End::Rebuilt { broker }), Some(reason))
+    }
+
+    fn leave(&mut self, then: Then, reason: Option<Reason>) -> Result<(), Ended> {
         if self.number.is_none() {
-            return Err(told);
+            return Err(Ended::told(then));
         }
-        if !matches!(self.phase, Phase::Leaving { .. }) {
+        if !matches!(self.phase, Phase::Leaving(..)) {
             self.deadline = Instant::now() + Duration::from_millis(UPLINK_DISCONNECT_MS_MAX);
-            self.waiting.clear();
-            self.client.try_disconnect().map_err(|_| told)?;
+            (self.answers, self.batches, self.resume) = (VecDeque::new(), VecDeque::new(), None);
+            self.client.disconnect().map_err(|Full| Ended::told(then))?;
         }
-        self.phase = Phase::Leaving { stop, stay_away: true };
-        Ok(())
-    }
-
-    fn offer(&mut self, flight: Flight, topic: String, payload: Vec<u8>) {
-        let bytes = publish_packet_bytes(topic.len(), payload.len());
-        let refused = if matches!(self.phase, Phase::Leaving { .. } | Phase::Connecting) {
-            return;
-        } else if topic.is_empty() || topic.len() > UPLINK_TOPIC_BYTES_MAX || topic.contains(['+', '#', '\0'])
-        {
-            Some(NotTaken::Other(0x90))
-        } else if bytes > self.packet_bytes_max {
-            Some(NotTaken::TooLarge { bytes, max: self.packet_bytes_max })
-        } else if self.waiting.len() >= UPLINK_WAITING_MESSAGES {
-            Some(NotTaken::Crowded)
-        } else {
-            None
-        };
-        match (refused, flight) {
-            (None, _) => self.waiting.push_back(Waiting { flight, topic, payload, bytes }),
-            (Some(reason), Flight::Ticket(ticket)) => {
-                self.daemon.reports.push(Event::NotTaken { ticket, reason });
-            }
-            (Some(reason), Flight::Answer) => {
-                tracing::warn!(target: "uplink", %reason, "an answer was not sent");
-            }
-        }
-    }
-
-    /// Hands to the client library what there is room for.
-    fn feed(&mut self) -> Result<(), Failure> {
-        if self.phase != Phase::Ready {
-            return Ok(());
-        }
-        while self.waiting.front().is_some_and(|next| self.window.has_room(next.bytes)) {
-            let Some(next) = self.waiting.pop_front() else { break };
-            if self.window.is_empty() {
-                self.deadline = Instant::now() + Duration::from_millis(UPLINK_ACK_MS_MAX);
-            }
-            self.window.offered(next.flight, next.bytes);
-            if self.client.try_publish(next.topic, QoS::AtLeastOnce, false, next.payload).is_err() {
-                self.window.taken_back();
-                return Err(full());
-            }
+        // Who was told to stop stops, though he was to leave for another reason.
+        if !matches!(self.phase, Phase::Leaving(Then::Stop, _)) {
+            self.phase = Phase::Leaving(then, reason);
         }
         Ok(())
-    }
-
-    /// Something moved: the limit for the next acknowledgement starts anew.
-    fn expect_answer(&mut self) {
-        if self.phase == Phase::Ready {
-            let limit = if self.window.is_empty() { FAR } else { Duration::from_millis(UPLINK_ACK_MS_MAX) };
-            self.deadline = Instant::now() + limit;
-        }
     }
 }
 
 /// Cannot be: there is room for the whole window. If it is, the connection is not to be trusted.
-fn full() -> Failure {
+fn full(Full: Full) -> Failure {
     Failure::Local { detail: "the MQTT client takes no more requests".to_owned() }
 }
 
-/// For a probe: CONNACK, or why it did not come.
+/// For a probe: what CONNACK allows, or why it did not come.
 pub(super) async fn first_answer(
-    answer: impl Future<Output = Option<ConnAck>>,
+    answer: impl Future<Output = Option<Taken>>,
     pump: impl Future<Output = Failure>,
     relay: impl Future<Output = Failure>,
-) -> Result<ConnAck, Failure> {
+) -> Result<Taken, Failure> {
     tokio::pin!(answer, pump, relay);
     let mut connack = None;
     let ended = loop {

@@ -1,6 +1,7 @@
 //! Why there is no connection: each with what to do about it. Nothing here names more than hosts, addresses, files,
 //! dates and codes.
 
+use super::config::Protocol;
 use glovebox_core::names::WallTime;
 use glovebox_core::uplink::Disorder;
 use std::net::SocketAddr;
@@ -122,15 +123,18 @@ pub enum Failure {
     },
     /// CONNACK or DISCONNECT says that we may not.
     #[error(
-        "the broker does not authorise this car ({code}): check its access list and the name in our certificate"
+        "the broker does not authorise this car ({code}): check its access list (also for the last will, `…/gone`) and the name in our certificate"
     )]
     NotAuthorised {
         /// The reason code in words.
         code: String,
     },
-    /// The broker speaks an older MQTT.
-    #[error("the broker does not speak MQTT 5: enable it there, or upgrade the broker")]
-    ProtocolVersion,
+    /// The broker speaks another MQTT.
+    #[error("the broker does not speak MQTT {ours}: set `protocol = \"{}\"` in [uplink], or upgrade the broker", ours.other())]
+    ProtocolVersion {
+        /// What we spoke.
+        ours: Protocol,
+    },
     /// The broker does not like our client id, which is the device id.
     #[error("the broker refused the client id (the device id): check its rules for client ids")]
     ClientId,
@@ -171,8 +175,11 @@ pub enum Failure {
         /// For how long.
         seconds: u64,
     },
-    /// The broker sent what is not MQTT 5, or not in order.
-    #[error("the broker does not keep to MQTT 5: {detail}")]
+    /// The broker does not answer our pings.
+    #[error("the broker answered no ping for a whole keep-alive; the connection is given up")]
+    NoPong,
+    /// The broker sent what is not MQTT, or not in order.
+    #[error("the broker does not keep to MQTT: {detail}")]
     Protocol {
         /// What it did.
         detail: String,
@@ -192,6 +199,40 @@ pub enum Failure {
     /// Ended on command.
     #[error("disconnected as told")]
     Told,
+    /// Left in order, to come back at once.
+    #[error("disconnected in order: {0}")]
+    Rebuilt(Reason),
+}
+
+/// Why a connection that works is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Certificate, key or authorities have changed, and work.
+    #[error("certificate, key or authorities were renewed")]
+    Renewed,
+    /// The first broker of the list answers again.
+    #[error("the first broker of the list answers again")]
+    FirstAgain,
+}
+
+impl Failure {
+    /// Whether other files might help: certificate, key or authorities. A broker that goes without a word may mean them.
+    #[must_use]
+    pub fn blames_files(&self) -> bool {
+        matches!(
+            self,
+            Self::File(_)
+                | Self::ServerAuthority { .. }
+                | Self::ServerCertificate { .. }
+                | Self::ClientCertificate { .. }
+                | Self::Tls { .. }
+                | Self::NotAuthorised { .. }
+                | Self::ClientId
+                | Self::ClosedEarly
+                | Self::Closed
+                | Self::Broken { .. }
+        )
+    }
 }
 
 /// What is wrong with a file of ours.
@@ -247,6 +288,19 @@ pub enum FileFault {
         /// Its permission bits.
         mode: u32,
     },
+    /// A credential that others may read, or that others have put there.
+    #[error("credential {} is not as systemd leaves it (mode {mode:04o}, user {user}): it must belong to root or to the agent's user, and nobody else may read or write it", path.display())]
+    Credential {
+        /// Where.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Its owner.
+        user: u32,
+    },
+    /// A renewed file whose time is over, or has not come.
+    #[error("{0}")]
+    OutOfDate(String),
     /// The key is another certificate's.
     #[error("key {} does not belong to certificate {}: take the key that it was requested with", key.display(), cert.display())]
     Mismatch {

@@ -10,11 +10,12 @@
 //! connection, and what is still in the kernel's send buffer is thrown away. A graceful end is one where the broker
 //! closes first, after DISCONNECT.
 
+use super::config::{Broker, Config, Protocol};
 use super::failure::Failure;
-use super::{Config, tls};
+use super::tls;
 use glovebox_core::limits::{
-    UPLINK_ADDRESSES_MAX, UPLINK_RESOLVE_MS_MAX, UPLINK_SEND_BUFFER_BYTES, UPLINK_TCP_MS_MAX,
-    UPLINK_TLS_MS_MAX,
+    UPLINK_ADDRESSES_MAX, UPLINK_ALERT_MS_MAX, UPLINK_RESOLVE_MS_MAX, UPLINK_SEND_BUFFER_BYTES,
+    UPLINK_TCP_MS_MAX, UPLINK_TLS_MS_MAX,
 };
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::ServerName;
@@ -23,7 +24,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixListener, UnixStream};
@@ -33,14 +33,15 @@ use tokio_rustls::client::TlsStream;
 /// A TLS connection to the broker.
 pub(super) type Link = TlsStream<TcpStream>;
 
-/// Opens TCP to the first address of the broker that answers, then TLS.
+/// Opens TCP to the first address of `broker` that answers, then TLS.
 pub(super) async fn open(
     config: &Config,
+    broker: &Broker,
     client: Arc<rustls::ClientConfig>,
 ) -> Result<(Link, SocketAddr), Failure> {
-    let (tcp, address) = connect(config).await?;
+    let (tcp, address) = connect(broker).await?;
     set_options(&tcp, config.keep_alive_s).map_err(|detail| Failure::Local { detail })?;
-    let host = config.broker.host();
+    let host = broker.host();
     let name = ServerName::try_from(host.to_owned())
         .map_err(|error| Failure::Resolve { host: host.to_owned(), detail: error.to_string() })?;
     let handshake = tokio_rustls::TlsConnector::from(client).connect(name, tcp);
@@ -56,10 +57,26 @@ pub(super) async fn open(
     Ok((link, address))
 }
 
-async fn connect(config: &Config) -> Result<(TcpStream, SocketAddr), Failure> {
-    let host = config.broker.host();
+/// Whether `broker` takes this certificate, as far as TLS can tell: in TLS 1.3 its refusal comes as an alert after the
+/// handshake. Nothing of MQTT is said; then the link is dropped.
+pub(super) async fn try_out(
+    config: &Config,
+    broker: &Broker,
+    client: Arc<rustls::ClientConfig>,
+) -> Result<(), Failure> {
+    let (mut link, _) = open(config, broker, client).await?;
+    let mut byte = [0];
+    match timeout(Duration::from_millis(UPLINK_ALERT_MS_MAX), link.read(&mut byte)).await {
+        Ok(Err(error)) => Err(tls::session_error(&error, config)),
+        // Still waiting for our CONNECT, or gone without a reason.
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
+
+async fn connect(broker: &Broker) -> Result<(TcpStream, SocketAddr), Failure> {
+    let host = broker.host();
     let unresolved = |detail: String| Failure::Resolve { host: host.to_owned(), detail };
-    let lookup = tokio::net::lookup_host((host, config.broker.port()));
+    let lookup = tokio::net::lookup_host((host, broker.port()));
     let addresses: Vec<_> = timeout(Duration::from_millis(UPLINK_RESOLVE_MS_MAX), lookup)
         .await
         .map_err(|_| unresolved(format!("no answer within {UPLINK_RESOLVE_MS_MAX} ms")))?
@@ -159,24 +176,26 @@ pub(super) async fn relay(link: Link, bridge: Bridge, config: &Config) -> Failur
     };
     let (mut from_broker, mut to_broker) = tokio::io::split(link);
     let (mut from_client, mut to_client) = local.into_split();
-    let old = AtomicBool::new(false);
+    let ours = config.protocol;
     let mut heard = false;
     let down = copy(&mut from_broker, &mut to_client, |bytes| {
-        old.fetch_or(!heard && bytes.starts_with(&CONNACK_OF_MQTT_3), Ordering::Relaxed);
+        let old = !heard && ours == Protocol::V5 && bytes.starts_with(&CONNACK_OF_MQTT_3);
         heard = true;
+        !old
     });
-    let up = copy(&mut from_client, &mut to_broker, |_| {});
+    let up = copy(&mut from_client, &mut to_broker, |_| true);
     tokio::pin!(down, up);
     let failure = |error: &io::Error| tls::session_error(error, config);
-    let end = tokio::select! {
+    tokio::select! {
         biased;
         end = &mut down => match end {
             Ok(()) => Failure::Closed,
+            Err(Broken::Foreign) => Failure::ProtocolVersion { ours },
             Err(Broken::Reading(error)) => failure(&error),
             Err(Broken::Writing(error)) => Failure::Local { detail: error.to_string() },
         },
         end = &mut up => match end {
-            Ok(()) => Failure::Local { detail: "the MQTT client left".to_owned() },
+            Ok(()) | Err(Broken::Foreign) => Failure::Local { detail: "the MQTT client left".to_owned() },
             Err(Broken::Reading(error)) => Failure::Local { detail: error.to_string() },
             // The broker's last words, an alert perhaps, may still wait to be read.
             Err(Broken::Writing(error)) => match timeout(Duration::from_millis(200), &mut down).await {
@@ -184,14 +203,15 @@ pub(super) async fn relay(link: Link, bridge: Bridge, config: &Config) -> Failur
                 _ => failure(&error),
             },
         },
-    };
-    if old.load(Ordering::Relaxed) { Failure::ProtocolVersion } else { end }
+    }
 }
 
-/// CONNACK of MQTT 3.1.1 has two bytes; that of MQTT 5 has at least three.
+/// CONNACK of MQTT 3.1.1 has two bytes; that of MQTT 5 has at least three, and the client library would wait for them.
 const CONNACK_OF_MQTT_3: [u8; 2] = [0x20, 0x02];
 
 enum Broken {
+    /// Not what may come here.
+    Foreign,
     Reading(io::Error),
     Writing(io::Error),
 }
@@ -199,7 +219,7 @@ enum Broken {
 async fn copy(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
-    mut look: impl FnMut(&[u8]),
+    mut fits: impl FnMut(&[u8]) -> bool,
 ) -> Result<(), Broken> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
@@ -207,7 +227,9 @@ async fn copy(
         if count == 0 {
             return Ok(());
         }
-        look(&buffer[..count]);
+        if !fits(&buffer[..count]) {
+            return Err(Broken::Foreign);
+        }
         to.write_all(&buffer[..count]).await.map_err(Broken::Writing)?;
         to.flush().await.map_err(Broken::Writing)?;
     }

@@ -2,33 +2,38 @@
 //! what became of it is told.
 //!
 //! ```text
-//!   Command ─▶ run ─▶ connection ─▶ rumqttc ─ unix socket ─ link: TLS, TCP ─▶ broker
-//!   Event  ◀── reports ◀──┘ window, documents
+//!   Command ─▶ run ─▶ connection ─▶ mqtt ─ unix socket ─ link: TLS, TCP ─▶ broker, the next of the list
+//!   Event  ◀── reports ◀──┘ window, rate, documents        ▲
+//!                                                       keeper: certificate, key, authorities and their renewal
 //! ```
 
 mod check;
 pub mod config;
 mod connection;
+mod dates;
 mod failure;
+mod keeper;
 mod link;
 mod mqtt;
 mod network;
 mod reports;
 mod tls;
 
-pub use check::{Finding, Probe, check_files, probe};
-pub use config::{Broker, BrokerError, Config};
-pub use failure::{Failure, FileFault};
+pub use check::{Finding, Probe, certificate_until, check_files, probe};
+pub use config::{Broker, BrokerError, Config, Protocol, Source};
+pub use failure::{Failure, FileFault, Reason};
 pub use glovebox_core::uplink::{ConnectionNumber, DocumentTopic, NotTaken, Ticket};
 pub use mqtt::Receipt;
 
-use connection::Ended;
+use connection::{Around, Ended, Then};
 use glovebox_core::delivery::Network;
-use glovebox_core::names::{DeviceId, Moment};
-use glovebox_core::uplink::{Course, State};
+use glovebox_core::names::{DeviceId, Moment, WallTime};
+use glovebox_core::uplink::{Course, End, Pace, State};
+use keeper::{Keeper, Material};
 use reports::{Daemon, Reports};
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -77,11 +82,15 @@ pub enum Event {
         session_present: bool,
         /// By what network it is reached; `None` if that cannot be told.
         network: Option<Network>,
+        /// Which broker.
+        attempt: Attempt,
     },
     /// The connection, or an attempt to make one, ended.
     Disconnected {
         /// Why.
         reason: Failure,
+        /// Which broker.
+        attempt: Attempt,
     },
     /// The broker has it.
     Acked {
@@ -122,15 +131,43 @@ pub struct Setup {
     pub runtime: PathBuf,
 }
 
+/// An attempt to connect, or what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// With whom.
+    pub broker: Broker,
+    /// Its place in the list, from 0.
+    pub place: usize,
+    /// When our certificate ends, or the first of those that come with it; `None` if it could not be read.
+    pub certificate_until: Option<WallTime>,
+}
+
+impl Attempt {
+    fn of(setup: &Setup, place: usize, material: &Material) -> Self {
+        Self { certificate_until: material.until, ..Self::blank(setup, place) }
+    }
+
+    fn blank(setup: &Setup, place: usize) -> Self {
+        Self { broker: setup.config.brokers[place].clone(), place, certificate_until: None }
+    }
+}
+
 /// Keeps a connection until told to shut down, or until either channel is closed by the other side.
 pub async fn run(setup: Setup, commands: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
     let start = Instant::now();
+    let brokers = setup.config.brokers.len();
+    if brokers == 0 {
+        tracing::error!(target: "uplink", "no broker is configured");
+        return;
+    }
     let mut uplink = Uplink {
-        setup,
         daemon: Daemon { commands, reports: Reports::new(events) },
-        course: Course::default(),
+        course: Course::new(brokers),
+        keeper: Keeper::new(Arc::new(setup.config.clone())),
+        meter: Meter { pace: Pace::new(setup.config.rate_kbit_s), start },
         start,
-        first: true,
+        known: vec![false; brokers],
+        setup,
     };
     while uplink.step().await.is_ok() {}
     tracing::info!(target: "uplink", "stopped");
@@ -143,9 +180,30 @@ struct Uplink {
     setup: Setup,
     daemon: Daemon,
     course: Course,
+    keeper: Keeper,
+    /// It outlives connections: coming back gives no fresh burst.
+    meter: Meter,
     start: Instant,
-    /// No connection yet: the retained policy is asked for even if the broker remembers us.
-    first: bool,
+    /// Brokers that have acknowledged our subscription since the start: from the others the retained policy is asked
+    /// for, even if they remember us.
+    known: Vec<bool>,
+}
+
+/// The rate limit by our own time line.
+struct Meter {
+    pace: Pace,
+    start: Instant,
+}
+
+impl Meter {
+    fn not_before(&self) -> Option<Instant> {
+        let free = self.pace.not_before(moment(self.start))?;
+        Some(self.start + Duration::from_micros(u64::try_from(free.0).unwrap_or(0)))
+    }
+
+    fn sent(&mut self, bytes: usize) {
+        self.pace.sent(bytes, moment(self.start));
+    }
 }
 
 impl Uplink {
@@ -164,43 +222,70 @@ impl Uplink {
     }
 
     async fn connect(&mut self) -> Result<(), Stop> {
-        let setup = self.setup.clone();
-        let Some(opened) = self.meanwhile(connection::open(&setup)).await? else { return Ok(()) };
-        let ended = match opened {
-            Ok(opened) => {
-                let first = std::mem::replace(&mut self.first, false);
-                let start = self.start;
-                let connected = || self.course.connected(moment(start));
-                connection::serve(opened, first, &mut self.daemon, connected).await
+        let place = self.course.broker();
+        let material = match self.keeper.pick() {
+            Ok(material) => material,
+            Err(fault) => {
+                let attempt = Attempt::blank(&self.setup, place);
+                return self.after(Ended::failed(fault.into()), attempt);
             }
+        };
+        let attempt = Attempt::of(&self.setup, place, &material);
+        let setup = self.setup.clone();
+        let opening = connection::open(&setup, place, Arc::clone(&material));
+        let Some(opened) = self.meanwhile(opening).await? else { return Ok(()) };
+        let ended = match opened {
+            Ok(opened) => self.serve(opened, place).await,
             Err(failure) => Ended::failed(failure),
         };
-        self.after(ended)
+        if ended.taken {
+            self.keeper.took(&material);
+        } else {
+            self.keeper.failed(&material, &ended.reason);
+        }
+        self.known[place] |= ended.subscribed;
+        self.after(ended, attempt)
+    }
+
+    async fn serve(&mut self, opened: connection::Opened, place: usize) -> Ended {
+        let (course, start) = (&mut self.course, self.start);
+        let around = Around {
+            setup: &self.setup,
+            daemon: &mut self.daemon,
+            meter: &mut self.meter,
+            known: self.known[place],
+        };
+        connection::serve(opened, around, &mut self.keeper, || course.connected(moment(start))).await
     }
 
     /// By now the connection is dropped: its socket is closed.
-    fn after(&mut self, ended: Ended) -> Result<(), Stop> {
+    fn after(&mut self, ended: Ended, attempt: Attempt) -> Result<(), Stop> {
         if let Some(cut) = ended.cut {
             // Whoever asked may have gone meanwhile.
             let _ = cut.send(());
         }
-        if ended.stay_away || ended.stop {
-            self.course.want(false);
-        }
+        let end = match ended.then {
+            Then::Back(end) => end,
+            Then::Away | Then::Stop => {
+                self.course.want(false);
+                End::Lost
+            }
+        };
         let random = getrandom::u64().unwrap_or_else(|error| {
             tracing::warn!(target: "uplink", %error, "no randomness for the wait, taking half of the longest");
             u64::MAX / 2
         });
-        let now = moment(self.start);
-        match self.course.ended(now, random) {
-            State::Waiting { until } => {
+        let (broker, now) = (&attempt.broker, moment(self.start));
+        match self.course.ended(end, now, random) {
+            State::Waiting { until } if end == End::Lost => {
                 let again_s = until.0.saturating_sub(now.0) / 1_000_000;
-                tracing::warn!(target: "uplink", reason = %ended.reason, again_s, "not connected");
+                let next = &self.setup.config.brokers[self.course.broker()];
+                tracing::warn!(target: "uplink", %broker, reason = %ended.reason, %next, again_s, "not connected");
             }
-            _ => tracing::info!(target: "uplink", reason = %ended.reason, "disconnected"),
+            _ => tracing::info!(target: "uplink", %broker, reason = %ended.reason, "disconnected"),
         }
-        self.daemon.reports.push(Event::Disconnected { reason: ended.reason });
-        if ended.stop {
+        self.daemon.reports.push(Event::Disconnected { reason: ended.reason, attempt });
+        if ended.then == Then::Stop {
             self.daemon.reports.flush_now();
             return Err(Stop);
         }

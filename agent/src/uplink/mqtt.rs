@@ -1,24 +1,187 @@
-//! The MQTT client library, rumqttc, as we use it: one client and one event loop a connection, over a unix socket,
-//! and what its errors mean. Why so: `agent/decisions/0004-mqtt-over-our-own-tls.md`.
+//! MQTT as the connection sees it, whichever version is spoken. The client library, rumqttc, stands in the two files
+//! below and nowhere else: one client and one event loop a connection, over a unix socket.
+//! Why so: `agent/decisions/0004-mqtt-over-our-own-tls.md`, `0011-two-versions-of-mqtt-and-several-brokers.md`.
+//!
+//! ```text
+//!   connection ── Client ──▶ v5 │ v311 (rumqttc) ── unix socket ──▶ link
+//!              ◀── Heard ─── pump ◀── Loop
+//! ```
+
+mod v311;
+mod v5;
 
 use super::Setup;
+use super::config::Protocol;
 use super::failure::Failure;
 use glovebox_core::limits::{
     DOCUMENT_BYTES_MAX, UPLINK_CONNACK_S_MAX, UPLINK_DOCUMENTS_IN_FLIGHT, UPLINK_KEEP_ALIVE_S_MIN,
-    UPLINK_SESSION_EXPIRY_S, UPLINK_TOPIC_BYTES_MAX, UPLINK_WINDOW_MESSAGES,
+    UPLINK_TOPIC_BYTES_MAX, UPLINK_WINDOW_MESSAGES,
 };
-use glovebox_core::uplink::DocumentTopic;
-use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, DisconnectReasonCode, Filter, Packet, PubAckReason, RetainForwardRule,
-};
-use rumqttc::v5::mqttbytes::{Error as CodecError, QoS};
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
+use glovebox_core::names::DeviceId;
+use glovebox_core::uplink::{DocumentTopic, NotTaken, gone_topic};
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 /// Requests to the client library that may wait: the window, acknowledgements, SUBSCRIBE, DISCONNECT.
 const REQUESTS_MAX: usize = UPLINK_WINDOW_MESSAGES + UPLINK_DOCUMENTS_IN_FLIGHT as usize * 2 + 4;
+/// One more than the window: a full table would stop the library from reading acknowledgements among its requests.
+const IN_FLIGHT_MAX: u16 = 33;
+const _: () = assert!(IN_FLIGHT_MAX as usize == UPLINK_WINDOW_MESSAGES + 1);
+/// A document in its PUBLISH.
+const PACKET_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + UPLINK_TOPIC_BYTES_MAX + 1_024;
+
+/// What was heard of the connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// CONNACK: the broker took us.
+    Taken(Taken),
+    /// SUBACK: for each of [`DocumentTopic::ALL`], why not.
+    Subscribed(Vec<Option<String>>),
+    /// PUBLISH is on its way with this packet id.
+    Sent(u16),
+    /// PUBACK; `None`: the broker has it.
+    Answered(u16, Option<NotTaken>),
+    /// PUBLISH from the broker.
+    Message(Message),
+    /// Another sign of life of the broker.
+    Alive,
+    /// Another packet of ours is on its way.
+    Own,
+}
+
+/// What the broker's CONNACK allows. MQTT 3.1.1 has but the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) session_present: bool,
+    pub(super) receive_maximum: Option<u16>,
+    pub(super) packet_bytes_max: Option<u32>,
+}
+
+/// A message from the broker.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) topic: Vec<u8>,
+    pub(super) packet_id: u16,
+    pub(super) payload: Vec<u8>,
+}
+
+/// The client library takes no more requests.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Full;
+
+/// What can be asked of the broker. All of it waits in one queue: the order of calls is the order on the wire.
+pub(super) trait Client: Send {
+    /// PUBLISH at QoS 1, not retained.
+    fn publish(&self, topic: String, payload: Vec<u8>) -> Result<(), Full>;
+    /// SUBSCRIBE to the documents of `device`; `known`: the broker has our subscription, and retained documents need
+    /// not come again. Says whether a SUBACK will come.
+    fn subscribe(&self, device: &DeviceId, known: bool) -> Result<bool, Full>;
+    /// PUBACK.
+    fn acknowledge(&self, packet_id: u16) -> Result<(), Full>;
+    /// DISCONNECT.
+    fn disconnect(&self) -> Result<(), Full>;
+}
+
+/// What moves a connection on.
+trait Loop: Send {
+    /// The next that happens.
+    fn poll(&mut self) -> impl Future<Output = Result<Heard, Failure>> + Send;
+    /// After an error: what the library had read before it.
+    fn rest(&mut self) -> Vec<Heard>;
+    /// The broker has spoken: a PINGREQ that waits behind much data is no sign of a dead link.
+    fn forgive_ping(&mut self);
+    /// After CONNACK: the keep-alive that holds, `ours` or what the broker wishes.
+    fn settle_keep_alive(&mut self, ours: Duration) -> Duration;
+}
+
+/// One connection of the client library.
+pub(super) struct Session {
+    pub(super) client: Box<dyn Client>,
+    /// Runs until the connection ends.
+    pub(super) pump: Pin<Box<dyn Future<Output = Failure> + Send>>,
+}
+
+/// Who connects, and how long the broker is to remember.
+pub(super) struct Who<'a> {
+    pub(super) client_id: &'a str,
+    /// A probe: no session is kept, and no will is left.
+    pub(super) passing: bool,
+}
+
+/// A session whose event loop will come to the socket at `path`; what it hears goes to `out`.
+pub(super) fn session(setup: &Setup, who: &Who<'_>, path: &str, out: mpsc::Sender<Heard>) -> Session {
+    let ours = keep_alive(setup);
+    let will = (!who.passing).then(|| gone_topic(&setup.identity));
+    let options = Options { client_id: who.client_id, path, keep_alive: ours, will };
+    match setup.config.protocol {
+        Protocol::V5 => {
+            let (client, eventloop) = v5::session(&options);
+            Session { client: Box::new(client), pump: Box::pin(pump(eventloop, ours, out)) }
+        }
+        Protocol::V311 => {
+            let (client, eventloop) = v311::session(&options);
+            Session { client: Box::new(client), pump: Box::pin(pump(eventloop, ours, out)) }
+        }
+    }
+}
+
+/// For the two versions.
+struct Options<'a> {
+    client_id: &'a str,
+    path: &'a str,
+    keep_alive: Duration,
+    /// Topic of the last will; without one no session is kept either.
+    will: Option<String>,
+}
+
+fn keep_alive(setup: &Setup) -> Duration {
+    Duration::from_secs(setup.config.keep_alive_s.max(UPLINK_KEEP_ALIVE_S_MIN).into())
+}
+
+fn document_topics(device: &DeviceId) -> impl Iterator<Item = String> + '_ {
+    DocumentTopic::ALL.into_iter().map(|topic| topic.topic(device))
+}
+
+/// Polls until the connection ends. What the library had read before an error is still told. The link is given up when
+/// nothing was heard for twice the keep-alive, whatever the library does: it may hang in writing and not even ping.
+async fn pump(mut eventloop: impl Loop, ours: Duration, out: mpsc::Sender<Heard>) -> Failure {
+    let mut limit = Duration::from_secs(UPLINK_CONNACK_S_MAX);
+    let (mut taken, mut last) = (false, Instant::now());
+    loop {
+        let heard = match timeout_at(last + limit, eventloop.poll()).await {
+            Err(_) if taken => return Failure::Silent { seconds: limit.as_secs() },
+            Err(_) => {
+                return Failure::TimedOut {
+                    step: "the broker's answer to CONNECT",
+                    ms: UPLINK_CONNACK_S_MAX * 1_000,
+                    advice: "see the broker's log and load",
+                };
+            }
+            Ok(Ok(heard)) => heard,
+            Ok(Err(failure)) => {
+                for heard in eventloop.rest() {
+                    if out.send(heard).await.is_err() {
+                        break;
+                    }
+                }
+                return failure;
+            }
+        };
+        if matches!(heard, Heard::Taken(_)) {
+            taken = true;
+            limit = 2 * eventloop.settle_keep_alive(ours);
+        }
+        if !matches!(heard, Heard::Sent(_) | Heard::Own) {
+            last = Instant::now();
+            eventloop.forgive_ping();
+        }
+        if out.send(heard).await.is_err() {
+            return Failure::Told;
+        }
+    }
+}
 
 /// Lets the broker forget a document that came down.
 #[derive(Debug)]
@@ -44,145 +207,5 @@ impl Receipt {
             // The connection may be gone: then the broker brings the document again, which is right.
             let _ = acks.try_send(packet_id);
         }
-    }
-}
-
-/// A client whose event loop will come to the socket at `path`.
-pub(super) fn client(setup: &Setup, client_id: &str, path: &str) -> (AsyncClient, EventLoop) {
-    let mut options = MqttOptions::new(client_id, path, 0);
-    options
-        .set_transport(rumqttc::Transport::unix())
-        .set_keep_alive(keep_alive(setup))
-        .set_connection_timeout(UPLINK_CONNACK_S_MAX)
-        .set_manual_acks(true)
-        .set_clean_start(false)
-        .set_session_expiry_interval(Some(UPLINK_SESSION_EXPIRY_S))
-        .set_receive_maximum(Some(UPLINK_DOCUMENTS_IN_FLIGHT))
-        .set_max_packet_size(u32::try_from(DOCUMENT_BYTES_MAX + UPLINK_TOPIC_BYTES_MAX + 1_024).ok());
-    // One more than the window: a full table would stop it from reading acknowledgements among its requests.
-    options.set_outgoing_inflight_upper_limit(u16::try_from(UPLINK_WINDOW_MESSAGES + 1).unwrap_or(u16::MAX));
-    AsyncClient::new(options, REQUESTS_MAX)
-}
-
-/// A clean session that leaves nothing behind, for a probe.
-pub(super) fn passing(eventloop: &mut EventLoop) {
-    eventloop.options.set_clean_start(true).set_session_expiry_interval(Some(0));
-}
-
-fn keep_alive(setup: &Setup) -> Duration {
-    Duration::from_secs(setup.config.keep_alive_s.max(UPLINK_KEEP_ALIVE_S_MIN).into())
-}
-
-/// The two topics. On the first connection after a start the retained policy is sent again even if the broker
-/// knows our subscription: our own store may have been lost meanwhile.
-pub(super) fn filters(setup: &Setup, first: bool) -> Vec<Filter> {
-    let rule = if first { RetainForwardRule::OnEverySubscribe } else { RetainForwardRule::OnNewSubscribe };
-    let filter = |topic: DocumentTopic| {
-        let mut filter = Filter::new(topic.topic(&setup.identity), QoS::AtLeastOnce);
-        filter.retain_forward_rule = rule.clone();
-        filter
-    };
-    DocumentTopic::ALL.into_iter().map(filter).collect()
-}
-
-/// Polls until the connection ends. What the library had read before an error is still told.
-pub(super) async fn pump(mut eventloop: EventLoop, setup: &Setup, out: mpsc::Sender<Event>) -> Failure {
-    let mut watchdog = 2 * keep_alive(setup);
-    loop {
-        let event = match timeout(watchdog, eventloop.poll()).await {
-            Err(_) => return Failure::Silent { seconds: watchdog.as_secs() },
-            Ok(Ok(event)) => event,
-            Ok(Err(error)) => {
-                for event in std::mem::take(&mut eventloop.state.events) {
-                    if out.send(event).await.is_err() {
-                        break;
-                    }
-                }
-                return failure(error, setup);
-            }
-        };
-        if matches!(event, Event::Incoming(Packet::ConnAck(_))) {
-            // The library has taken over the broker's wish: 0 would have it ping without a pause, and a longer
-            // one would have us notice later that the link is gone.
-            let wish = eventloop.options.keep_alive();
-            watchdog = 2 * wish.max(keep_alive(setup));
-            if wish.is_zero() || wish > keep_alive(setup) {
-                eventloop.options.set_keep_alive(keep_alive(setup));
-            }
-        }
-        if out.send(event).await.is_err() {
-            return Failure::Told;
-        }
-    }
-}
-
-fn failure(error: ConnectionError, setup: &Setup) -> Failure {
-    match error {
-        ConnectionError::Timeout(_) => Failure::TimedOut {
-            step: "the broker's answer to CONNECT",
-            ms: UPLINK_CONNACK_S_MAX * 1_000,
-            advice: "see the broker's log and load",
-        },
-        ConnectionError::Io(error) => Failure::Broken { detail: error.to_string() },
-        ConnectionError::ConnectionRefused(code) => refused(code),
-        ConnectionError::NotConnAck(_) => {
-            Failure::Protocol { detail: "CONNECT was not answered by CONNACK".to_owned() }
-        }
-        ConnectionError::RequestsDone => Failure::Told,
-        ConnectionError::MqttState(error) => match error {
-            StateError::ConnectionAborted => Failure::Closed,
-            StateError::Io(error) | StateError::Deserialization(CodecError::Io(error)) => {
-                Failure::Broken { detail: error.to_string() }
-            }
-            StateError::AwaitPingResp => Failure::Silent { seconds: keep_alive(setup).as_secs() },
-            StateError::ServerDisconnect { reason_code, .. } => disconnected(reason_code),
-            other => Failure::Protocol { detail: other.to_string() },
-        },
-    }
-}
-
-fn refused(code: ConnectReturnCode) -> Failure {
-    use ConnectReturnCode as Code;
-    match code {
-        Code::NotAuthorized | Code::BadUserNamePassword | Code::BadAuthenticationMethod | Code::Banned => {
-            Failure::NotAuthorised { code: format!("{code:?}") }
-        }
-        Code::UnsupportedProtocolVersion | Code::RefusedProtocolVersion => Failure::ProtocolVersion,
-        Code::ClientIdentifierNotValid | Code::BadClientId => Failure::ClientId,
-        Code::ServerUnavailable
-        | Code::ServiceUnavailable
-        | Code::ServerBusy
-        | Code::QuotaExceeded
-        | Code::ConnectionRateExceeded => Failure::Busy { code: format!("{code:?}") },
-        other => Failure::Ended { code: format!("{other:?}") },
-    }
-}
-
-fn disconnected(code: DisconnectReasonCode) -> Failure {
-    use DisconnectReasonCode as Code;
-    match code {
-        Code::NotAuthorized => Failure::NotAuthorised { code: format!("{code:?}") },
-        Code::SessionTakenOver => Failure::TakenOver,
-        Code::ServerBusy
-        | Code::ServerShuttingDown
-        | Code::MessageRateTooHigh
-        | Code::QuotaExceeded
-        | Code::ConnectionRateExceeded => Failure::Busy { code: format!("{code:?}") },
-        other => Failure::Ended { code: format!("{other:?}") },
-    }
-}
-
-/// The reason code of a PUBACK (MQTT 5, table 3-4).
-pub(super) fn code(reason: PubAckReason) -> u8 {
-    match reason {
-        PubAckReason::Success => 0x00,
-        PubAckReason::NoMatchingSubscribers => 0x10,
-        PubAckReason::UnspecifiedError => 0x80,
-        PubAckReason::ImplementationSpecificError => 0x83,
-        PubAckReason::NotAuthorized => 0x87,
-        PubAckReason::TopicNameInvalid => 0x90,
-        PubAckReason::PacketIdentifierInUse => 0x91,
-        PubAckReason::QuotaExceeded => 0x97,
-        PubAckReason::PayloadFormatInvalid => 0x99,
     }
 }

@@ -2,6 +2,7 @@
 //! exchange X25519MLKEM768 is offered first, so that what is recorded today stays closed to a quantum computer.
 
 use super::Config;
+use super::config::Source;
 use super::failure::{Failure, FileFault};
 use glovebox_core::limits::PEM_FILE_BYTES_MAX;
 use glovebox_core::names::WallTime;
@@ -12,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::{AlertDescription, CertificateError, ClientConfig, PeerIncompatible, RootCertStore};
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -30,28 +31,32 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Reads them anew for each connection, so that a renewed certificate needs no restart.
+    /// Reads them, and refuses a key that others may read.
     pub(super) fn read(config: &Config) -> Result<Self, FileFault> {
-        let authorities = certificates(CA, &config.ca)?;
+        let authorities = certificates(CA, config.ca.path())?;
         let mut roots = RootCertStore::empty();
         for authority in &authorities {
             roots.add(authority.clone()).map_err(|error| FileFault::Certificate {
                 what: CA,
-                path: config.ca.clone(),
+                path: config.ca.path().to_owned(),
                 detail: error.to_string(),
             })?;
         }
-        let chain = certificates(CERT, &config.cert)?;
+        let chain = certificates(CERT, config.cert.path())?;
         refuse_shared(&config.key)?;
-        let pem = read(KEY, &config.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| not_pem(KEY, &config.key, &error))?;
+        let path = config.key.path();
+        let pem = read(KEY, path)?;
+        let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| not_pem(KEY, path, &error))?;
         Ok(Self { roots, authorities, chain, key })
     }
 
     /// The TLS side of a connection. Sessions are not resumed: each connection shows the certificate again.
     pub(super) fn client(self, config: &Config) -> Result<Arc<ClientConfig>, FileFault> {
-        let certificate =
-            |detail: String| FileFault::Certificate { what: CERT, path: config.cert.clone(), detail };
+        let certificate = |detail: String| FileFault::Certificate {
+            what: CERT,
+            path: config.cert.path().to_owned(),
+            detail,
+        };
         let mut client = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| certificate(error.to_string()))?
@@ -59,7 +64,8 @@ impl Files {
             .with_client_auth_cert(self.chain, self.key)
             .map_err(|error| match error {
                 rustls::Error::InconsistentKeys(_) => {
-                    FileFault::Mismatch { key: config.key.clone(), cert: config.cert.clone() }
+                    let (key, cert) = (config.key.path().to_owned(), config.cert.path().to_owned());
+                    FileFault::Mismatch { key, cert }
                 }
                 other => certificate(other.to_string()),
             })?;
@@ -73,10 +79,21 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn refuse_shared(path: &Path) -> Result<(), FileFault> {
-    let mode =
-        std::fs::metadata(path).map_err(|error| unreadable(KEY, path, &error))?.permissions().mode() & 0o7777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(FileFault::Mode { path: path.to_owned(), mode }) }
+/// A file of ours is the agent's alone. systemd leaves a credential to root with read rights for the agent by an access
+/// list, whose mask shows as the group's bits, or to the agent itself.
+fn refuse_shared(key: &Source) -> Result<(), FileFault> {
+    let path = key.path();
+    let found = std::fs::metadata(path).map_err(|error| unreadable(KEY, path, &error))?;
+    let (mode, user) = (found.permissions().mode() & 0o7777, found.uid());
+    if !key.is_credential() {
+        return if mode & 0o077 == 0 { Ok(()) } else { Err(FileFault::Mode { path: path.to_owned(), mode }) };
+    }
+    let ours = user == 0 || user == nix::unistd::geteuid().as_raw();
+    let shared = mode & if user == 0 { 0o037 } else { 0o077 };
+    if ours && shared == 0 {
+        return Ok(());
+    }
+    Err(FileFault::Credential { path: path.to_owned(), mode, user })
 }
 
 fn unreadable(what: &'static str, path: &Path, error: &std::io::Error) -> FileFault {
@@ -169,7 +186,7 @@ fn session_failure(error: &rustls::Error, config: &Config) -> Failure {
         }
         other => return Failure::Tls { detail: format!("it sent the alert {other:?}") },
     };
-    Failure::ClientCertificate { cert: config.cert.clone(), alert: format!("{alert:?}"), advice }
+    Failure::ClientCertificate { cert: config.cert.path().to_owned(), alert: format!("{alert:?}"), advice }
 }
 
 fn certificate_failure(fault: &CertificateError, config: &Config) -> Failure {
@@ -180,15 +197,11 @@ fn certificate_failure(fault: &CertificateError, config: &Config) -> Failure {
         CertificateError::NotValidYetContext { time, not_before } => {
             Failure::ServerNotYetValid { not_before: wall(*not_before), now: wall(*time) }
         }
-        CertificateError::NotValidForNameContext { presented, .. } => {
-            Failure::ServerName { expected: config.broker.host().to_owned(), presented: names(presented) }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            Failure::ServerName { expected: expected.to_str().into_owned(), presented: names(presented) }
         }
-        CertificateError::NotValidForName => Failure::ServerName {
-            expected: config.broker.host().to_owned(),
-            presented: "another name".to_owned(),
-        },
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            Failure::ServerAuthority { ca: config.ca.clone() }
+            Failure::ServerAuthority { ca: config.ca.path().to_owned() }
         }
         other => Failure::ServerCertificate { detail: other.to_string() },
     }

@@ -1,9 +1,12 @@
 //! Drives the uplink as the daemon's delivery would: offers from the oldest after each connection, forgets what is
 //! acknowledged, and offers later what nobody subscribes to.
 
-use super::broker::Broker;
+use super::broker::Broker as Mosquitto;
 use super::certs::Pair;
-use glovebox::uplink::{self, Command, Config, ConnectionNumber, Event, Failure, NotTaken, Setup, Ticket};
+use glovebox::uplink::{
+    self, Attempt, Broker, Command, Config, ConnectionNumber, Event, Failure, NotTaken, Protocol, Setup,
+    Source, Ticket,
+};
 use glovebox_core::limits::UPLINK_WINDOW_MESSAGES;
 use glovebox_core::names::DeviceId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,14 +18,24 @@ use tokio::time::{Instant, timeout};
 
 pub(crate) const TOPIC: &str = "glovebox/v1/insurer/00ff/batch";
 
-pub(crate) fn config(broker: &str, ca: &Path, pair: &Pair) -> Config {
-    let text = format!(
-        "broker = '{broker}'\nca = '{}'\ncert = '{}'\nkey = '{}'\nkeep_alive_s = 5\n",
-        ca.display(),
-        pair.cert.display(),
-        pair.key.display()
-    );
-    toml::from_str(&text).unwrap()
+/// For one or several brokers, `HOST:PORT` each, with a space between.
+pub(crate) fn config(brokers: &str, ca: &Path, pair: &Pair) -> Config {
+    let file = |path: &Path| Source::file(path.to_owned());
+    Config {
+        brokers: brokers.split(' ').map(|broker| Broker::new(broker).unwrap()).collect(),
+        protocol: Protocol::V5,
+        ca: file(ca),
+        cert: file(&pair.cert),
+        key: file(&pair.key),
+        keep_alive_s: 5,
+        rate_kbit_s: None,
+        return_s: 10,
+    }
+}
+
+/// What the car of `broker` is configured with.
+pub(crate) fn plain(broker: &Mosquitto) -> Config {
+    config(&broker.address(), &broker.authority.cert, &broker.car)
 }
 
 pub(crate) struct Driver {
@@ -30,6 +43,8 @@ pub(crate) struct Driver {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) connection: Option<ConnectionNumber>,
     pub(crate) connections: u32,
+    /// Of each connection: with which broker, and whether it remembered us.
+    pub(crate) attempts: Vec<(Attempt, bool)>,
     pub(crate) left: BTreeMap<u64, Vec<u8>>,
     pub(crate) offered: BTreeSet<u64>,
     pub(crate) acked: BTreeSet<u64>,
@@ -41,9 +56,8 @@ pub(crate) struct Driver {
 
 impl Driver {
     /// An uplink to `broker` with the car's certificate.
-    pub(crate) fn start(broker: &Broker) -> Self {
-        let config = config(&format!("localhost:{}", broker.port), &broker.authority.cert, &broker.car);
-        Self::start_with(config, &broker.folder)
+    pub(crate) fn start(broker: &Mosquitto) -> Self {
+        Self::start_with(plain(broker), &broker.folder)
     }
 
     pub(crate) fn start_with(config: Config, runtime: &Path) -> Self {
@@ -57,6 +71,7 @@ impl Driver {
             task,
             connection: None,
             connections: 0,
+            attempts: Vec::new(),
             left: BTreeMap::new(),
             offered: BTreeSet::new(),
             acked: BTreeSet::new(),
@@ -70,12 +85,13 @@ impl Driver {
     pub(crate) async fn turn(&mut self, limit: Duration) {
         let Ok(Some(event)) = timeout(limit, self.events.recv()).await else { return };
         match event {
-            Event::Connected { connection, .. } => {
+            Event::Connected { connection, session_present, attempt, .. } => {
                 self.connection = Some(connection);
+                self.attempts.push((attempt, session_present));
                 self.connections += 1;
                 self.offered.clear();
             }
-            Event::Disconnected { reason } => {
+            Event::Disconnected { reason, .. } => {
                 self.connection = None;
                 self.offered.clear();
                 self.reasons.push(reason);
@@ -99,8 +115,13 @@ impl Driver {
 
     /// Offers the oldest that fit.
     pub(crate) async fn offer(&mut self) {
+        self.offer_some(UPLINK_WINDOW_MESSAGES).await;
+    }
+
+    /// The same, with at most `most` under way.
+    pub(crate) async fn offer_some(&mut self, most: usize) {
         let Some(connection) = self.connection else { return };
-        let room = UPLINK_WINDOW_MESSAGES.saturating_sub(self.offered.len());
+        let room = most.saturating_sub(self.offered.len());
         let next: Vec<_> = self
             .left
             .iter()

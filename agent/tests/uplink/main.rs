@@ -2,12 +2,17 @@
 //! its own name, cutting off, half-open links, documents. Skipped in one line where Mosquitto is absent.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may fail loudly")]
 
+mod brokers;
+mod check;
 mod common;
+mod faults;
+mod protocol;
+mod renewal;
 
 use common::broker::{Broker, free_port, missing};
 use common::certs::{Authority, EARLY, EXPIRED, Pair, VALID};
-use common::driver::{Driver, config};
-use glovebox::uplink::{self, Command, DocumentTopic, Failure, NotTaken};
+use common::driver::{Driver, config, plain};
+use glovebox::uplink::{self, Command, DocumentTopic, Failure, NotTaken, Protocol};
 use glovebox_core::limits::ENVELOPE_BYTES_MAX;
 use glovebox_core::names::{DeviceId, WallTime};
 use nix::sys::signal::Signal;
@@ -34,18 +39,21 @@ fn ids(lines: &[String]) -> BTreeSet<u64> {
 /// Invariant 8, the uplink's part: nothing counts as delivered before the broker has it, and everything gets there.
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_arrives_though_the_broker_is_killed_and_stopped() {
-    if missing() {
-        return;
+    if !missing() {
+        let folder = folder();
+        let broker = Broker::start(folder.path());
+        killed_and_stopped(broker, plain, 20_000).await;
     }
-    const TOTAL: u64 = 20_000;
-    let folder = folder();
-    let mut broker = Broker::start(folder.path());
+}
+
+/// The same for both versions of MQTT.
+async fn killed_and_stopped(mut broker: Broker, config: fn(&Broker) -> uplink::Config, total: u64) {
     let subscriber = broker.subscribe("glovebox/v1/insurer/#");
-    let mut driver = Driver::start(&broker);
-    driver.left = (0..TOTAL).map(|id| (id, message(id))).collect();
+    let mut driver = Driver::start_with(config(&broker), &broker.folder.clone());
+    driver.left = (0..total).map(|id| (id, message(id))).collect();
     let start = Instant::now();
     for (share, fault) in [(20, "kill"), (40, "stop"), (60, "kill"), (80, "kill")] {
-        driver.until(120, |driver| driver.acked.len() as u64 >= TOTAL * share / 100).await;
+        driver.until(120, |driver| driver.acked.len() as u64 >= total * share / 100).await;
         if fault == "kill" {
             broker.kill();
             driver.until(20, |driver| driver.connection.is_none()).await;
@@ -60,20 +68,20 @@ async fn everything_arrives_though_the_broker_is_killed_and_stopped() {
     driver.until(120, |driver| driver.left.is_empty()).await;
     let seconds = start.elapsed().as_secs_f64();
     let end = Instant::now() + Duration::from_secs(10);
-    while ids(&subscriber.lines.lock().unwrap()).len() as u64 != TOTAL && Instant::now() < end {
+    while ids(&subscriber.lines.lock().unwrap()).len() as u64 != total && Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let lines = subscriber.lines.lock().unwrap().clone();
     eprintln!(
-        "{TOTAL} acknowledged in {seconds:.1} s over {} connections, {} received, {} twice, {} times nobody subscribed, ends {:?}",
+        "{total} acknowledged in {seconds:.1} s over {} connections, {} received, {} twice, {} times nobody subscribed, ends {:?}",
         driver.connections,
         ids(&lines).len(),
         lines.len() - ids(&lines).len(),
         driver.refused.len(),
         driver.reasons
     );
-    assert_eq!(driver.acked.len() as u64, TOTAL);
-    assert_eq!(ids(&lines).len() as u64, TOTAL);
+    assert_eq!(driver.acked.len() as u64, total);
+    assert_eq!(ids(&lines).len() as u64, total);
     assert!(driver.connections >= 4);
     assert!(driver.shut_down().await < Duration::from_millis(1_500));
 }
@@ -205,7 +213,7 @@ async fn the_hybrid_key_exchange_is_agreed_on_and_an_old_mqtt_is_named() {
     });
     assert_eq!(
         reason(config(&address, &authority.cert, &car), folder.path()).await,
-        Failure::ProtocolVersion
+        Failure::ProtocolVersion { ours: Protocol::V5 }
     );
     assert_eq!(broker.await.unwrap(), rustls::NamedGroup::X25519MLKEM768);
 }
@@ -402,6 +410,7 @@ async fn a_check_finds_what_is_wrong_with_the_files_and_a_probe_what_the_broker_
     let address = format!("localhost:{}", broker.port);
     let at = |day: &str| WallTime::parse(&format!("{day}T00:00:00Z")).unwrap();
     let good = config(&address, &broker.authority.cert, &broker.car);
+    assert_eq!(uplink::certificate_until(&good), Some(at("2099-01-01")));
     let check = |config: &uplink::Config, day: &str| -> Vec<_> {
         uplink::check_files(config, at(day))
             .into_iter()
@@ -437,9 +446,10 @@ async fn a_check_finds_what_is_wrong_with_the_files_and_a_probe_what_the_broker_
     let device = DeviceId::new("car-1").unwrap();
     let mut driver = Driver::start(&broker);
     driver.until(10, |driver| driver.connection.is_some()).await;
-    let probe = uplink::probe(&good, &device, &folder.path().join("ca")).await.unwrap();
+    let probe = uplink::probe(&good, &good.brokers[0], &device, &folder.path().join("ca")).await.unwrap();
     eprintln!("{probe:?}");
     assert_eq!((probe.address.port(), probe.receive_maximum), (broker.port, Some(20)));
+    assert_eq!(probe.protocol, Protocol::V5);
     driver.turn(Duration::from_millis(500)).await;
     assert!(driver.connection.is_some(), "a probe does not disturb: {:?}", driver.reasons);
 }

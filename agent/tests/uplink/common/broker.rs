@@ -41,6 +41,7 @@ pub(crate) struct Broker {
     pub(crate) folder: PathBuf,
     pub(crate) authority: Authority,
     pub(crate) car: Pair,
+    pub(crate) server: Pair,
     child: Option<Child>,
 }
 
@@ -57,6 +58,22 @@ impl Broker {
     /// Starts it with another certificate, and `more` lines of configuration.
     pub(crate) fn start_with(folder: &Path, server: impl Fn(&Authority) -> Pair, more: &str) -> Self {
         let authority = Authority::new(&folder.join("ca"));
+        Self::start_of(folder, authority, &server, more)
+    }
+
+    /// Starts another broker of the same fleet.
+    pub(crate) fn start_beside(folder: &Path, other: &Self) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let server = |authority: &Authority| authority.issue("second", "DNS:localhost,IP:127.0.0.1", VALID);
+        Self::start_of(folder, other.authority.clone(), &server, "")
+    }
+
+    fn start_of(
+        folder: &Path,
+        authority: Authority,
+        server: &dyn Fn(&Authority) -> Pair,
+        more: &str,
+    ) -> Self {
         let server = server(&authority);
         let car = authority.issue("car-1", "DNS:car-1", VALID);
         let port = free_port();
@@ -70,9 +87,14 @@ impl Broker {
             folder.display()
         );
         std::fs::write(folder.join("mosquitto.conf"), lines).unwrap();
-        let mut broker = Self { port, folder: folder.to_owned(), authority, car, child: None };
+        let mut broker = Self { port, folder: folder.to_owned(), authority, car, server, child: None };
         broker.restart();
         broker
+    }
+
+    /// `localhost:PORT`.
+    pub(crate) fn address(&self) -> String {
+        format!("localhost:{}", self.port)
     }
 
     pub(crate) fn restart(&mut self) {

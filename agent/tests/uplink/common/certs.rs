@@ -10,9 +10,25 @@ pub(crate) struct Pair {
 }
 
 /// A certificate authority in a folder of its own.
+#[derive(Clone)]
 pub(crate) struct Authority {
     folder: PathBuf,
     pub(crate) cert: PathBuf,
+}
+
+impl Pair {
+    /// Puts certificate and key in the place of `old`, each by a rename, as tools that renew do.
+    pub(crate) fn replaces(&self, old: &Self) {
+        replace(&self.key, &old.key);
+        replace(&self.cert, &old.cert);
+    }
+}
+
+/// Puts a copy of `new` in the place of `old`, by a rename.
+pub(crate) fn replace(new: &Path, old: &Path) {
+    let beside = old.with_extension("new");
+    std::fs::copy(new, &beside).unwrap();
+    std::fs::rename(&beside, old).unwrap();
 }
 
 /// Good today.
@@ -40,6 +56,16 @@ impl Authority {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout ca.key -out ca.crt -days 3650 -subj /CN=authority",
         );
         Self { folder: folder.to_owned(), cert: folder.join("ca.crt") }
+    }
+
+    /// A certificate for `name` in files called `file`.
+    pub(crate) fn issue_as(&self, file: &str, name: &str, dates: (&str, &str)) -> Pair {
+        let pair = self.issue(name, "DNS:car", dates);
+        let at = |end: &str| self.folder.join(format!("{file}.{end}"));
+        let moved = Pair { cert: at("crt"), key: at("key") };
+        std::fs::rename(pair.cert, &moved.cert).unwrap();
+        std::fs::rename(pair.key, &moved.key).unwrap();
+        moved
     }
 
     /// A certificate for `name`, with `names` as subject alternative names (`DNS:…,IP:…`).
