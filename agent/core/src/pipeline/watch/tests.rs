@@ -139,12 +139,13 @@ fn its_last_value_holds_and_what_has_no_value_is_not_known() {
     assert_eq!(car.frame(1, &[]), Some(true), "a frame without it tells nothing");
     car.swap(Some(watch("Motion.Moving", &Test::Equals(0.0)).unwrap()));
     assert_eq!(car.pipeline.signal_holds(), Some(true), "another gate, the same car");
-    car.swap(None);
-    assert_eq!(car.pipeline.signal_holds(), None);
     car.swap(Some(watch("Motion.Speed", &at_most(5.0)).unwrap()));
     assert_eq!(car.pipeline.signal_holds(), None, "another signal");
     assert_eq!(car.frame(1, &motion(0, 50, 0)), Some(true));
     assert_eq!(car.frame(1, &motion(0, 3_001, 0)), None, "out of its range is no value");
+    assert_eq!(car.frame(1, &motion(0, 50, 0)), Some(true));
+    car.swap(None);
+    assert_eq!(car.pipeline.signal_holds(), None, "nothing is watched");
 }
 
 #[test]
