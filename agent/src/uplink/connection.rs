@@ -222,9 +222,10 @@ impl Connection<'_> {
                 biased;
                 link = &mut relay => break Ended::failed(clearer(link, self.last_words(&mut pump).await)),
                 client = &mut pump => break Ended::failed(client),
+                // Before what is heard, so that a cut does not wait for it; there are never more than the window holds.
+                command = self.around.daemon.commands.recv(), if self.around.daemon.reports.has_room() => self.on_command(command),
                 Some(heard) = self.heard.recv() => self.on_heard(heard, &mut connected),
                 Some(packet_id) = self.acknowledged.recv() => self.acknowledge(packet_id),
-                command = self.around.daemon.commands.recv(), if self.around.daemon.reports.has_room() => self.on_command(command),
                 sent = self.around.daemon.reports.send_next(), if !self.unheard => match sent {
                     Ok(()) => Ok(()),
                     Err(Gone) => self.leave_unheard(),
@@ -311,7 +312,8 @@ impl Connection<'_> {
             }
             Some(Command::Connect) => {
                 if let Phase::Leaving(Then::Away, reason) = self.phase {
-                    self.phase = Phase::Leaving(Then::Back(End::Lost), reason);
+                    let end = End::Rebuilt { broker: self.attempt.place };
+                    self.phase = Phase::Leaving(Then::Back(end), reason);
                 }
                 return Ok(());
             }

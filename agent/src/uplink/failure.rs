@@ -298,9 +298,9 @@ pub enum FileFault {
         /// Its owner.
         user: u32,
     },
-    /// A renewed file whose time is over, or has not come.
+    /// Renewed files that a check finds unusable, in its words.
     #[error("{0}")]
-    OutOfDate(String),
+    Unfit(String),
     /// The key is another certificate's.
     #[error("key {} does not belong to certificate {}: take the key that it was requested with", key.display(), cert.display())]
     Mismatch {

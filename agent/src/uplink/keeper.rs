@@ -69,7 +69,7 @@ impl Material {
     fn renewed(config: &Config) -> Result<Self, FileFault> {
         let grave = check::check_files(config, dates::now()).into_iter().find(|finding| finding.grave);
         match grave {
-            Some(finding) => Err(FileFault::OutOfDate(finding.text)),
+            Some(finding) => Err(FileFault::Unfit(finding.text)),
             None => Self::read(config),
         }
     }

@@ -275,6 +275,31 @@ fn assert_rate(up: &[(Instant, usize)], kbit_s: u32, packet: usize) {
     assert!(whole > 2.0 && sum as f64 > per_second * whole * 0.8, "and it is used: {sum} bytes in {whole} s");
 }
 
+/// Under full load, in both versions: the budget of a withdrawal is 50 ms to the last byte.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_is_quick_under_full_load() {
+    if missing() {
+        return;
+    }
+    for protocol in [Protocol::V5, Protocol::V311] {
+        let folder = folder();
+        let broker = Broker::start(folder.path());
+        let _subscriber = broker.subscribe("glovebox/v1/insurer/#");
+        let mut driver = Driver::start_with(Config { protocol, ..plain(&broker) }, folder.path());
+        driver.left = (0..100_000).map(|id| (id, message(id))).collect();
+        let mut took = Vec::new();
+        for round in 1..=20 {
+            let before = driver.acked.len();
+            driver.until(20, |driver| driver.connections == round && driver.acked.len() > before + 100).await;
+            driver.offer().await;
+            took.push(driver.cut().await);
+        }
+        took.sort();
+        eprintln!("MQTT {protocol}: 20 cuts, median {:?}, longest {:?}", took[10], took[19]);
+        assert!(took[10] < Duration::from_millis(50) && took[19] < Duration::from_millis(200), "{took:?}");
+    }
+}
+
 /// What CONNECT says of the will, from its bytes: flags, delay, topic, payload.
 fn will(connect: &[u8]) -> (u8, u32, String, Vec<u8>) {
     let flags = connect[7];

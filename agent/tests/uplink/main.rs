@@ -425,6 +425,12 @@ async fn a_check_finds_what_is_wrong_with_the_files_and_a_probe_what_the_broker_
     one(&good, "2098-12-20", false, "expires at 2099-01-01");
     one(&good, "2099-01-02", true, "expired at 2099-01-01");
     one(&good, "2019-01-01", true, "valid only from 2020-01-01");
+    let both = folder.path().join("both");
+    let old = broker.authority.issue("old-authority", "DNS:old", EXPIRED);
+    let list = [&old.cert, &broker.authority.cert].map(|path| std::fs::read_to_string(path).unwrap());
+    std::fs::write(&both, list.concat()).unwrap();
+    one(&config(&address, &both, &broker.car), "2027-01-01", false, "expired at 2021-01-01");
+    one(&config(&address, &old.cert, &broker.car), "2027-01-01", true, "expired at 2021-01-01");
     let other = broker.authority.issue("other", "DNS:other", VALID);
     let mixed = Pair { cert: broker.car.cert.clone(), key: other.key.clone() };
     one(

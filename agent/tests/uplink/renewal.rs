@@ -3,7 +3,8 @@
 
 use crate::common::broker::{Broker, missing};
 use crate::common::certs::{Authority, EXPIRED, Pair, VALID, replace};
-use crate::common::driver::{Driver, plain};
+use crate::common::driver::{Driver, config, plain};
+use crate::common::scripted::{CONNACK_5, PINGREQ, Scripted};
 use crate::{folder, ids, message};
 use glovebox::uplink::{Config, Failure, Reason, Source};
 use std::path::Path;
@@ -70,6 +71,63 @@ async fn a_certificate_is_renewed_under_load_and_each_batch_arrives_once() {
     assert_eq!((received, lines.len() as u64), (next, next));
 }
 
+/// In order: nothing new is published, what is in flight may be acknowledged, and only then comes DISCONNECT.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_waits_for_what_is_in_flight() {
+    if missing() {
+        return;
+    }
+    let folder = folder();
+    let broker = Scripted::new(folder.path()).await;
+    let base = config(&broker.address(), &broker.authority.cert, &broker.car);
+    let renewed = broker.authority.issue_as("new", "car-1-new", VALID);
+    let own = Pair { cert: broker.car.cert.clone(), key: broker.car.key.clone() };
+    let mut driver = Driver::start_with(base, folder.path());
+    driver.left = (0..3).map(|id| (id, message(id))).collect();
+    let script = tokio::spawn(async move {
+        let mut wire = broker.accept_with(&CONNACK_5).await;
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(wire.packet_beside_pings().await.unwrap().1);
+        }
+        // The certificate is shown on a connection of its own, on which nothing is said.
+        let pings = tokio::spawn(async move {
+            let early = loop {
+                match tokio::time::timeout(Duration::from_secs(30), wire.packet()).await.unwrap().unwrap() {
+                    (PINGREQ, _) => wire.send(&[0xD0, 0]).await,
+                    other => break other,
+                }
+            };
+            (wire, early)
+        });
+        let mut shown = broker.accept().await;
+        assert_eq!(shown.packet().await, None);
+        // Two seconds for an alert are over: now it would leave, and waits.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(!pings.is_finished(), "DISCONNECT before the acknowledgements");
+        pings.abort();
+        let _ = pings.await;
+        drop(held);
+        broker.accept_with(&CONNACK_5).await
+    });
+    driver.until(10, |driver| driver.offered.len() == 3).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    renewed.replaces(&own);
+    // The script takes its connection away in the end: the three are offered to the next.
+    driver.until(40, |driver| driver.connections == 2).await;
+    assert!(driver.acked.is_empty());
+    let mut wire = script.await.unwrap();
+    let answers = tokio::spawn(async move {
+        for _ in 0..3 {
+            let (_, body) = wire.packet_beside_pings().await.unwrap();
+            wire.puback(&body, 0).await;
+        }
+        wire
+    });
+    driver.until(10, |driver| driver.left.is_empty()).await;
+    answers.await.unwrap();
+}
+
 /// Garbage, another's key, out of date, an authority that the broker does not know: the connection goes on, and so does
 /// the next one, from memory; the good files that follow are taken.
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +160,9 @@ async fn a_broken_renewal_costs_nothing() {
     }
     broker.kill();
     driver.until(20, |driver| driver.connection.is_none()).await;
+    // Also what is broken while there is no connection.
+    std::fs::write(&garbage, "nothing").unwrap();
+    replace(&garbage, &own.cert);
     broker.restart();
     driver.until(30, |driver| driver.connections == 2).await;
     let renewed = broker.authority.issue_as("good", "car-1-good", VALID);
