@@ -76,6 +76,8 @@ pub struct Settings {
     pub ca: PathBuf,
     /// The car's certificate.
     pub car: Identity,
+    /// More sections, as they stand in the file.
+    pub more: String,
 }
 
 impl Settings {
@@ -101,6 +103,7 @@ impl Settings {
              cert = {cert}\nkey = {key}\nkeep_alive_s = 5\n[health]\nstate = {state}\ncontrol_socket = {socket}\n",
             self.batch_age_s, self.broker
         );
+        text += &self.more;
         text
     }
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use glovebox_core::names::FlowId;
+use glovebox_core::limits::{SEGMENT_BYTES_MAX, SEGMENT_RESERVE_BYTES};
+use glovebox_core::names::{FlowId, WallTime};
 use glovebox_core::outbox::{Losses, Position, SegmentNumber};
 
 use super::index::{FlowState, Gap};
 use super::keys::{self, KeyFile, SegmentKey};
-use super::segment::{self, RECORD_BYTES, SegmentId, Writer};
+use super::segment::{self, BLOCK, RECORD_BYTES, SegmentId, Writer};
 use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
 
@@ -17,8 +18,8 @@ pub(super) struct Written {
     pub(super) offset: u64,
     /// The segment was begun with it.
     pub(super) begun: bool,
-    /// Length of the segment now.
-    pub(super) length: u64,
+    /// Space that the segment takes now.
+    pub(super) allocated: u64,
 }
 
 /// One flow on disk.
@@ -39,6 +40,7 @@ pub(super) struct Folder {
     writer: Option<Writer>,
     closing: Vec<Writer>,
     next_segment: u64,
+    segment_bytes_max: u64,
     names_unsynced: bool,
     keys_unsynced: bool,
 }
@@ -64,11 +66,17 @@ impl Folder {
             writer: None,
             closing: Vec::new(),
             next_segment,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
             names_unsynced: true,
             keys_unsynced: false,
         };
         opened.segments()?;
         Ok(opened)
+    }
+
+    /// The index knows less than is known here.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unsaved || self.unsaved_acks > 0
     }
 
     pub(super) fn id(&self, number: SegmentNumber) -> SegmentId {
@@ -91,9 +99,25 @@ impl Folder {
         self.writer.as_ref().map(Writer::number)
     }
 
+    /// Space that it takes beside its segments.
+    pub(super) fn bytes_beside(&self) -> u64 {
+        // One block of names.
+        BLOCK + self.keys.allocated().unwrap_or_default()
+    }
+
+    /// Space that `bytes` more will take, in segments of `bytes_max`.
+    pub(super) fn growth(&self, bytes: u64, bytes_max: u64) -> u64 {
+        match &self.writer {
+            Some(writer) if writer.length() + bytes <= bytes_max => writer.growth(bytes),
+            // And perhaps a block of keys.
+            _ => bytes.max(SEGMENT_RESERVE_BYTES.min(bytes_max)).next_multiple_of(BLOCK) + BLOCK,
+        }
+    }
+
     /// Ends the segment that is written to, if `bytes` more would make it larger than `bytes_max`, or if it is
     /// broken. Answers which one was closed.
     pub(super) fn roll(&mut self, bytes: u64, bytes_max: u64) -> Option<SegmentNumber> {
+        self.segment_bytes_max = bytes_max;
         let full = |writer: &Writer| writer.length() > 0 && writer.length() + bytes > bytes_max;
         self.writer.as_ref().filter(|writer| writer.broken() || full(writer))?;
         self.close()
@@ -101,8 +125,10 @@ impl Folder {
 
     /// Ends the segment that is written to; it is still synced.
     pub(super) fn close(&mut self) -> Option<SegmentNumber> {
-        let writer = self.writer.take()?;
+        let mut writer = self.writer.take()?;
         let number = writer.number();
+        // If it fails, the next start does it.
+        let _ = writer.trim();
         if !writer.is_synced() && !writer.broken() {
             self.closing.push(writer);
         }
@@ -116,7 +142,11 @@ impl Folder {
     }
 
     /// Appends a record; durable after [`Self::sync`]. If it fails, nothing of it stays.
-    pub(super) fn append(&mut self, position: Position, envelope: &[u8]) -> Result<Written, FileError> {
+    pub(super) fn append(
+        &mut self,
+        record: (Position, Option<WallTime>),
+        envelope: &[u8],
+    ) -> Result<Written, FileError> {
         let begun = self.writer.is_none();
         if begun {
             self.begin().map_err(files::io_error("begin a segment in", &self.place.path))?;
@@ -125,9 +155,11 @@ impl Folder {
             let none = io::Error::other("no segment is open");
             return Err(files::io_error("write to", &self.place.path)(none));
         };
-        let offset = writer.append(position, envelope);
+        let offset = writer.append(record, envelope);
         let offset = offset.map_err(files::io_error("append to a segment in", &self.place.path))?;
-        Ok(Written { segment: writer.number(), offset, begun, length: writer.length() })
+        let allocated =
+            writer.allocated().map_err(files::io_error("look at a segment in", &self.place.path))?;
+        Ok(Written { segment: writer.number(), offset, begun, allocated })
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -137,7 +169,7 @@ impl Folder {
         self.next_segment += 1;
         self.keys.put(segment.number, &key)?;
         (self.keys_unsynced, self.names_unsynced) = (true, true);
-        match Writer::create(&self.place, segment, &key) {
+        match Writer::create(&self.place, segment, &key, self.segment_bytes_max) {
             Ok(writer) => self.writer = Some(writer),
             Err(error) => {
                 let _ = self.keys.destroy(&[segment.number]);

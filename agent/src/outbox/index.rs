@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! tree "outbox"; all integers big-endian; epoch = u32 counter ‖ u32 tag
-//!   "f" flow                      → u8 version = 1 ‖ epoch now ‖ watermark: epoch ‖ u64 sequence
+//!   "f" flow                      → u8 version = 2 ‖ epoch now ‖ watermark: epoch ‖ u64 sequence
+//!        ‖ u8 class (0 bulk, 1 normal, 2 urgent) ‖ i64 age up to which batches are kept, µs; -1: nothing said
 //!   "g" flow epoch u64 first      → u64 last: these sequences after the watermark are lost and were noted
 //!   "l" flow                      → losses to declare, each 59 bytes:
 //!        u8 reason ‖ u64 batches ‖ u64 first ‖ u64 last ‖ u64 samples
@@ -13,11 +14,12 @@
 use std::collections::BTreeSet;
 
 use glovebox_core::names::{Epoch, FlowId, Sequence};
-use glovebox_core::outbox::{Loss, LossReason, Losses, PendingLoss, Position};
+use glovebox_core::outbox::{Loss, LossReason, Losses, PendingLoss, Position, Priority};
 
+use super::types::Keep;
 use crate::store::{Batch, Entry, StoreError, Table};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const LOSS: usize = 59;
 
 /// What is known of a flow beside its segments.
@@ -27,6 +29,8 @@ pub(super) struct FlowState {
     pub(super) epoch: Epoch,
     /// All up to here is settled.
     pub(super) watermark: Position,
+    /// How long its batches are kept, and before which others.
+    pub(super) keep: Keep,
 }
 
 /// Losses behind the watermark that were noted: they are not found as gaps again.
@@ -46,6 +50,12 @@ impl Change {
         let mut value = vec![VERSION];
         put_epoch(&mut value, state.epoch);
         put_position(&mut value, state.watermark);
+        value.push(match state.keep.priority {
+            Priority::Bulk => 0,
+            Priority::Normal => 1,
+            Priority::Urgent => 2,
+        });
+        value.extend(state.keep.age_us_max.unwrap_or(-1).to_be_bytes());
         self.0.insert(&key(b'f', flow), &value);
     }
 
@@ -89,7 +99,10 @@ impl Index {
         let value = self.0.get(&key(b'f', flow))?;
         Ok(value.and_then(|value| {
             let mut reader = Reader(value.strip_prefix(&[VERSION])?);
-            let state = FlowState { epoch: reader.epoch()?, watermark: reader.position()? };
+            let (epoch, watermark) = (reader.epoch()?, reader.position()?);
+            let priority = *CLASSES.get(usize::from(reader.u8()?))?;
+            let age_us_max = Some(reader.take().map(i64::from_be_bytes)?).filter(|age| *age >= 0);
+            let state = FlowState { epoch, watermark, keep: Keep { priority, age_us_max } };
             reader.0.is_empty().then_some(state)
         }))
     }
@@ -180,6 +193,8 @@ fn decode_loss(reader: &mut Reader<'_>) -> Option<PendingLoss> {
     Some(PendingLoss { loss, epoch, carrier })
 }
 
+const CLASSES: [Priority; 3] = [Priority::Bulk, Priority::Normal, Priority::Urgent];
+
 const REASONS: [LossReason; 6] = [
     LossReason::Quota,
     LossReason::Overload,
@@ -243,7 +258,8 @@ mod tests {
         let index = Index(Store::open(&folder.path().join("index")).unwrap().0.table("outbox").unwrap());
         let epoch = Epoch { counter: 3, tag: 0xFFFF_FFFF };
         let at = |sequence| Position { epoch, sequence: Sequence(sequence) };
-        let state = FlowState { epoch, watermark: at(u64::MAX) };
+        let keep = Keep { priority: Priority::Urgent, age_us_max: Some(7) };
+        let state = FlowState { epoch, watermark: at(u64::MAX), keep };
         let mut losses = Losses::default();
         for reason in REASONS {
             losses.add_batches(reason, epoch, (Sequence(2), Sequence(9)));

@@ -92,6 +92,11 @@ impl KeyFile {
         self.keys.keys().copied()
     }
 
+    /// Space that it takes.
+    pub(super) fn allocated(&self) -> io::Result<u64> {
+        Ok(self.file.size()?.allocated)
+    }
+
     /// Writes a new key; durable after [`Self::sync`].
     pub(super) fn put(&mut self, segment: SegmentNumber, key: &SegmentKey) -> io::Result<()> {
         let index = self.free.last().copied().unwrap_or(self.slots);

@@ -7,8 +7,9 @@ use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, m
 
 use super::folder::Folder;
 use super::index::{FlowState, Gap, Index};
-use super::segment::{self, SegmentId};
-use super::{Report, on_disk};
+use super::scan::{self, Scan};
+use super::segment::SegmentId;
+use super::{Keep, Report};
 use crate::store::StoreError;
 use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
@@ -42,12 +43,13 @@ pub(super) fn load(
 ) -> Result<Folder, LoadError> {
     let known = index.state(flow)?;
     let had_folder = dir.join(&flow.to_string()).exists();
-    let scanned = scan(dir, flow, report)?;
+    let mut scanned = scan(dir, flow, report)?;
     let first = scanned.iter().find_map(|(_, scan)| scan.found.first()).map(|(_, head)| head.position);
     let state = known.clone().unwrap_or_else(|| {
         let first = first.unwrap_or(Position::start(Epoch { counter: 0, tag: 0 }));
         let before = Sequence(first.sequence.0.saturating_sub(1));
-        FlowState { epoch: first.epoch, watermark: Position { epoch: first.epoch, sequence: before } }
+        let watermark = Position { epoch: first.epoch, sequence: before };
+        FlowState { epoch: first.epoch, watermark, keep: Keep::default() }
     });
     let mut folder = Folder::open(dir, flow, state)?;
     let present: BTreeSet<SegmentNumber> = folder.segments()?.into_iter().collect();
@@ -59,15 +61,17 @@ pub(super) fn load(
     folder.new_epoch = known.is_none() || !had_folder;
     report.index_lost += u64::from(known.is_none());
     queue.begin(flow, folder.state.watermark);
+    queue.set_priority(flow, folder.state.keep.priority);
+    queue.set_age_max(flow, folder.state.keep.age_us_max);
     let mut at = folder.state.watermark;
     let newest = scanned.last().map(|(number, _)| *number);
-    for (number, scan) in &scanned {
+    for (number, scan) in &mut scanned {
         queue.add_segment(flow, *number, false);
         for (offset, head) in &scan.found {
-            let entry = Entry { position: head.position, segment: *number, offset: *offset };
+            let entry =
+                Entry { position: head.position, segment: *number, offset: *offset, stored: head.stored };
             at = place(entry, at, &mut folder, queue, report);
         }
-        queue.set_segment_bytes(flow, *number, on_disk(scan.torn.unwrap_or(scan.length)));
         if let Some(torn) = scan.torn {
             report.torn += 1;
             // Its last record may have had the next sequence: that one must not come again with another content.
@@ -75,8 +79,9 @@ pub(super) fn load(
             tracing::warn!(target: "outbox", %flow, segment = number.0, at = torn, "torn end cut off");
         }
         report.damaged += u64::from(scan.damaged);
-        let settled = segment::settle(&folder.place, folder.id(*number), scan.torn);
+        let settled = scan::settle(&folder.place, folder.id(*number), scan);
         settled.map_err(files::io_error("sync a segment in", &folder.place.path))?;
+        queue.set_segment_bytes(flow, *number, scan.allocated);
     }
     queue.begin(flow, at);
     if at.epoch > folder.state.epoch {
@@ -89,11 +94,7 @@ pub(super) fn load(
     Ok(folder)
 }
 
-fn scan(
-    dir: &Place,
-    flow: FlowId,
-    report: &mut Report,
-) -> Result<Vec<(SegmentNumber, segment::Scan)>, FileError> {
+fn scan(dir: &Place, flow: FlowId, report: &mut Report) -> Result<Vec<(SegmentNumber, Scan)>, FileError> {
     let place = dir.join(&flow.to_string());
     if !place.exists() {
         return Ok(Vec::new());
@@ -101,11 +102,12 @@ fn scan(
     let state = FlowState {
         epoch: Epoch { counter: 0, tag: 0 },
         watermark: Position::start(Epoch { counter: 0, tag: 0 }),
+        keep: Keep::default(),
     };
     let numbers = Folder::open(dir, flow, state)?.segments()?;
     let mut scanned = Vec::new();
     for number in numbers {
-        match segment::scan(&place, SegmentId { flow, number }) {
+        match scan::scan(&place, SegmentId { flow, number }) {
             Ok(scan) => scanned.push((number, scan)),
             Err(error) => {
                 // Not fatal: what lay in it shows as a gap.

@@ -65,6 +65,11 @@ pub trait Disk: Debug + Send + Sync {
     /// The system's.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
 
+    /// Files may be synced from several threads at once: then they can share a commit of the file system's journal.
+    fn syncs_together(&self) -> bool {
+        false
+    }
+
     /// Bytes that may still be written where `path` is.
     ///
     /// # Errors
@@ -97,6 +102,16 @@ pub trait DiskFile: Debug + Send + Sync {
     /// # Errors
     /// The system's: then what was not yet durable may be forgotten.
     fn sync(&self) -> io::Result<()>;
+
+    /// Reserves space up to `bytes` behind the end: appending then changes less of the file system's own records.
+    /// Cut off again by [`DiskFile::set_len`]. Only a hint, so that a disk may do nothing.
+    ///
+    /// # Errors
+    /// The system's.
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let _ = bytes;
+        Ok(())
+    }
 
     /// Length, and space that it takes, in bytes.
     ///
@@ -160,6 +175,10 @@ impl Disk for SystemDisk {
         fs::remove_dir(path)
     }
 
+    fn syncs_together(&self) -> bool {
+        true
+    }
+
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         let found = nix::sys::statvfs::statvfs(path)?;
         Ok(found.blocks_available().saturating_mul(found.fragment_size()))
@@ -181,6 +200,12 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        use nix::fcntl::{FallocateFlags, fallocate};
+        let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
+        Ok(fallocate(self, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes)?)
     }
 
     fn size(&self) -> io::Result<Size> {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Store, StoreError, Tree};
 
@@ -64,31 +66,63 @@ pub trait Table: Debug + Send + Sync {
     fn size_on_disk(&self) -> Result<u64, StoreError>;
 }
 
-/// A tree, and its store for syncing.
+/// A tree, and its store for syncing. A store that could not write is closed and opened again by the next call: sled
+/// refuses everything after the first failure. What was not synced by then is gone, and was never said to be there.
 #[derive(Debug)]
 pub(super) struct StoreTable {
-    pub(super) store: Store,
-    pub(super) tree: Tree,
+    dir: PathBuf,
+    name: String,
+    open: Mutex<Option<(Store, Tree)>>,
+}
+
+impl StoreTable {
+    pub(super) fn new(store: Store, name: &str) -> Result<Self, StoreError> {
+        let (dir, tree) = (store.dir.clone(), store.tree(name)?);
+        Ok(Self { dir, name: name.to_owned(), open: Mutex::new(Some((store, tree))) })
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Store, &Tree) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            let store = Store::reopen(&self.dir)?;
+            let tree = store.tree(&self.name)?;
+            tracing::info!(target: "store", "{} is open again", self.dir.display());
+            *open = Some((store, tree));
+        }
+        let Some((store, tree)) = open.as_ref() else { return Err(closed(&self.dir)) };
+        let outcome = act(store, tree);
+        if matches!(outcome, Err(StoreError::Io { .. } | StoreError::File(_))) {
+            *open = None;
+        }
+        outcome
+    }
+}
+
+fn closed(dir: &Path) -> StoreError {
+    StoreError::Io { dir: dir.to_owned(), what: "it is closed".to_owned() }
 }
 
 impl Table for StoreTable {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.tree.get(key)
+        self.with(|_, tree| tree.get(key))
     }
 
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.tree.apply(batch)
+        self.with(|_, tree| tree.apply(batch))
     }
 
     fn range(&self, from: &[u8], to: &[u8]) -> Entries<'_> {
-        Box::new(self.tree.entries(self.tree.tree.range(from..to)))
+        match self.with(|_, tree| Ok(tree.entries(tree.tree.range(from..to)))) {
+            Ok(entries) => Box::new(entries),
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.store.sync()
+        self.with(|store, _| store.sync())
     }
 
     fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.store.size_on_disk()
+        self.with(|store, _| store.size_on_disk())
     }
 }

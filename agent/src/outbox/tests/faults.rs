@@ -10,17 +10,43 @@ use crate::store::disk::{Disk, DiskFile, Open, Size, SystemDisk};
 
 pub(super) const EIO: i32 = 5;
 pub(super) const ENOSPC: i32 = 28;
+pub(super) const EROFS: i32 = 30;
 
 /// What goes wrong from now on, as numbers of the system's errors; 0 is nothing.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     write: AtomicI32,
     sync: AtomicI32,
+    /// Bytes that the files may still grow by; what is removed comes back.
+    space: Mutex<Option<u64>>,
 }
 
 impl Faults {
     pub(super) fn writes_fail(&self, errno: i32) {
         self.write.store(errno, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_space(&self, bytes: Option<u64>) {
+        *self.space.lock().unwrap() = bytes;
+    }
+
+    pub(super) fn space_left(&self) -> u64 {
+        self.space.lock().unwrap().unwrap_or(u64::MAX)
+    }
+
+    fn take(&self, bytes: u64) -> io::Result<()> {
+        let mut space = self.space.lock().unwrap();
+        if let Some(left) = space.as_mut() {
+            let full = || io::Error::from_raw_os_error(ENOSPC);
+            *left = left.checked_sub(bytes).ok_or_else(full)?;
+        }
+        Ok(())
+    }
+
+    fn give(&self, bytes: u64) {
+        if let Some(left) = self.space.lock().unwrap().as_mut() {
+            *left += bytes;
+        }
     }
 
     /// A sync that fails forgets what was written since the last one.
@@ -75,7 +101,10 @@ impl Disk for FaultyDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.remove_file(path)
+        let length = path.metadata().map_or(0, |found| found.len());
+        SystemDisk.remove_file(path)?;
+        self.0.give(length);
+        Ok(())
     }
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
@@ -83,7 +112,8 @@ impl Disk for FaultyDisk {
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        SystemDisk.free_bytes(path)
+        let space = *self.0.space.lock().unwrap();
+        space.map_or_else(|| SystemDisk.free_bytes(path), Ok)
     }
 }
 
@@ -98,6 +128,8 @@ impl DiskFile for FaultyFile {
             self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(error);
         }
+        let length = self.file.size()?.length;
+        self.faults.take((offset + bytes.len() as u64).saturating_sub(length))?;
         self.file.write_all_at(bytes, offset)
     }
 
