@@ -76,6 +76,8 @@ pub struct Settings {
     pub ca: PathBuf,
     /// The car's certificate.
     pub car: Identity,
+    /// More sections, as they stand in the file.
+    pub more: String,
 }
 
 impl Settings {
@@ -102,6 +104,7 @@ impl Settings {
             self.batch_age_s,
             self.broker.split(' ').collect::<Vec<_>>()
         );
+        text += &self.more;
         text
     }
 }

@@ -90,6 +90,7 @@ fn flow(number: u64, signals: Vec<SignalRules>) -> Arc<FlowRules> {
         hpke_key: HpkeKey([9; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,
+        age_us_max: None,
         microseconds: false,
         signals,
     })
@@ -117,7 +118,7 @@ fn rig(stream: &Stream, case: &Case) -> Rig {
     let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
     let mut pipeline = Pipeline::new(mapping, BATCH_COLUMN_BYTES_MAX);
     let plan = Plan::compile(&stream.leaves, &compile().needed());
-    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate: compile() })), &mut Vec::new());
+    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate: compile(), watch: None })), &mut Vec::new());
     let decoder = Decoder::new(Plan::compile(&stream.leaves, &stream.needed));
     Rig { decoder, gate: compile(), pipeline, readings: Vec::with_capacity(64) }
 }

@@ -67,6 +67,7 @@ fn gate(leaves: &Leaves) -> Gate {
         hpke_key: HpkeKey([0; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 3_600_000_000,
+        age_us_max: None,
         microseconds: false,
         signals: vec![signal],
     };
