@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Common;
 use super::out::Paint;
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use crate::config::{Config, Faults, Files};
 
 /// Checks the configuration, the files that it names and the folder of the state.

@@ -7,22 +7,22 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use glovebox_core::consent::effective::FlowRules;
 use glovebox_core::delivery::Delivery;
 use glovebox_core::ledger::{BatchRef, DropReason, Event, Record};
 use glovebox_core::limits::LEDGER_ENTRIES_WAITING_MAX;
-use glovebox_core::names::{FlowId, PurposeId, RecipientId, TrustedTime, WallTime};
+use glovebox_core::names::{FlowId, Moment, PurposeId, RecipientId, TrustedTime, WallTime};
 use glovebox_core::outbox::{BatchId, LossReason};
 use glovebox_core::pipeline::Output;
 use glovebox_core::seal::{Sealed, Sealer as _, Sealing};
 use glovebox_core::uplink::ConnectionNumber;
 use tokio::sync::mpsc;
 
+use crate::clock::Time;
 use crate::health::{Counter, Counters, Pulse};
 use crate::ledger::Ledger;
 use crate::outbox::{Figures, Outbox, ReadError};
@@ -30,7 +30,7 @@ use crate::sealer::{CarSealer, StrictVerifier};
 use crate::uplink;
 
 /// What the thread is told.
-pub(super) enum Message {
+pub enum Message {
     /// From the pipeline.
     Output(Output),
     /// The source has ended: nothing more comes.
@@ -57,82 +57,96 @@ pub(super) enum Message {
 
 /// How the queue is.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    pub(super) figures: Vec<Figures>,
-    pub(super) bytes: u64,
-    pub(super) in_flight: usize,
+pub struct Queue {
+    /// Of each flow.
+    pub figures: Vec<Figures>,
+    /// Space on disk.
+    pub bytes: u64,
+    /// Batches on their way.
+    pub in_flight: usize,
 }
 
-/// What is known of the time; asked for every offer.
-pub(super) type Now = Arc<dyn Fn() -> Option<TrustedTime> + Send + Sync>;
-
 /// The thread's belongings.
-pub(super) struct Custody {
-    pub(super) messages: mpsc::Receiver<Message>,
-    pub(super) uplink: mpsc::Sender<uplink::Command>,
-    pub(super) sealer: Arc<CarSealer>,
-    pub(super) sealing: Sealing,
-    pub(super) outbox: Outbox,
-    pub(super) ledger: Ledger,
-    pub(super) delivery: Delivery,
-    pub(super) now: Now,
+pub struct Custody {
+    /// Where batches are handed to the network.
+    pub uplink: mpsc::Sender<uplink::Command>,
+    /// The car's cryptography.
+    pub sealer: Arc<CarSealer>,
+    /// Which descriptors the recipients have.
+    pub sealing: Sealing,
+    /// What is stored.
+    pub outbox: Outbox,
+    /// What left.
+    pub ledger: Ledger,
+    /// What may be sent now.
+    pub delivery: Delivery,
+    /// Asked for every offer.
+    pub clock: Arc<dyn Time>,
+    /// The persisted mark of time.
+    pub mark: Arc<AtomicI64>,
     /// Held by whoever stores a withdrawal: nothing is handed to the network meanwhile.
-    pub(super) sending: Arc<Mutex<()>>,
+    pub sending: Arc<Mutex<()>>,
     /// Set when the source has ended and all that was stored is acknowledged.
-    pub(super) drained: Arc<AtomicBool>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) pulse: Pulse,
-    pub(super) state: State,
+    pub drained: Arc<AtomicBool>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// What it remembers beside the stages.
+    pub state: State,
 }
 
 /// What it remembers beside the stages.
 #[derive(Default)]
-pub(super) struct State {
+pub struct State {
     rules: HashMap<FlowId, (RecipientId, PurposeId)>,
     ended: BTreeSet<FlowId>,
     notes: Vec<Record>,
     connection: Option<ConnectionNumber>,
     source_ended: bool,
-    retried: Option<Instant>,
-    told: Option<Instant>,
+    retried: Option<Moment>,
+    told: Option<Moment>,
 }
 
 /// Flows that the broker did not take (nobody listens, no right) are tried again so often.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY_US: i64 = 30_000_000;
 /// How often it is said that batches wait when nothing more comes.
-const TELL: Duration = Duration::from_secs(5);
+const TELL_US: i64 = 5_000_000;
 /// Messages taken before the next sync: many batches share one.
 const MESSAGES_PER_SYNC: usize = 64;
 
 impl Custody {
     /// Runs until it is told to stop; then everything is synced.
-    pub(super) fn run(mut self) {
+    pub fn run(mut self, mut messages: mpsc::Receiver<Message>, pulse: &Pulse) {
+        self.begin();
+        while let Some(first) = messages.blocking_recv() {
+            pulse.beat();
+            let more = std::iter::from_fn(|| messages.try_recv().ok());
+            let some: Vec<Message> = std::iter::once(first).chain(more.take(MESSAGES_PER_SYNC)).collect();
+            if some.iter().any(|message| matches!(message, Message::Stop)) {
+                some.into_iter().for_each(|message| self.take(message));
+                break;
+            }
+            self.turn(some);
+        }
+        while let Ok(message) = messages.try_recv() {
+            self.take(message);
+        }
+        self.close();
+    }
+
+    /// Takes up what is stored: before the first turn.
+    pub fn begin(&mut self) {
         for batch in self.outbox.batches().collect::<Vec<_>>() {
             self.delivery.stored(batch);
         }
-        while let Some(message) = self.messages.blocking_recv() {
-            self.pulse.beat();
-            let mut next = Some(message);
-            for _ in 0..MESSAGES_PER_SYNC {
-                match next.take() {
-                    Some(Message::Stop) => return self.close(),
-                    Some(message) => self.take(message),
-                    None => break,
-                }
-                next = self.messages.try_recv().ok();
-            }
-            if let Some(last) = next {
-                if matches!(last, Message::Stop) {
-                    return self.close();
-                }
-                self.take(last);
-            }
-            self.sync();
-            self.offer();
-            self.write_notes();
-            self.look_whether_drained();
-        }
-        self.close();
+    }
+
+    /// Takes some messages, syncs once for all of them, and hands to the network what may go.
+    pub fn turn(&mut self, messages: Vec<Message>) {
+        messages.into_iter().for_each(|message| self.take(message));
+        self.sync();
+        self.offer();
+        self.write_notes();
+        self.look_whether_drained();
     }
 
     fn take(&mut self, message: Message) {
@@ -168,20 +182,26 @@ impl Custody {
 
     /// Once a second, and after each act.
     fn wake(&mut self) {
-        if self.state.retried.is_none_or(|then| then.elapsed() >= RETRY) {
-            self.state.retried = Some(Instant::now());
+        let now = self.clock.monotonic();
+        let passed = |then: Moment, us| now.0.saturating_sub(then.0) >= us;
+        if self.state.retried.is_none_or(|then| passed(then, RETRY_US)) {
+            self.state.retried = Some(now);
             self.delivery.retry();
         }
         let waiting = self.delivery.waiting();
-        if self.state.source_ended && waiting > 0 && self.state.told.is_none_or(|then| then.elapsed() >= TELL)
-        {
-            self.state.told = Some(Instant::now());
+        let silent = self.state.told.is_none_or(|then| passed(then, TELL_US));
+        if self.state.source_ended && waiting > 0 && silent {
+            self.state.told = Some(now);
             let connected = self.state.connection.is_some();
             tracing::info!(target: "uplink", waiting, connected, "batches wait; `glovebox status` says for what");
         }
         if let Err(error) = self.outbox.save() {
             tracing::error!(target: "outbox", %error, "what was acknowledged is not noted yet");
         }
+    }
+
+    fn now(&self) -> Option<TrustedTime> {
+        self.clock.trusted(WallTime(self.mark.load(Ordering::Acquire)))
     }
 
     fn permit(&mut self, rules: &[Arc<FlowRules>]) {
@@ -300,7 +320,7 @@ impl Custody {
         let Ok(_held) = sending.try_lock() else { return };
         let Some(connection) = self.state.connection else { return };
         let mut offers = Vec::new();
-        while let Some(offer) = self.delivery.offer((self.now)()) {
+        while let Some(offer) = self.delivery.offer(self.now()) {
             match self.read(offer.batch) {
                 Some(sealed) => offers.push((offer.ticket, sealed)),
                 None => self.delivery.returned(offer.ticket),
@@ -316,7 +336,7 @@ impl Custody {
             return offers.iter().for_each(|(ticket, _)| self.delivery.returned(*ticket));
         }
         for (ticket, sealed) in offers {
-            let Some(publish) = self.delivery.recorded(ticket, (self.now)()) else { continue };
+            let Some(publish) = self.delivery.recorded(ticket, self.now()) else { continue };
             let Some((recipient, _)) = self.state.rules.get(&publish.batch().flow) else { continue };
             let topic = glovebox_core::wire::batch_topic(recipient, sealed.header());
             let payload = sealed.into_envelope();
@@ -387,7 +407,7 @@ impl Custody {
     }
 
     fn record(&self, event: Event, flow: FlowId) -> Record {
-        let mut record = Record::new((self.now)().map(|now| now.earliest), event);
+        let mut record = Record::new(self.now().map(|now| now.earliest), event);
         if let Some((recipient, purpose)) = self.state.rules.get(&flow) {
             (record.recipient, record.purpose) = (Some(recipient.clone()), Some(purpose.clone()));
         }
@@ -433,10 +453,8 @@ impl Custody {
         }
     }
 
-    fn close(mut self) {
-        while let Ok(message) = self.messages.try_recv() {
-            self.take(message);
-        }
+    /// Syncs everything and ends.
+    pub fn close(mut self) {
         self.write_notes();
         match self.outbox.close() {
             Ok(_) => tracing::info!(target: "outbox", "closed"),

@@ -7,24 +7,56 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use glovebox_core::consent::effective::{Effective, FlowRules};
 use glovebox_core::names::{Digest, FlowId};
 
 use crate::store::files::{self, FileError};
 
+/// Where the file is.
+pub trait Keep: Send {
+    /// What it says; nothing if it cannot be read.
+    fn read(&self) -> String;
+
+    /// Replaces it; durable when it returns.
+    ///
+    /// # Errors
+    /// The system's.
+    fn write(&self, text: &str) -> Result<(), FileError>;
+}
+
+/// A file of that path.
+struct AtPath(PathBuf);
+
+impl Keep for AtPath {
+    fn read(&self) -> String {
+        std::fs::read_to_string(&self.0).unwrap_or_default()
+    }
+
+    fn write(&self, text: &str) -> Result<(), FileError> {
+        files::write_atomically(&self.0, text.as_bytes())
+    }
+}
+
 /// The file and what it said when the agent started.
-pub(super) struct Rules {
-    path: PathBuf,
+pub struct Rules {
+    file: Box<dyn Keep>,
     before: BTreeMap<FlowId, Digest>,
 }
 
 impl Rules {
     /// A file that is not there, or that cannot be read, knows of no flow.
-    pub(super) fn open(path: PathBuf) -> Self {
-        let before = read(&path);
-        Self { path, before }
+    #[must_use]
+    pub fn open(path: PathBuf) -> Self {
+        Self::kept(Box::new(AtPath(path)))
+    }
+
+    /// As [`Self::open`], wherever the file is.
+    #[must_use]
+    pub fn kept(file: Box<dyn Keep>) -> Self {
+        let before = parse(&file.read());
+        Self { file, before }
     }
 
     /// Flows that go on under other rules than those that their queue was collected under. Whether the others are
@@ -47,14 +79,13 @@ impl Rules {
             // A string takes everything.
             let _ = writeln!(text, "{flow} {digest}");
         }
-        files::write_atomically(&self.path, text.as_bytes())?;
+        self.file.write(&text)?;
         self.before = now;
         Ok(())
     }
 }
 
-fn read(path: &Path) -> BTreeMap<FlowId, Digest> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
+fn parse(text: &str) -> BTreeMap<FlowId, Digest> {
     let pair = |line: &str| {
         let (flow, digest) = line.split_once(' ')?;
         Some((flow.parse().ok()?, digest.parse().ok()?))
