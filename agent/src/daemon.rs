@@ -40,6 +40,7 @@ use crate::control::{self, SocketError};
 use crate::health::{Counters, LinkState, LinkStatus, Manager, Watchdog};
 use crate::ledger::{self, Ledger};
 use crate::outbox::{self, Outbox};
+use crate::store::disk::Place;
 use crate::store::{Store, StoreError, files};
 use crate::uplink;
 use authority::{Car, LocalAuthority};
@@ -293,7 +294,7 @@ fn not_linked(config: &Config) -> LinkStatus {
 /// that are never touched; later the allocator would make them of used memory.
 fn open_ledger(config: &Config) -> Result<Ledger, DaemonError> {
     let (store, opened) = Store::open(&config.health.state.join("ledger"))?;
-    Ok(Ledger::open(store, &opened, ledger::Config::default())?)
+    Ok(Ledger::open(store.table("ledger")?, &opened, ledger::Config::default())?)
 }
 
 fn open_outbox(config: &Config, authority: &LocalAuthority) -> Result<Outbox, DaemonError> {
@@ -305,7 +306,8 @@ fn open_outbox(config: &Config, authority: &LocalAuthority) -> Result<Outbox, Da
     let settings =
         outbox::Config { bytes_max: config.outbox.size_bytes, new_epoch: config.bus.replay.is_some() };
     let tombstones = authority.control().grants().tombstones();
-    let (outbox, report) = Outbox::open(&state.join("outbox"), settings, index, tombstones)?;
+    let (outbox, report) =
+        Outbox::open(Place::system(state.join("outbox")), settings, index.table("outbox")?, tombstones)?;
     let (flows, batches) = (report.flows, report.batches);
     tracing::info!(target: "outbox", flows, batches, purged = report.purged.len(), lost = report.lost, "opened");
     for (flow, why) in &report.failed {

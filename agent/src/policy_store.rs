@@ -295,7 +295,7 @@ impl Documents for PolicyStore {
             COUNTERS,
             &[counters.policy_version.0.to_be_bytes(), counters.signing_serial.to_be_bytes()].concat(),
         );
-        self.documents.apply(batch)?;
+        self.documents.apply(&batch)?;
         self.store.sync()?;
         self.beside.counters = counters;
         self.write_beside()
@@ -309,7 +309,7 @@ impl Documents for PolicyStore {
         }
         let mut batch = Batch::default();
         cut(&mut batch, &number.to_be_bytes(), record)?;
-        self.records.apply(batch)?;
+        self.records.apply(&batch)?;
         self.store.sync()?;
         self.beside.records.append(record);
         self.write_beside()

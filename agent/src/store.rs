@@ -14,7 +14,9 @@
 //! <dir>.corrupt-<n>  a damaged store, set aside whole; the newest ones are kept
 //! ```
 
+pub mod disk;
 pub mod files;
+pub mod table;
 
 use files::FileError;
 use glovebox_core::limits::{STORE_CACHE_BYTES, STORE_SEGMENT_BYTES, STORE_VALUE_BYTES_MAX};
@@ -26,6 +28,8 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+pub use table::{Batch, Entry, Table};
 
 /// Holds the number of the last sync, under the empty key.
 const SYNCS_TREE: &str = "glovebox/syncs";
@@ -115,16 +119,6 @@ pub struct Tree {
     dir: PathBuf,
 }
 
-/// Writes that come into force together, also after a power cut.
-#[derive(Debug, Default)]
-pub struct Batch {
-    batch: sled::Batch,
-    largest: usize,
-}
-
-/// A key and its value.
-pub type Entry = (Vec<u8>, Vec<u8>);
-
 impl Store {
     /// Opens or makes the store in `dir`. A damaged one is set aside and a new one made: never fatal, never a panic.
     ///
@@ -176,6 +170,15 @@ impl Store {
     pub fn tree(&self, name: &str) -> Result<Tree, StoreError> {
         let tree = self.db.open_tree(name).map_err(|error| failure(&self.dir, &error))?;
         Ok(Tree { tree, dir: self.dir.clone() })
+    }
+
+    /// The tree of that name, with the store it is in.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn table(self, name: &str) -> Result<Box<dyn Table>, StoreError> {
+        let tree = self.tree(name)?;
+        Ok(Box::new(table::StoreTable { store: self, tree }))
     }
 
     /// Makes all that was written before durable: when it returns, a power cut takes nothing of it.
@@ -247,9 +250,16 @@ impl Tree {
     ///
     /// # Errors
     /// If something in it is too large, or the store cannot be written.
-    pub fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        bounded(batch.largest)?;
-        self.run(self.tree.apply_batch(batch.batch))
+    pub fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writes = sled::Batch::default();
+        for (key, value) in batch.writes() {
+            bounded(key.len().max(value.map_or(0, <[u8]>::len)))?;
+            match value {
+                Some(value) => writes.insert(key, value),
+                None => writes.remove(key),
+            }
+        }
+        self.run(self.tree.apply_batch(writes))
     }
 
     /// All entries in the order of their keys.
@@ -290,19 +300,6 @@ impl Tree {
 
     fn run<T>(&self, outcome: sled::Result<T>) -> Result<T, StoreError> {
         outcome.map_err(|error| failure(&self.dir, &error))
-    }
-}
-
-impl Batch {
-    /// Sets a value.
-    pub fn insert(&mut self, key: &[u8], value: &[u8]) {
-        self.largest = self.largest.max(key.len()).max(value.len());
-        self.batch.insert(key, value);
-    }
-
-    /// Removes a key.
-    pub fn remove(&mut self, key: &[u8]) {
-        self.batch.remove(key);
     }
 }
 

@@ -1,14 +1,14 @@
 //! The files of one flow: its key file, the segment that is written to, those that wait for a sync.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use glovebox_core::names::FlowId;
 use glovebox_core::outbox::{Losses, Position, SegmentNumber};
 
 use super::index::{FlowState, Gap};
-use super::keys::{KeyFile, SegmentKey};
+use super::keys::{self, KeyFile, SegmentKey};
 use super::segment::{self, RECORD_BYTES, SegmentId, Writer};
+use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
 
 /// Where a record went.
@@ -24,7 +24,7 @@ pub(super) struct Written {
 /// One flow on disk.
 pub(super) struct Folder {
     pub(super) flow: FlowId,
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     pub(super) keys: KeyFile,
     pub(super) state: FlowState,
     pub(super) losses: Losses,
@@ -45,15 +45,14 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Opens or creates the folder of `flow`. Where segments have been found, new ones have later numbers.
-    pub(super) fn open(dir: &Path, flow: FlowId, state: FlowState) -> Result<Self, FileError> {
-        let path = dir.join(flow.to_string());
-        files::create_folder(&path)?;
-        let keys = path.join("keys");
-        let keys = KeyFile::open(&keys).map_err(files::io_error("open", &keys))?;
+    pub(super) fn open(dir: &Place, flow: FlowId, state: FlowState) -> Result<Self, FileError> {
+        let place = dir.join(&flow.to_string());
+        place.create()?;
+        let keys = KeyFile::open(&place).map_err(files::io_error("open", &place.path.join(keys::NAME)))?;
         let next_segment = keys.segments().map(|number| number.0 + 1).max().unwrap_or(0);
         let mut opened = Self {
             flow,
-            path,
+            place,
             keys,
             state,
             losses: Losses::default(),
@@ -78,12 +77,9 @@ impl Folder {
 
     /// The numbers of the segment files, in order. New ones get later numbers.
     pub(super) fn segments(&mut self) -> Result<Vec<SegmentNumber>, FileError> {
-        let read = |error| files::io_error("read the folder", &self.path)(error);
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(read)? {
-            let name = entry.map_err(read)?.file_name();
-            numbers.extend(name.to_str().and_then(SegmentId::number_of));
-        }
+        let names = self.place.list()?;
+        let mut numbers: Vec<SegmentNumber> =
+            names.iter().filter_map(|name| SegmentId::number_of(name.to_str()?)).collect();
         numbers.sort_unstable();
         let last = numbers.last().map_or(0, |number| number.0.saturating_add(1));
         self.next_segment = self.next_segment.max(last);
@@ -119,26 +115,18 @@ impl Folder {
         self.writer.take().map(|writer| writer.number())
     }
 
-    /// What is written from now on goes to `path`, for tests of a disk that fails.
-    #[cfg(test)]
-    pub(super) fn write_to(&mut self, path: &str) {
-        if let Some(writer) = &mut self.writer {
-            writer.write_to(path);
-        }
-    }
-
     /// Appends a record; durable after [`Self::sync`]. If it fails, nothing of it stays.
     pub(super) fn append(&mut self, position: Position, envelope: &[u8]) -> Result<Written, FileError> {
         let begun = self.writer.is_none();
         if begun {
-            self.begin().map_err(files::io_error("begin a segment in", &self.path))?;
+            self.begin().map_err(files::io_error("begin a segment in", &self.place.path))?;
         }
         let Some(writer) = self.writer.as_mut() else {
             let none = io::Error::other("no segment is open");
-            return Err(files::io_error("write to", &self.path)(none));
+            return Err(files::io_error("write to", &self.place.path)(none));
         };
         let offset = writer.append(position, envelope);
-        let offset = offset.map_err(files::io_error("append to a segment in", &self.path))?;
+        let offset = offset.map_err(files::io_error("append to a segment in", &self.place.path))?;
         Ok(Written { segment: writer.number(), offset, begun, length: writer.length() })
     }
 
@@ -149,7 +137,7 @@ impl Folder {
         self.next_segment += 1;
         self.keys.put(segment.number, &key)?;
         (self.keys_unsynced, self.names_unsynced) = (true, true);
-        match Writer::create(&self.path, segment, &key) {
+        match Writer::create(&self.place, segment, &key) {
             Ok(writer) => self.writer = Some(writer),
             Err(error) => {
                 let _ = self.keys.destroy(&[segment.number]);
@@ -166,7 +154,7 @@ impl Folder {
             // What the kernel could not write it may have forgotten: it is written again, elsewhere.
             self.rewrite = true;
         }
-        outcome.map_err(files::io_error("sync", &self.path))
+        outcome.map_err(files::io_error("sync", &self.place.path))
     }
 
     fn sync_files(&mut self) -> io::Result<()> {
@@ -181,7 +169,7 @@ impl Folder {
         }
         self.closing.clear();
         if self.names_unsynced {
-            std::fs::File::open(&self.path)?.sync_all()?;
+            self.place.disk.sync_folder(&self.place.path)?;
             self.names_unsynced = false;
         }
         Ok(())
@@ -193,9 +181,9 @@ impl Folder {
         if self.writer.as_ref().is_some_and(|writer| segments.contains(&writer.number())) {
             self.writer = None;
         }
-        self.keys.destroy(segments).map_err(files::io_error("destroy keys in", &self.path))?;
+        self.keys.destroy(segments).map_err(files::io_error("destroy keys in", &self.place.path))?;
         for segment in segments {
-            remove(&self.id(*segment).path(&self.path))?;
+            self.place.remove(self.id(*segment).name())?;
         }
         Ok(())
     }
@@ -207,19 +195,12 @@ impl Folder {
     ) -> Result<Option<Vec<u8>>, FileError> {
         let Some(key) = self.keys.key(segment) else { return Ok(None) };
         let id = self.id(segment);
-        segment::read(&self.path, id, key, place).map_err(files::io_error("read", &id.path(&self.path)))
+        let read = segment::read(&self.place, id, key, place);
+        read.map_err(files::io_error("read", &self.place.path.join(id.name())))
     }
 }
 
 /// Bytes of a record with an envelope of this length.
 pub(super) fn record_bytes(envelope: usize) -> u64 {
     RECORD_BYTES + envelope as u64
-}
-
-/// Removes a file that may be gone already.
-pub(super) fn remove(path: &Path) -> Result<(), FileError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files::io_error("remove", path)(error)),
-        _ => Ok(()),
-    }
 }

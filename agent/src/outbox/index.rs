@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use glovebox_core::names::{Epoch, FlowId, Sequence};
 use glovebox_core::outbox::{Loss, LossReason, Losses, PendingLoss, Position};
 
-use crate::store::{Batch, Entry, Store, StoreError, Tree};
+use crate::store::{Batch, Entry, StoreError, Table};
 
 const VERSION: u8 = 1;
 const LOSS: usize = 59;
@@ -68,33 +68,25 @@ impl Change {
     }
 }
 
-/// The tree, and its store for syncing.
+/// The tree.
 #[derive(Debug)]
-pub(super) struct Index {
-    store: Store,
-    tree: Tree,
-}
+pub(super) struct Index(pub(super) Box<dyn Table>);
 
 impl Index {
-    pub(super) fn open(store: Store) -> Result<Self, StoreError> {
-        let tree = store.tree("outbox")?;
-        Ok(Self { store, tree })
-    }
-
     /// Applies `change`; durable when it returns.
-    pub(super) fn apply(&self, change: Change) -> Result<(), StoreError> {
-        self.tree.apply(change.0)?;
-        self.store.sync()
+    pub(super) fn apply(&self, change: &Change) -> Result<(), StoreError> {
+        self.0.apply(&change.0)?;
+        self.0.sync()
     }
 
     /// Every flow of which something is kept.
     pub(super) fn flows(&self) -> Result<BTreeSet<FlowId>, StoreError> {
-        let keys = self.tree.iter().map(|entry| entry.map(|(key, _)| flow_of(&key)));
-        keys.filter_map(Result::transpose).collect()
+        let entries = self.0.range(&[], &[u8::MAX]);
+        entries.map(|entry| entry.map(|(key, _)| flow_of(&key))).filter_map(Result::transpose).collect()
     }
 
     pub(super) fn state(&self, flow: FlowId) -> Result<Option<FlowState>, StoreError> {
-        let value = self.tree.get(&key(b'f', flow))?;
+        let value = self.0.get(&key(b'f', flow))?;
         Ok(value.and_then(|value| {
             let mut reader = Reader(value.strip_prefix(&[VERSION])?);
             let state = FlowState { epoch: reader.epoch()?, watermark: reader.position()? };
@@ -103,7 +95,7 @@ impl Index {
     }
 
     pub(super) fn losses(&self, flow: FlowId) -> Result<Losses, StoreError> {
-        let value = self.tree.get(&key(b'l', flow))?.unwrap_or_default();
+        let value = self.0.get(&key(b'l', flow))?.unwrap_or_default();
         let losses = value.chunks_exact(LOSS).filter_map(|bytes| decode_loss(&mut Reader(bytes)));
         Ok(Losses::restore(losses.collect()))
     }
@@ -123,26 +115,18 @@ impl Index {
 
     /// Forgets all of a flow; durable when it returns.
     pub(super) fn clear(&self, flow: FlowId) -> Result<(), StoreError> {
+        let mut change = Batch::default();
         for kind in [b'f', b'g', b'l'] {
-            for (key, _) in self.of_flow(kind, flow)? {
-                self.tree.remove(&key)?;
-            }
+            self.of_flow(kind, flow)?.iter().for_each(|(key, _)| change.remove(key));
         }
-        self.store.sync()
+        self.0.apply(&change)?;
+        self.0.sync()
     }
 
     fn of_flow(&self, kind: u8, flow: FlowId) -> Result<Vec<Entry>, StoreError> {
         let first = key(kind, flow);
-        let entries = self.tree.range(first.as_slice()..);
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if !entry.0.starts_with(&first) {
-                break;
-            }
-            found.push(entry);
-        }
-        Ok(found)
+        let after = flow.0.checked_add(1).map_or_else(|| vec![kind + 1], |next| key(kind, FlowId(next)));
+        self.0.range(&first, &after).collect()
     }
 }
 
@@ -251,11 +235,12 @@ impl Reader<'_> {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn what_is_written_reads_back_and_flows_are_kept_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let index = Index::open(Store::open(&folder.path().join("index")).unwrap().0).unwrap();
+        let index = Index(Store::open(&folder.path().join("index")).unwrap().0.table("outbox").unwrap());
         let epoch = Epoch { counter: 3, tag: 0xFFFF_FFFF };
         let at = |sequence| Position { epoch, sequence: Sequence(sequence) };
         let state = FlowState { epoch, watermark: at(u64::MAX) };
@@ -273,7 +258,7 @@ mod tests {
             change.losses(flow, &losses);
             change.gap(flow, gap);
         }
-        index.apply(change).unwrap();
+        index.apply(&change).unwrap();
         index.clear(other).unwrap();
         assert_eq!(index.flows().unwrap().into_iter().collect::<Vec<_>>(), [flow]);
         assert_eq!(index.state(flow).unwrap(), Some(state));
@@ -282,7 +267,7 @@ mod tests {
         let mut change = Change::default();
         change.forget_gap(flow, gap);
         change.losses(flow, &Losses::default());
-        index.apply(change).unwrap();
+        index.apply(&change).unwrap();
         assert_eq!(index.gaps(flow).unwrap(), []);
         assert_eq!(index.losses(flow).unwrap(), Losses::default());
         assert_eq!(index.state(other).unwrap(), None);

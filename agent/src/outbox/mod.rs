@@ -10,7 +10,6 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use glovebox_core::consent::document::Verifier;
 use glovebox_core::limits::{ACKS_UNSAVED_MAX, OUTBOX_UNSYNCED_BYTES_MAX};
@@ -18,8 +17,9 @@ use glovebox_core::names::{Epoch, FlowId, Sequence};
 use glovebox_core::outbox::{BatchId, Entry, Loss, LossReason, Position, Queue, Relief, SegmentNumber};
 use glovebox_core::seal::{ReadmitError, Sealed, readmit};
 
-use crate::store::Store;
-use crate::store::files::{self, FileError};
+use crate::store::Table;
+use crate::store::disk::Place;
+use crate::store::files::FileError;
 use folder::{Folder, Written};
 use index::{Change, FlowState, Gap, Index};
 pub use purge::PurgeError;
@@ -51,7 +51,7 @@ struct Unsynced {
 
 /// Everything that was sealed and is not yet acknowledged, on disk.
 pub struct Outbox {
-    dir: PathBuf,
+    dir: Place,
     config: Config,
     index: Index,
     queue: Queue,
@@ -63,23 +63,22 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Opens the outbox in `dir`. Flows with a tombstone are destroyed before anything else. Damage is never fatal:
+    /// Opens the outbox in `dir`, with what is known of it in `index`. Flows with a tombstone are destroyed before anything else. Damage is never fatal:
     /// what cannot be read is counted and will be declared lost.
     ///
     /// # Errors
     /// [`OpenError`] if the folder or the index cannot be used.
     pub fn open(
-        dir: &Path,
+        dir: Place,
         config: Config,
-        store: Store,
+        index: Box<dyn Table>,
         tombstones: &BTreeSet<FlowId>,
     ) -> Result<(Self, Report), OpenError> {
-        files::create_folder(dir)?;
-        let index = Index::open(store)?;
+        dir.create()?;
         let mut outbox = Self {
-            dir: dir.to_owned(),
+            dir,
             config,
-            index,
+            index: Index(index),
             queue: Queue::default(),
             folders: BTreeMap::new(),
             withdrawn: tombstones.clone(),
@@ -88,7 +87,7 @@ impl Outbox {
             written: 0,
         };
         let mut report = Report::default();
-        let mut flows = open::folders(dir)?;
+        let mut flows = open::folders(&outbox.dir)?;
         flows.extend(outbox.index.flows()?);
         for flow in flows.iter().filter(|flow| tombstones.contains(flow)) {
             match outbox.purge(*flow) {
@@ -97,7 +96,7 @@ impl Outbox {
             }
         }
         for flow in flows.difference(tombstones) {
-            match open::load(dir, &outbox.index, *flow, &mut outbox.queue, &mut report) {
+            match open::load(&outbox.dir, &outbox.index, *flow, &mut outbox.queue, &mut report) {
                 Ok(mut folder) => {
                     folder.new_epoch |= config.new_epoch;
                     outbox.folders.insert(*flow, folder);
@@ -169,7 +168,7 @@ impl Outbox {
         let state = FlowState { epoch, watermark: watermark.unwrap_or(Position::start(epoch)) };
         let mut change = Change::default();
         change.state(flow, &state);
-        self.index.apply(change)?;
+        self.index.apply(&change)?;
         match self.folders.get_mut(&flow) {
             Some(folder) => (folder.state, folder.new_epoch) = (state, false),
             None => {
@@ -244,7 +243,7 @@ impl Outbox {
         if let Some(folder) = self.folders.get(&batch.flow).filter(carries) {
             let mut change = Change::default();
             change.losses(batch.flow, &folder.losses);
-            self.index.apply(change)?;
+            self.index.apply(&change)?;
         }
         Ok(())
     }
@@ -459,7 +458,7 @@ impl Outbox {
             change.losses(*flow, &folder.losses);
         }
         let Some(change) = change else { return Ok(()) };
-        self.index.apply(change)?;
+        self.index.apply(&change)?;
         for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.unsaved) {
             let watermark = folder.state.watermark;
             folder.gaps.retain(|gap| Position { epoch: gap.epoch, sequence: gap.last } > watermark);

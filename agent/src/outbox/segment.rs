@@ -15,10 +15,7 @@
 //! The check finds the next record behind a damaged one; the tag finds every damage. A file that ends within a
 //! record was torn there: that record was never reported as stored.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use glovebox_core::limits::ENVELOPE_BYTES_MAX;
@@ -26,6 +23,7 @@ use glovebox_core::names::{Digest, Epoch, FlowId, Sequence};
 use glovebox_core::outbox::{Position, SegmentNumber};
 
 use super::keys::SegmentKey;
+use crate::store::disk::{DiskFile, Open, Place};
 
 const MAGIC: &[u8; 4] = b"GBXR";
 const LABEL: &[u8] = b"glovebox/v1/segment";
@@ -45,8 +43,9 @@ pub(super) struct SegmentId {
 }
 
 impl SegmentId {
-    pub(super) fn path(self, folder: &Path) -> PathBuf {
-        folder.join(format!("{:016x}.seg", self.number.0))
+    /// The file's name in the flow's folder.
+    pub(super) fn name(self) -> String {
+        format!("{:016x}.seg", self.number.0)
     }
 
     /// The number in a file's name, if it is a segment's.
@@ -131,7 +130,7 @@ fn aad(segment: SegmentId, head: &[u8; HEAD]) -> Aad<Vec<u8>> {
 
 /// A segment that is being written.
 pub(super) struct Writer {
-    file: File,
+    file: Box<dyn DiskFile>,
     segment: SegmentId,
     cipher: LessSafeKey,
     records: u32,
@@ -144,18 +143,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Creates the file; fails if it is there.
-    pub(super) fn create(folder: &Path, segment: SegmentId, key: &SegmentKey) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(segment.path(folder))?;
+    pub(super) fn create(folder: &Place, segment: SegmentId, key: &SegmentKey) -> io::Result<Self> {
+        let file = folder.open(&segment.name(), Open::New)?;
         let cipher = cipher(key)?;
         Ok(Self { file, segment, cipher, records: 0, length: 0, synced: 0, broken: false })
-    }
-
-    #[cfg(test)]
-    pub(super) fn write_to(&mut self, path: &str) {
-        if let Ok(file) = OpenOptions::new().write(true).open(path) {
-            self.file = file;
-        }
     }
 
     pub(super) fn number(&self) -> SegmentNumber {
@@ -201,7 +192,7 @@ impl Writer {
     /// Makes all records durable. After a failure the kernel may have forgotten what it could not write, so the
     /// file is not written to again.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = self.file.sync() {
             self.broken = true;
             return Err(error);
         }
@@ -222,18 +213,18 @@ pub(super) struct Scan {
 }
 
 /// Reads the heads. A damaged one is stepped over by searching for the next.
-pub(super) fn scan(folder: &Path, segment: SegmentId) -> io::Result<Scan> {
-    let file = File::open(segment.path(folder))?;
-    let length = file.metadata()?.len().min(FILE_BYTES_MAX);
+pub(super) fn scan(folder: &Place, segment: SegmentId) -> io::Result<Scan> {
+    let file = folder.open(&segment.name(), Open::Read)?;
+    let length = file.size()?.length.min(FILE_BYTES_MAX);
     let mut scan = Scan { length, ..Scan::default() };
     let mut offset = 0;
     while offset < length {
-        match head_at(&file, segment, offset, length)? {
+        match head_at(&*file, segment, offset, length)? {
             Some(head) => {
                 scan.found.push((offset, head));
                 offset = head.end(offset);
             }
-            None => match search(&file, segment, offset, length)? {
+            None => match search(&*file, segment, offset, length)? {
                 Some(next) => {
                     scan.damaged += 1;
                     offset = next;
@@ -249,7 +240,7 @@ pub(super) fn scan(folder: &Path, segment: SegmentId) -> io::Result<Scan> {
 }
 
 /// A sound head whose record is whole.
-fn head_at(file: &File, segment: SegmentId, offset: u64, length: u64) -> io::Result<Option<Head>> {
+fn head_at(file: &dyn DiskFile, segment: SegmentId, offset: u64, length: u64) -> io::Result<Option<Head>> {
     if offset + HEAD as u64 > length {
         return Ok(None);
     }
@@ -258,7 +249,7 @@ fn head_at(file: &File, segment: SegmentId, offset: u64, length: u64) -> io::Res
     Ok(Head::decode(segment, &head).filter(|head| head.end(offset) <= length))
 }
 
-fn search(file: &File, segment: SegmentId, after: u64, length: u64) -> io::Result<Option<u64>> {
+fn search(file: &dyn DiskFile, segment: SegmentId, after: u64, length: u64) -> io::Result<Option<u64>> {
     let mut rest = vec![0; usize::try_from(length - after).map_err(io::Error::other)?];
     file.read_exact_at(&mut rest, after)?;
     for at in 1..rest.len().saturating_sub(HEAD) {
@@ -272,29 +263,29 @@ fn search(file: &File, segment: SegmentId, after: u64, length: u64) -> io::Resul
 }
 
 /// Cuts a torn end off and makes the rest durable: it may have been only in memory when the process was killed.
-pub(super) fn settle(folder: &Path, segment: SegmentId, torn: Option<u64>) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(segment.path(folder))?;
+pub(super) fn settle(folder: &Place, segment: SegmentId, torn: Option<u64>) -> io::Result<()> {
+    let file = folder.open(&segment.name(), Open::Write)?;
     if let Some(length) = torn {
         file.set_len(length)?;
     }
-    file.sync_all()
+    file.sync()
 }
 
 /// Reads a record back: `None` if it is not what was written.
 pub(super) fn read(
-    folder: &Path,
+    folder: &Place,
     segment: SegmentId,
     key: &SegmentKey,
     (offset, position): (u64, Position),
 ) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(segment.path(folder)) {
+    let file = match folder.open(&segment.name(), Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut head = [0; HEAD];
-    let length = file.metadata()?.len();
-    let Some(found) = head_at(&file, segment, offset, length)? else { return Ok(None) };
+    let length = file.size()?.length;
+    let Some(found) = head_at(&*file, segment, offset, length)? else { return Ok(None) };
     file.read_exact_at(&mut head, offset)?;
     if found.position != position {
         return Ok(None);

@@ -119,7 +119,13 @@ fn child_that_stores_until_it_is_killed() {
     let Some(dir) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
     let (store, _) = Store::open(&dir.join("index")).unwrap();
     let config = Config { bytes_max: 64 * MIB, new_epoch: false };
-    let (mut outbox, _) = Outbox::open(&dir.join("outbox"), config, store, &BTreeSet::new()).unwrap();
+    let (mut outbox, _) = Outbox::open(
+        Place::system(dir.join("outbox")),
+        config,
+        store.table("outbox").unwrap(),
+        &BTreeSet::new(),
+    )
+    .unwrap();
     let say = |word: &str, batch: BatchId| {
         let BatchId { flow, epoch, sequence } = batch;
         println!("{word} {flow} {} {} {}", epoch.counter, epoch.tag, sequence.0);

@@ -1,7 +1,8 @@
 //! On real files: what was reported as stored is there, in order, once; what is destroyed is gone.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may fail loudly")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey as DalekKey};
 use glovebox_core::names::{Digest, VerifyingKey};
@@ -10,9 +11,12 @@ use glovebox_core::wire::encode_header;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::Store;
+use faults::{EIO, ENOSPC, FaultyDisk};
 
 mod crash;
 mod damage;
+mod faults;
 
 const A: FlowId = FlowId(0xA);
 const B: FlowId = FlowId(0xB);
@@ -68,11 +72,13 @@ fn sealed(batch: BatchId, bytes: usize) -> Sealed {
 struct Rig {
     folder: TempDir,
     config: Config,
+    disk: FaultyDisk,
 }
 
 impl Rig {
     fn new(bytes_max: u64) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), config: Config { bytes_max, new_epoch: false } }
+        let config = Config { bytes_max, new_epoch: false };
+        Self { folder: tempfile::tempdir().unwrap(), config, disk: FaultyDisk::default() }
     }
 
     fn dir(&self) -> PathBuf {
@@ -82,7 +88,8 @@ impl Rig {
     fn open_with(&self, tombstones: &[FlowId]) -> (Outbox, Report) {
         let (store, _) = Store::open(&self.folder.path().join("index")).unwrap();
         let tombstones = tombstones.iter().copied().collect();
-        Outbox::open(&self.dir(), self.config, store, &tombstones).unwrap()
+        let place = Place { disk: Arc::new(self.disk.clone()), path: self.dir() };
+        Outbox::open(place, self.config, store.table("outbox").unwrap(), &tombstones).unwrap()
     }
 
     fn open(&self) -> Outbox {
@@ -410,13 +417,14 @@ fn a_full_disk_loses_nothing_and_is_got_over() {
     let rig = Rig::new(64 * MIB);
     let mut outbox = rig.open();
     let before = put_many(&mut outbox, A, 2, 1000);
-    outbox.folders.get_mut(&A).unwrap().write_to("/dev/full");
+    rig.disk.0.writes_fail(ENOSPC);
     let (epoch, sequence) = outbox.next(A).unwrap();
     let next = BatchId { flow: A, epoch, sequence };
     let error = outbox.store(&sealed(next, 1000)).unwrap_err();
     assert!(error.is_full(), "{error}");
     assert_eq!(stored(&outbox), before);
-    assert_eq!(put_many(&mut outbox, A, 1, 1000), [next], "the same sequence, in another segment");
+    rig.disk.0.writes_fail(0);
+    assert_eq!(put_many(&mut outbox, A, 1, 1000), [next], "the same sequence");
     drop(outbox);
     let (mut outbox, report) = rig.open_with(&[]);
     assert_eq!((report.lost, sequences(&stored(&outbox))), (0, vec![1, 2, 3]));
@@ -428,10 +436,11 @@ fn what_a_failed_sync_left_in_doubt_is_written_again() {
     let rig = Rig::new(64 * MIB);
     let mut outbox = rig.open();
     put_many(&mut outbox, A, 2, 1000);
-    outbox.folders.get_mut(&A).unwrap().write_to("/dev/null");
     let doubtful = [put(&mut outbox, A, 1000), put(&mut outbox, A, 1000)];
     let other = put(&mut outbox, B, 1000);
+    rig.disk.0.syncs_fail(EIO);
     assert!(outbox.sync().is_err());
+    rig.disk.0.syncs_fail(0);
     assert_eq!(stored(&outbox).len(), 2, "nothing new is reported");
     let late = put(&mut outbox, A, 1000);
     assert_eq!(outbox.sync().unwrap(), [doubtful[0], doubtful[1], other, late]);
