@@ -39,6 +39,9 @@ pub(super) struct Folder {
     writer: Option<Writer>,
     closing: Vec<Writer>,
     next_segment: u64,
+    /// The folder that this one is in, until its own name is known to be durable: it may have been made by a call that
+    /// failed then.
+    above: Option<Place>,
     names_unsynced: bool,
     keys_unsynced: bool,
 }
@@ -64,6 +67,7 @@ impl Folder {
             writer: None,
             closing: Vec::new(),
             next_segment,
+            above: Some(dir.clone()),
             names_unsynced: true,
             keys_unsynced: false,
         };
@@ -171,6 +175,10 @@ impl Folder {
         if self.names_unsynced {
             self.place.disk.sync_folder(&self.place.path)?;
             self.names_unsynced = false;
+        }
+        if let Some(above) = &self.above {
+            above.disk.sync_folder(&above.path)?;
+            self.above = None;
         }
         Ok(())
     }

@@ -7,10 +7,11 @@ use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, m
 
 use super::folder::Folder;
 use super::index::{FlowState, Gap, Index};
+use super::keys;
 use super::segment::{self, SegmentId};
 use super::{Report, on_disk};
 use crate::store::StoreError;
-use crate::store::disk::Place;
+use crate::store::disk::{Open, Place};
 use crate::store::files::{self, FileError};
 
 /// Why a flow could not be taken up.
@@ -41,8 +42,8 @@ pub(super) fn load(
     report: &mut Report,
 ) -> Result<Folder, LoadError> {
     let known = index.state(flow)?;
-    let had_folder = dir.join(&flow.to_string()).exists();
-    let scanned = scan(dir, flow, report)?;
+    let had_keys = dir.join(&flow.to_string()).open(keys::NAME, Open::Read).is_ok();
+    let (scanned, unreadable) = scan(dir, flow, report)?;
     let first = scanned.iter().find_map(|(_, scan)| scan.found.first()).map(|(_, head)| head.position);
     let state = known.clone().unwrap_or_else(|| {
         let first = first.unwrap_or(Position::start(Epoch { counter: 0, tag: 0 }));
@@ -55,8 +56,9 @@ pub(super) fn load(
     folder.keys.destroy(&orphans).map_err(files::io_error("destroy keys in", &folder.place.path))?;
     folder.losses = index.losses(flow)?;
     folder.gaps = index.gaps(flow)?;
-    // Without the index or the folder nobody knows which sequences were used.
-    folder.new_epoch = known.is_none() || !had_folder;
+    // Without the index nobody knows which sequences were used, nor with a segment that cannot be read; without the key
+    // file neither: a withdrawal may have destroyed what was queued, and not have been stored itself.
+    folder.new_epoch = known.is_none() || !had_keys || unreadable;
     report.index_lost += u64::from(known.is_none());
     queue.begin(flow, folder.state.watermark);
     let mut at = folder.state.watermark;
@@ -89,32 +91,34 @@ pub(super) fn load(
     Ok(folder)
 }
 
+/// What the segments hold, and whether there is one that could not be read.
 fn scan(
     dir: &Place,
     flow: FlowId,
     report: &mut Report,
-) -> Result<Vec<(SegmentNumber, segment::Scan)>, FileError> {
+) -> Result<(Vec<(SegmentNumber, segment::Scan)>, bool), FileError> {
     let place = dir.join(&flow.to_string());
     if !place.exists() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let state = FlowState {
         epoch: Epoch { counter: 0, tag: 0 },
         watermark: Position::start(Epoch { counter: 0, tag: 0 }),
     };
     let numbers = Folder::open(dir, flow, state)?.segments()?;
-    let mut scanned = Vec::new();
+    let (mut scanned, mut unreadable) = (Vec::new(), false);
     for number in numbers {
         match segment::scan(&place, SegmentId { flow, number }) {
             Ok(scan) => scanned.push((number, scan)),
             Err(error) => {
                 // Not fatal: what lay in it shows as a gap.
                 report.damaged += 1;
+                unreadable = true;
                 tracing::error!(target: "outbox", %flow, segment = number.0, %error, "segment cannot be read");
             }
         }
     }
-    Ok(scanned)
+    Ok((scanned, unreadable))
 }
 
 /// Puts one record in its place and answers how far the flow is known now.

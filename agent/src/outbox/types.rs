@@ -69,6 +69,14 @@ pub enum OutboxError {
         /// Which.
         flow: FlowId,
     },
+    /// What lies there of the flow could not be read at start, and cannot yet.
+    #[error("flow {flow} could not be taken up, so nothing of it is stored: {why}")]
+    NotTakenUp {
+        /// Which.
+        flow: FlowId,
+        /// Why not.
+        why: String,
+    },
     /// Not the sequence that [`super::Outbox::next`] gave.
     #[error("batch {batch} is out of order: ask for the next sequence before sealing")]
     Disorder {

@@ -16,6 +16,7 @@ use faults::{EIO, ENOSPC, FaultyDisk};
 
 mod crash;
 mod damage;
+mod doubt;
 mod faults;
 
 const A: FlowId = FlowId(0xA);
