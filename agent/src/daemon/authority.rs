@@ -214,7 +214,11 @@ impl LocalAuthority {
         match accepted {
             control::Accepted::Policy(policy) => {
                 self.store.put_policy(document, self.control.counters_after(accepted))?;
-                self.store.raise_mark(policy.bundle().payload().issued)
+                if let Err(error) = self.store.raise_mark(policy.bundle().payload().issued) {
+                    // The policy is stored all the same, and may narrow; the clock raises the mark too.
+                    tracing::warn!(target: "consent", %error, "the time of the policy could not be kept");
+                }
+                Ok(())
             }
             control::Accepted::Record { flow: Some(flow), effect: Effect::Ends, .. } => {
                 // The tombstone first: from here on the flow stays dead whatever happens to the record.

@@ -37,12 +37,15 @@ pub enum Message {
     SourceEnded,
     /// From the uplink.
     Uplink(uplink::Event),
-    /// What may leave has changed.
-    Permit(Vec<Arc<FlowRules>>),
+    /// What may leave has changed. Answered when nothing else is offered any more.
+    Permit(Vec<Arc<FlowRules>>, SyncSender<()>),
     /// Nothing of this flow is offered or stored any more. Answers whether some of it was on its way.
     Withdraw(FlowId, SyncSender<bool>),
-    /// What is queued of this flow goes, and is declared. Answers whether some of it was on its way.
-    Narrow(FlowId, SyncSender<bool>),
+    /// What is queued of this flow goes, and is declared. Answers whether some of it was on its way; `None` if it could
+    /// not be made durable, so that it may be there again after a restart.
+    Narrow(FlowId, SyncSender<Option<bool>>),
+    /// Whether what was narrowed of this flow is gone for good by now.
+    Settled(FlowId, SyncSender<bool>),
     /// Keys, segments and index of a withdrawn flow are destroyed.
     Purge(FlowId, SyncSender<Result<(), String>>),
     /// For the ledger.
@@ -99,6 +102,8 @@ pub struct Custody {
 pub struct State {
     rules: HashMap<FlowId, (RecipientId, PurposeId)>,
     ended: BTreeSet<FlowId>,
+    /// Samples whose loss the outbox could not note yet.
+    lost: BTreeMap<(FlowId, LossReason), u64>,
     notes: Vec<Record>,
     connection: Option<ConnectionNumber>,
     source_ended: bool,
@@ -155,12 +160,17 @@ impl Custody {
             Message::Output(Output::Lost { flow, reason, samples }) => self.lose(flow, reason, samples),
             Message::SourceEnded => self.state.source_ended = true,
             Message::Uplink(event) => self.on_uplink(&event),
-            Message::Permit(rules) => self.permit(&rules),
+            Message::Permit(rules, answer) => {
+                let _ = answer.send(self.permit(&rules));
+            }
             Message::Withdraw(flow, answer) => {
                 let _ = answer.send(self.withdraw(flow));
             }
             Message::Narrow(flow, answer) => {
                 let _ = answer.send(self.narrow(flow));
+            }
+            Message::Settled(flow, answer) => {
+                let _ = answer.send(self.outbox.save().is_ok() && self.outbox.is_taken_up(flow));
             }
             Message::Purge(flow, answer) => {
                 let _ = answer.send(self.purge(flow));
@@ -194,6 +204,12 @@ impl Custody {
             self.state.told = Some(now);
             let connected = self.state.connection.is_some();
             tracing::info!(target: "uplink", waiting, connected, "batches wait; `glovebox status` says for what");
+        }
+        for ((flow, reason), samples) in std::mem::take(&mut self.state.lost) {
+            self.lose(flow, reason, samples);
+        }
+        if let Err(error) = self.outbox.take_up_again() {
+            tracing::error!(target: "outbox", %error, "it is tried again");
         }
         if let Err(error) = self.outbox.save() {
             tracing::error!(target: "outbox", %error, "what was acknowledged is not noted yet");
@@ -248,7 +264,11 @@ impl Custody {
 
     fn lose(&mut self, flow: FlowId, reason: LossReason, samples: u64) {
         if let Err(error) = self.outbox.lose_samples(flow, reason, samples) {
-            tracing::error!(target: "outbox", %flow, %error, "a loss could not be noted");
+            if self.state.ended.contains(&flow) {
+                return;
+            }
+            tracing::error!(target: "outbox", %flow, %error, "a loss could not be noted; it is tried again");
+            *self.state.lost.entry((flow, reason)).or_default() += samples;
         }
     }
 
@@ -383,14 +403,18 @@ impl Custody {
         !perhaps_sent.is_empty()
     }
 
-    fn narrow(&mut self, flow: FlowId) -> bool {
+    fn narrow(&mut self, flow: FlowId) -> Option<bool> {
         let queued = self.outbox.figures().any(|figures| figures.flow == flow && figures.batches > 0);
         let on_its_way = queued && self.delivery.in_flight() > 0;
-        if let Err(error) = self.outbox.discard(flow, LossReason::Narrowed) {
-            tracing::error!(target: "outbox", %flow, %error, "what was queued under the wider rule is not gone");
-        }
+        let discarded = self.outbox.discard(flow, LossReason::Narrowed);
         self.drop_what_was_dropped();
-        on_its_way
+        match discarded {
+            Ok(()) => Some(on_its_way),
+            Err(error) => {
+                tracing::error!(target: "outbox", %flow, %error, "what was queued under the wider rule is not gone");
+                None
+            }
+        }
     }
 
     fn purge(&mut self, flow: FlowId) -> Result<(), String> {

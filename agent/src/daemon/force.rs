@@ -22,8 +22,12 @@ pub trait Stages {
     /// Nothing of this flow is offered or stored any more. Answers whether some of it may be on its way.
     fn withdraw(&mut self, flow: FlowId) -> bool;
 
-    /// What is queued of this flow goes, and is declared. Answers whether some of it may be on its way.
-    fn narrow(&mut self, flow: FlowId) -> bool;
+    /// What is queued of this flow goes, and is declared. Answers whether some of it may be on its way; `None` if it may
+    /// be there again after a restart.
+    fn narrow(&mut self, flow: FlowId) -> Option<bool>;
+
+    /// Whether what was narrowed of this flow is gone for good by now.
+    fn is_settled(&mut self, flow: FlowId) -> bool;
 
     /// What may be offered from now on.
     fn permit(&mut self, flows: &[Arc<FlowRules>]);
@@ -102,6 +106,9 @@ impl Force {
         let effective = self.worked_out();
         let same = |now: &Effective| now.flows == effective.flows && now.withheld == effective.withheld;
         if changes.is_empty() && self.effective.as_ref().is_some_and(same) {
+            if self.rules.settle(|flow| stages.is_settled(flow)) {
+                self.keep_rules(&effective, &[]);
+            }
             return;
         }
         let ended: Vec<FlowId> = changes
@@ -115,22 +122,34 @@ impl Force {
         let Narrowed { resumed, going_on } = narrowed(self.effective.as_ref(), &effective, &self.rules);
         // Before anything new of these is collected, which would go with the old.
         for flow in resumed {
-            cut |= stages.narrow(flow);
+            cut |= self.narrow(stages, flow);
         }
         stages.permit(&effective.flows);
         stages.swap(&effective);
         for flow in going_on {
-            cut |= stages.narrow(flow);
+            cut |= self.narrow(stages, flow);
         }
         if cut {
             stages.cut();
         }
         ended.iter().for_each(|flow| stages.purge(*flow));
-        if let Err(error) = self.rules.keep(&effective, &ended) {
-            tracing::error!(target: "consent", %error, "the rules of the queues could not be noted");
-        }
+        self.rules.settle(|flow| stages.is_settled(flow));
+        self.keep_rules(&effective, &ended);
         self.note(stages, changes);
         self.effective = Some(effective);
+    }
+
+    fn narrow(&mut self, stages: &mut dyn Stages, flow: FlowId) -> bool {
+        stages.narrow(flow).unwrap_or_else(|| {
+            self.rules.doubt(flow);
+            true
+        })
+    }
+
+    fn keep_rules(&mut self, effective: &Effective, ended: &[FlowId]) {
+        if let Err(error) = self.rules.keep(effective, ended) {
+            tracing::error!(target: "consent", %error, "the rules of the queues could not be noted");
+        }
     }
 
     fn worked_out(&self) -> Effective {

@@ -77,12 +77,19 @@ impl Stages for &Threads {
         self.ask_custody(|answer| Message::Withdraw(flow, answer)).unwrap_or(true)
     }
 
-    fn narrow(&mut self, flow: FlowId) -> bool {
-        self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true)
+    fn narrow(&mut self, flow: FlowId) -> Option<bool> {
+        self.ask_custody(|answer| Message::Narrow(flow, answer)).flatten()
+    }
+
+    fn is_settled(&mut self, flow: FlowId) -> bool {
+        self.ask_custody(|answer| Message::Settled(flow, answer)).unwrap_or(false)
     }
 
     fn permit(&mut self, flows: &[Arc<FlowRules>]) {
-        self.tell_custody(Message::Permit(flows.to_vec()));
+        let permitted = self.ask_custody(|answer| Message::Permit(flows.to_vec(), answer));
+        if permitted.is_none() {
+            tracing::error!(target: "outbox", "custody does not answer: what it may offer is not changed");
+        }
     }
 
     fn swap(&mut self, effective: &Effective) {
