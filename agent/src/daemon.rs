@@ -159,9 +159,10 @@ impl Parts {
         let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
         let (uplink, commands) = mpsc::channel(UPLINK_WINDOW_MESSAGES * 2);
         let [drained, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let sending = Arc::new(Mutex::new(()));
-        let mark = Arc::new(AtomicI64::new(authority.mark().0));
         let outbox = open_outbox(&config, &authority)?;
+        let rules = Rules::open(config.health.state.join("rules"));
+        let batch_age_us = i64::try_from(config.batch.age.as_micros()).unwrap_or(BATCH_AGE_US_MAX);
+        let force = Force::new(authority, Arc::clone(&databases.leaves), batch_age_us, rules);
         let custody = Custody {
             uplink: uplink.clone(),
             sealer,
@@ -170,8 +171,8 @@ impl Parts {
             ledger,
             delivery: Delivery::default(),
             clock: Arc::new(Clock::new()),
-            mark: Arc::clone(&mark),
-            sending: Arc::clone(&sending),
+            mark: Arc::clone(&force.mark),
+            sending: Arc::clone(&force.sending),
             drained: Arc::clone(&drained),
             counters: Arc::clone(&counters),
             state: custody::State::default(),
@@ -185,19 +186,10 @@ impl Parts {
             custody: messages.clone(),
             counters: Arc::clone(&counters),
             states: Arc::clone(&states),
-            clocks: clocks(Arc::clone(&mark)),
+            clocks: clocks(Arc::clone(&force.mark)),
             failed: Arc::clone(&failed),
             pulse: watchdog.pulse("pipeline"),
             told: drive::Told::default(),
-        };
-        let force = Force {
-            authority,
-            leaves: Arc::clone(&databases.leaves),
-            batch_age_us: i64::try_from(config.batch.age.as_micros()).unwrap_or(BATCH_AGE_US_MAX),
-            sending,
-            mark,
-            rules: Rules::open(config.health.state.join("rules")),
-            effective: None,
         };
         let threads = Threads {
             leaves: databases.leaves,

@@ -67,6 +67,14 @@ pub struct Force {
 }
 
 impl Force {
+    /// Nothing is in force until the first look.
+    #[must_use]
+    pub fn new(authority: LocalAuthority, leaves: Arc<Leaves>, batch_age_us: i64, rules: Rules) -> Self {
+        let mark = Arc::new(AtomicI64::new(authority.mark().0));
+        let sending = Arc::new(Mutex::new(()));
+        Self { authority, leaves, batch_age_us, sending, mark, rules, effective: None }
+    }
+
     /// One act of the authority; what it changed is in force when this returns.
     ///
     /// # Errors

@@ -132,7 +132,8 @@ impl Outbox {
     /// The last one; what it was about is tried again with the next call.
     pub fn take_up_again(&mut self) -> Result<(), OutboxError> {
         let flows: Vec<FlowId> = self.waiting.keys().copied().collect();
-        flows.into_iter().fold(Ok(()), |so_far, flow| self.take_up(flow).and(so_far))
+        // One that cannot be keeps no other one.
+        flows.into_iter().map(|flow| self.take_up(flow)).filter(Result::is_err).last().unwrap_or(Ok(()))
     }
 
     /// What lies there of the flow is known.
