@@ -15,5 +15,6 @@ pub mod process;
 pub mod random;
 pub mod recipient;
 pub mod scene;
+pub mod seeded;
 pub mod source;
 pub mod vcan;
