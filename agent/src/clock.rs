@@ -8,6 +8,7 @@ use glovebox_core::limits::{BUILD_DATE_US, CLOCK_ERROR_US};
 use glovebox_core::names::{Moment, TrustedTime, WallTime};
 use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
+use std::fmt::Debug;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Two clocks that were read within this were read together.
@@ -15,29 +16,41 @@ const APART_US: i64 = 100;
 /// Tried so often; a machine that is busier than that has no better reading.
 const READINGS_MAX: u32 = 8;
 
+/// What is decided by time asks these; a test puts others in their place.
+pub trait Time: Debug + Send + Sync {
+    /// Wall time as the system says it, right or wrong.
+    fn now(&self) -> WallTime;
+
+    /// The car's own time line: never steps, and goes on while the car sleeps.
+    fn monotonic(&self) -> Moment;
+
+    /// What is known of the wall time, if the clock does not contradict `mark` and the date of the release.
+    fn trusted(&self, mark: WallTime) -> Option<TrustedTime> {
+        interval(self.now(), mark)
+    }
+}
+
 /// The system's clocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
+
+impl Time for Clock {
+    fn now(&self) -> WallTime {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic(&self) -> Moment {
+        // The clock exists on every Linux since 2.6.39; without it nothing would be due, which sends nothing.
+        Moment(clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.num_microseconds()))
+    }
+}
 
 impl Clock {
     /// The clocks of this system.
     #[must_use]
     pub fn new() -> Self {
         Self
-    }
-
-    /// Wall time as the system says it, right or wrong.
-    #[must_use]
-    pub fn now(&self) -> WallTime {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        WallTime(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-    }
-
-    /// The car's own time line: never steps, and goes on while the car sleeps.
-    #[must_use]
-    pub fn monotonic(&self) -> Moment {
-        // The clock exists on every Linux since 2.6.39; without it nothing would be due, which sends nothing.
-        Moment(clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.num_microseconds()))
     }
 
     /// Both clocks as of one moment. A thread that was put aside between two readings would see a step of the wall clock
@@ -58,12 +71,6 @@ impl Clock {
         }
         (best.1, best.2)
     }
-
-    /// What is known of the wall time, if the clock does not contradict `mark` and the date of the release.
-    #[must_use]
-    pub fn trusted(&self, mark: WallTime) -> Option<TrustedTime> {
-        interval(self.now(), mark)
-    }
 }
 
 fn interval(now: WallTime, mark: WallTime) -> Option<TrustedTime> {
@@ -79,7 +86,7 @@ fn interval(now: WallTime, mark: WallTime) -> Option<TrustedTime> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use super::{Clock, interval};
+    use super::{Clock, Time as _, interval};
     use glovebox_core::limits::BUILD_DATE_US;
     use glovebox_core::names::WallTime;
 

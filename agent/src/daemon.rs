@@ -10,10 +10,11 @@
 //! ```
 
 pub mod authority;
-mod custody;
+pub mod custody;
 pub mod databases;
 mod drive;
-mod rules;
+pub mod force;
+pub mod rules;
 mod steward;
 pub mod watched;
 
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::delivery::Delivery;
-use glovebox_core::limits::UPLINK_WINDOW_MESSAGES;
+use glovebox_core::limits::{BATCH_AGE_US_MAX, UPLINK_WINDOW_MESSAGES};
 use glovebox_core::names::WallTime;
 use glovebox_core::pipeline::Pipeline;
 use glovebox_core::seal::{SealError, Sealing};
@@ -34,7 +35,7 @@ use tokio::sync::mpsc;
 use crate::bus::States;
 use crate::bus::live::{Bell, Clocks, Live, LiveError};
 use crate::bus::replay::ReplayError;
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use crate::config::Config;
 use crate::control::{self, SocketError};
 use crate::health::{Counters, LinkState, LinkStatus, Manager, Watchdog};
@@ -47,8 +48,9 @@ use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
 use drive::{Drive, Orders, ReadClocks, Source};
+use force::Force;
 use rules::Rules;
-use steward::Steward;
+use steward::{Steward, Threads};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -162,53 +164,55 @@ impl Parts {
         let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
         let (uplink, commands) = mpsc::channel(UPLINK_WINDOW_MESSAGES * 2);
         let [drained, failed] = [(); 2].map(|()| Arc::default());
-        let (sending, mark) = (Arc::new(Mutex::new(())), Arc::new(AtomicI64::new(authority.mark().0)));
         let outbox = open_outbox(&config, &authority, &mut storing.notices)?;
+        let rules = Rules::open(config.health.state.join("rules"));
+        let batch_age_us = i64::try_from(config.batch.age.as_micros()).unwrap_or(BATCH_AGE_US_MAX);
+        let force = Force::new(authority, Arc::clone(&databases.leaves), batch_age_us, rules);
         let custody = Custody {
-            messages: inbox,
             uplink: uplink.clone(),
             sealer,
             sealing: Sealing::new()?,
             outbox,
             ledger,
             delivery: delivery(&config),
-            now: trusted_time(Arc::clone(&mark)),
-            sending: Arc::clone(&sending),
+            clock: Arc::new(Clock::new()),
+            mark: Arc::clone(&force.mark),
+            sending: Arc::clone(&force.sending),
             drained: Arc::clone(&drained),
             counters: Arc::clone(&counters),
-            pulse: watchdog.pulse("custody"),
             state: custody::State::new(storing),
         };
+        let custody_pulse = watchdog.pulse("custody");
         let (source, states, bell) = open_source(&config)?;
-        let (sender, inbox) = std::sync::mpsc::channel();
+        let (sender, orders) = std::sync::mpsc::channel();
         let drive = Drive {
             pipeline: pipeline(&config),
-            orders: inbox,
+            orders,
             custody: messages.clone(),
             counters: Arc::clone(&counters),
             states: Arc::clone(&states),
-            clocks: clocks(Arc::clone(&mark)),
+            clocks: clocks(Arc::clone(&force.mark)),
             failed: Arc::clone(&failed),
             pulse: watchdog.pulse("pipeline"),
             told: drive::Told::default(),
         };
-        let steward = Steward {
-            authority: Mutex::new(authority),
+        let threads = Threads {
+            classes: config.delivery.clone(),
             watch: watched::find(&config.delivery, &databases.leaves)?,
             leaves: databases.leaves,
             drive: Orders { sender, bell },
-            states,
             custody: messages.clone(),
             uplink: uplink.clone(),
-            sending,
-            mark,
+            stopping: AtomicBool::new(false),
+        };
+        let steward = Steward {
+            force: Mutex::new(force),
+            threads,
+            states,
             counters,
-            effective: Mutex::new(None),
-            rules: Mutex::new(Rules::open(config.health.state.join("rules"))),
             link: Mutex::new(not_linked(&config)),
             config,
             begun: Instant::now(),
-            stopping: AtomicBool::new(false),
             seen: Mutex::new(Vec::new()),
         };
         Ok(Self {
@@ -217,7 +221,7 @@ impl Parts {
             failed,
             watchdog,
             pipeline: thread("pipeline", move || drive.run(source))?,
-            custody: thread("custody", move || custody.run())?,
+            custody: thread("custody", move || custody.run(inbox, &custody_pulse))?,
             messages,
             uplink,
             commands,
@@ -364,11 +368,6 @@ fn clocks(mark: Arc<AtomicI64>) -> ReadClocks {
         let (wall, moment) = clock.both();
         (Clocks { wall, moment }, quality)
     })
-}
-
-fn trusted_time(mark: Arc<AtomicI64>) -> custody::Now {
-    let clock = Clock::new();
-    Arc::new(move || clock.trusted(WallTime(mark.load(Ordering::Acquire))))
 }
 
 fn thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, DaemonError> {

@@ -97,6 +97,43 @@ impl fmt::Display for Fault {
     }
 }
 
+/// What an authority asks of the store of documents, so that a test can put another one in its place. What is written
+/// is durable when it returns.
+pub trait Documents: Send {
+    /// All that is in force, as bytes; whoever loads it verifies it again.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    fn load(&self) -> Result<Stored, PolicyStoreError>;
+
+    /// Stores a policy bundle and the counters that it raises, both or neither.
+    ///
+    /// # Errors
+    /// [`PolicyStoreError::Lower`] if a counter would fall; else the system's.
+    fn put_policy(&mut self, bundle: &[u8], counters: Counters) -> Result<(), PolicyStoreError>;
+
+    /// Stores a consent record behind all others.
+    ///
+    /// # Errors
+    /// If it is too large, there are too many, or the system refuses.
+    fn put_record(&mut self, record: &[u8]) -> Result<(), PolicyStoreError>;
+
+    /// Ends a flow for ever: the first thing of a withdrawal, before anything else is touched.
+    ///
+    /// # Errors
+    /// If the file or its name cannot be made durable.
+    fn tombstone(&mut self, flow: FlowId) -> Result<(), PolicyStoreError>;
+
+    /// The highest time that was seen; a clock before it is wrong.
+    fn mark(&self) -> WallTime;
+
+    /// Moves the mark towards `to`, by a bounded amount; never back. Small steps are not written.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    fn raise_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError>;
+}
+
 /// The documents of the car.
 #[derive(Debug)]
 pub struct PolicyStore {
@@ -137,80 +174,6 @@ impl PolicyStore {
         Ok(this)
     }
 
-    /// Stores a policy bundle and the counters that it raises, both or neither.
-    ///
-    /// # Errors
-    /// [`PolicyStoreError::Lower`] if a counter would fall.
-    pub fn put_policy(&mut self, bundle: &[u8], counters: Counters) -> Result<(), PolicyStoreError> {
-        let old = self.beside.counters;
-        rising("policy version", counters.policy_version.0, old.policy_version.0)?;
-        rising("signing-key serial", counters.signing_serial, old.signing_serial)?;
-        let mut batch = Batch::default();
-        let pieces = cut(&mut batch, BUNDLE, bundle)?;
-        for entry in self.documents.range(&piece_key(BUNDLE, pieces)[..]..) {
-            let (key, _) = entry?;
-            if !key.starts_with(BUNDLE) {
-                break;
-            }
-            batch.remove(&key);
-        }
-        batch.insert(
-            COUNTERS,
-            &[counters.policy_version.0.to_be_bytes(), counters.signing_serial.to_be_bytes()].concat(),
-        );
-        self.documents.apply(&batch)?;
-        self.store.sync()?;
-        self.beside.counters = counters;
-        self.write_beside()
-    }
-
-    /// Stores a consent record behind all others.
-    ///
-    /// # Errors
-    /// If it is too large, there are too many, or the system refuses.
-    pub fn put_record(&mut self, record: &[u8]) -> Result<(), PolicyStoreError> {
-        let chain = &self.beside.records;
-        let number = chain.from + chain.count;
-        if !usize::try_from(chain.count).is_ok_and(|count| count < STORED_RECORDS_MAX) {
-            return Err(PolicyStoreError::ManyRecords);
-        }
-        let mut batch = Batch::default();
-        cut(&mut batch, &number.to_be_bytes(), record)?;
-        self.records.apply(&batch)?;
-        self.store.sync()?;
-        self.beside.records.append(record);
-        self.write_beside()
-    }
-
-    /// Ends a flow for ever: the first thing of a withdrawal, before anything else is touched.
-    ///
-    /// # Errors
-    /// If the file or its name cannot be made durable.
-    pub fn tombstone(&mut self, flow: FlowId) -> Result<(), PolicyStoreError> {
-        Ok(files::write_atomically(&self.state.join("tombstones").join(flow.to_string()), b"")?)
-    }
-
-    /// All that is in force, as bytes; whoever loads it verifies it again.
-    ///
-    /// # Errors
-    /// If the store or the folder of tombstones cannot be read.
-    pub fn load(&self) -> Result<Stored, PolicyStoreError> {
-        let mut policy = Vec::new();
-        for entry in self.documents.range(BUNDLE..) {
-            let (key, piece) = entry?;
-            if !key.starts_with(BUNDLE) {
-                break;
-            }
-            policy.extend_from_slice(&piece);
-        }
-        Ok(Stored {
-            policy: Some(policy).filter(|policy| !policy.is_empty()),
-            floor: self.beside.counters,
-            records: self.read_records(self.beside.records.from)?,
-            tombstones: self.tombstones()?,
-        })
-    }
-
     /// What was wrong when the documents were opened, for a person.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
@@ -221,26 +184,6 @@ impl PolicyStore {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.beside.counters
-    }
-
-    /// The highest time that was seen; a clock before it is wrong.
-    #[must_use]
-    pub fn mark(&self) -> WallTime {
-        WallTime(self.beside.mark.0.max(BUILD_DATE_US))
-    }
-
-    /// Moves the mark towards `to`, by a bounded amount; never back. Small steps are not written.
-    ///
-    /// # Errors
-    /// If the system refuses.
-    pub fn raise_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError> {
-        let mark = self.mark();
-        let step = to.0.saturating_sub(mark.0).min(MARK_STEP_US_MAX);
-        if step < MARK_STEP_US_MIN {
-            return Ok(());
-        }
-        self.beside.mark = WallTime(mark.0.saturating_add(step));
-        self.write_beside()
     }
 
     /// Sets the mark to `to`, also back: only for somebody who is in the car and mends the clock.
@@ -314,6 +257,80 @@ impl PolicyStore {
 
     fn write_beside(&self) -> Result<(), PolicyStoreError> {
         Ok(self.beside.write(&self.state.join("counters"))?)
+    }
+}
+
+impl Documents for PolicyStore {
+    fn load(&self) -> Result<Stored, PolicyStoreError> {
+        let mut policy = Vec::new();
+        for entry in self.documents.range(BUNDLE..) {
+            let (key, piece) = entry?;
+            if !key.starts_with(BUNDLE) {
+                break;
+            }
+            policy.extend_from_slice(&piece);
+        }
+        Ok(Stored {
+            policy: Some(policy).filter(|policy| !policy.is_empty()),
+            floor: self.beside.counters,
+            records: self.read_records(self.beside.records.from)?,
+            tombstones: self.tombstones()?,
+        })
+    }
+
+    fn put_policy(&mut self, bundle: &[u8], counters: Counters) -> Result<(), PolicyStoreError> {
+        let old = self.beside.counters;
+        rising("policy version", counters.policy_version.0, old.policy_version.0)?;
+        rising("signing-key serial", counters.signing_serial, old.signing_serial)?;
+        let mut batch = Batch::default();
+        let pieces = cut(&mut batch, BUNDLE, bundle)?;
+        for entry in self.documents.range(&piece_key(BUNDLE, pieces)[..]..) {
+            let (key, _) = entry?;
+            if !key.starts_with(BUNDLE) {
+                break;
+            }
+            batch.remove(&key);
+        }
+        batch.insert(
+            COUNTERS,
+            &[counters.policy_version.0.to_be_bytes(), counters.signing_serial.to_be_bytes()].concat(),
+        );
+        self.documents.apply(&batch)?;
+        self.store.sync()?;
+        self.beside.counters = counters;
+        self.write_beside()
+    }
+
+    fn put_record(&mut self, record: &[u8]) -> Result<(), PolicyStoreError> {
+        let chain = &self.beside.records;
+        let number = chain.from + chain.count;
+        if !usize::try_from(chain.count).is_ok_and(|count| count < STORED_RECORDS_MAX) {
+            return Err(PolicyStoreError::ManyRecords);
+        }
+        let mut batch = Batch::default();
+        cut(&mut batch, &number.to_be_bytes(), record)?;
+        self.records.apply(&batch)?;
+        self.store.sync()?;
+        self.beside.records.append(record);
+        self.write_beside()
+    }
+
+    fn tombstone(&mut self, flow: FlowId) -> Result<(), PolicyStoreError> {
+        Ok(files::write_atomically(&self.state.join("tombstones").join(flow.to_string()), b"")?)
+    }
+
+    fn mark(&self) -> WallTime {
+        WallTime(self.beside.mark.0.max(BUILD_DATE_US))
+    }
+
+    fn raise_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError> {
+        let mark = self.mark();
+        let step = to.0.saturating_sub(mark.0).min(MARK_STEP_US_MAX);
+        if step < MARK_STEP_US_MIN {
+            return Ok(());
+        }
+        self.beside.mark = WallTime(mark.0.saturating_add(step));
+        self.write_beside()
     }
 }
 

@@ -16,6 +16,7 @@ pub mod process;
 pub mod random;
 pub mod recipient;
 pub mod scene;
+pub mod seeded;
 pub mod source;
 pub mod traffic;
 pub mod vcan;

@@ -118,7 +118,8 @@ fn rig(stream: &Stream, case: &Case) -> Rig {
     let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
     let mut pipeline = Pipeline::new(mapping, BATCH_COLUMN_BYTES_MAX);
     let plan = Plan::compile(&stream.leaves, &compile().needed());
-    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate: compile(), watch: None })), &mut Vec::new());
+    pipeline
+        .on_event(Event::Swap(Box::new(Compiled { plan, gate: compile(), watch: None })), &mut Vec::new());
     let decoder = Decoder::new(Plan::compile(&stream.leaves, &stream.needed));
     Rig { decoder, gate: compile(), pipeline, readings: Vec::with_capacity(64) }
 }

@@ -1,6 +1,6 @@
 //! `glovebox consent`: the owner's acts from a shell.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use crate::control::{Authority, Consent, ControlClient, DraftOrder};
 use crate::daemon::authority::{Car, LeafDigests, LocalAuthority};
 use crate::key_store;

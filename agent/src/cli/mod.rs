@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use crate::config::{self, Config, Faults, Files};
 use crate::control::Authority;
 use crate::daemon::authority::Car;

@@ -9,7 +9,7 @@ use glovebox_core::names::WallTime;
 
 use super::out::Paint;
 use super::{Common, FINDINGS};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use crate::config::Files;
 use crate::control::ControlClient;
 use crate::health::{BusStatus, FlowStatus, LinkState, LinkStatus, Status};

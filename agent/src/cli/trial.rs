@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::{consent, keys, policy, provision};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use crate::control::Authority;
 use crate::daemon::authority::{Car, LeafDigests, LocalAuthority};
 use clap::Parser;

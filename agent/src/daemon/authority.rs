@@ -1,10 +1,10 @@
 //! Joins key store, policy store and the core's control: takes documents, and makes what was decided durable before it
 //! is in force. The daemon holds one behind its control socket; commands make their own while no daemon runs.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Time};
 use crate::control::{Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Withdrawn};
 use crate::key_store::{KeyError, KeyStore};
-use crate::policy_store::{PolicyStore, PolicyStoreError};
+use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
@@ -30,6 +30,35 @@ pub struct Car {
     pub device: DeviceId,
     /// Groups that it is configured into.
     pub groups: Vec<DeviceId>,
+}
+
+/// What this car signs with, and whom it listens to.
+pub struct Keys {
+    /// The root, the owners and the public half of `record`.
+    pub enrolment: Enrolment,
+    /// Signs what narrows.
+    pub record: SigningKey,
+    /// `None` before the car is provisioned.
+    pub sealer: Option<Arc<CarSealer>>,
+}
+
+impl Keys {
+    /// Reads the keys in the state folder.
+    fn open(state: &Path, car: Car) -> Result<Self, OpenError> {
+        let keys = KeyStore::open(&state.join("keys"))?;
+        let owners = keys.owners()?;
+        // The owner's file is written last: without it the others do not count.
+        let (root, sealer, record) = if owners.is_empty() {
+            (None, None, throwaway_key()?)
+        } else {
+            let alias = keys.alias()?;
+            let sealer = Arc::new(CarSealer::new(alias.secret, alias.epoch));
+            (Some(keys.root()?), Some(sealer), keys.record_key()?)
+        };
+        let record_key = VerifyingKey(record.verifying_key().to_bytes());
+        let enrolment = Enrolment { device: car.device, groups: car.groups, root, owners, record_key };
+        Ok(Self { enrolment, record, sealer })
+    }
 }
 
 /// Why documents and keys cannot be opened.
@@ -63,9 +92,9 @@ pub enum Change {
 pub struct LocalAuthority {
     sealer: Option<Arc<CarSealer>>,
     record_key: SigningKey,
-    store: PolicyStore,
+    store: Box<dyn Documents>,
     control: Control,
-    clock: Clock,
+    clock: Arc<dyn Time>,
     leaves: LeafDigests,
     complaints: Vec<String>,
     changes: Vec<Change>,
@@ -80,40 +109,30 @@ impl LocalAuthority {
     /// # Errors
     /// If another process has the documents, or a file is open to others or cannot be read.
     pub fn open(state: &Path, car: Car, leaves: LeafDigests) -> Result<Self, OpenError> {
-        let keys = KeyStore::open(&state.join("keys"))?;
-        let owners = keys.owners()?;
-        // The owner's file is written last: without it the others do not count.
-        let (root, sealer, record_key) = if owners.is_empty() {
-            (None, None, throwaway_key()?)
-        } else {
-            let alias = keys.alias()?;
-            let sealer = Arc::new(CarSealer::new(alias.secret, alias.epoch));
-            (Some(keys.root()?), Some(sealer), keys.record_key()?)
-        };
-        let enrolment = Enrolment {
-            device: car.device,
-            groups: car.groups,
-            root,
-            owners,
-            record_key: VerifyingKey(record_key.verifying_key().to_bytes()),
-        };
+        let keys = Keys::open(state, car)?;
         let store = PolicyStore::open(state)?;
-        let mut complaints: Vec<String> = store.faults().iter().map(ToString::to_string).collect();
+        let faults: Vec<String> = store.faults().iter().map(ToString::to_string).collect();
+        let mut this = Self::new(keys, Box::new(store), Arc::new(Clock::new()), leaves)?;
+        this.complaints.splice(..0, faults);
+        Ok(this)
+    }
+
+    /// With these keys, documents and clocks.
+    ///
+    /// # Errors
+    /// If the documents cannot be read.
+    pub fn new(
+        keys: Keys,
+        store: Box<dyn Documents>,
+        clock: Arc<dyn Time>,
+        leaves: LeafDigests,
+    ) -> Result<Self, OpenError> {
+        let Keys { enrolment, record: record_key, sealer } = keys;
         let aliases = |recipient: &RecipientId| alias(sealer.as_deref(), recipient);
         let (control, refused) = Control::restore(enrolment, store.load()?, &aliases, &StrictVerifier);
-        complaints.extend(refused.iter().map(ToString::to_string));
-        let clock = Clock::new();
-        Ok(Self {
-            sealer,
-            record_key,
-            store,
-            control,
-            clock,
-            leaves,
-            complaints,
-            changes: Vec::new(),
-            unburied: Vec::new(),
-        })
+        let complaints = refused.iter().map(ToString::to_string).collect();
+        let (changes, unburied) = (Vec::new(), Vec::new());
+        Ok(Self { sealer, record_key, store, control, clock, leaves, complaints, changes, unburied })
     }
 
     /// The policy in force and the grants, of which the gate is made.
@@ -195,7 +214,11 @@ impl LocalAuthority {
         match accepted {
             control::Accepted::Policy(policy) => {
                 self.store.put_policy(document, self.control.counters_after(accepted))?;
-                self.store.raise_mark(policy.bundle().payload().issued)
+                if let Err(error) = self.store.raise_mark(policy.bundle().payload().issued) {
+                    // The policy is stored all the same, and may narrow; the clock raises the mark too.
+                    tracing::warn!(target: "consent", %error, "the time of the policy could not be kept");
+                }
+                Ok(())
             }
             control::Accepted::Record { flow: Some(flow), effect: Effect::Ends, .. } => {
                 // The tombstone first: from here on the flow stays dead whatever happens to the record.

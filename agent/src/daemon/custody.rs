@@ -7,46 +7,49 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use glovebox_core::consent::effective::FlowRules;
 use glovebox_core::delivery::{Delivery, Held, Permission};
 use glovebox_core::ledger::{BatchRef, DropReason, Event, Record};
 use glovebox_core::limits::LEDGER_ENTRIES_WAITING_MAX;
-use glovebox_core::names::{FlowId, Moment, PurposeId, RecipientId, TrustedTime};
+use glovebox_core::names::{FlowId, Moment, PurposeId, RecipientId, TrustedTime, WallTime};
 use glovebox_core::outbox::{BatchId, LossReason, Priority};
 use glovebox_core::pipeline::Output;
 use glovebox_core::seal::{Sealed, Sealer as _, Sealing};
 use glovebox_core::uplink::ConnectionNumber;
 use tokio::sync::mpsc;
 
+use crate::clock::Time;
 use crate::health::{Counter, Counters, Pulse};
 use crate::ledger::Ledger;
 use crate::outbox::{Figures, Keep, Outbox, ReadError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use crate::uplink;
 
-pub(super) mod storing;
+pub mod storing;
 
 /// What the thread is told.
-pub(super) enum Message {
+pub enum Message {
     /// From the pipeline.
     Output(Output),
     /// The source has ended: nothing more comes.
     SourceEnded,
     /// From the uplink.
     Uplink(uplink::Event),
-    /// What may leave has changed, and in which class.
-    Permit(Vec<(Arc<FlowRules>, Priority)>),
+    /// What may leave has changed, and in which class. Answered when nothing else is offered any more.
+    Permit(Vec<(Arc<FlowRules>, Priority)>, SyncSender<()>),
     /// The signal that some classes wait for is as it must be, or not, or nobody knows.
     Signal(Option<bool>),
     /// Nothing of this flow is offered or stored any more. Answers whether some of it was on its way.
     Withdraw(FlowId, SyncSender<bool>),
-    /// What is queued of this flow goes, and is declared. Answers whether some of it was on its way.
-    Narrow(FlowId, SyncSender<bool>),
+    /// What is queued of this flow goes, and is declared. Answers whether some of it was on its way; `None` if it could
+    /// not be made durable, so that it may be there again after a restart.
+    Narrow(FlowId, SyncSender<Option<bool>>),
+    /// Whether what was narrowed of this flow is gone for good by now.
+    Settled(FlowId, SyncSender<bool>),
     /// Keys, segments and index of a withdrawn flow are destroyed.
     Purge(FlowId, SyncSender<Result<(), String>>),
     /// For the ledger.
@@ -61,42 +64,50 @@ pub(super) enum Message {
 
 /// How the queue is.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    pub(super) figures: Vec<Figures>,
-    pub(super) bytes: u64,
-    pub(super) in_flight: usize,
+pub struct Queue {
+    /// Of each flow.
+    pub figures: Vec<Figures>,
+    /// Space on disk.
+    pub bytes: u64,
+    /// Batches on their way.
+    pub in_flight: usize,
     /// Flows of which nothing is offered now, and why.
-    pub(super) held: Vec<(FlowId, String)>,
+    pub held: Vec<(FlowId, String)>,
     /// What somebody should look at, in words.
-    pub(super) notices: Vec<String>,
+    pub notices: Vec<String>,
 }
 
-/// What is known of the time; asked for every offer.
-pub(super) type Now = Arc<dyn Fn() -> Option<TrustedTime> + Send + Sync>;
-
 /// The thread's belongings.
-pub(super) struct Custody {
-    pub(super) messages: mpsc::Receiver<Message>,
-    pub(super) uplink: mpsc::Sender<uplink::Command>,
-    pub(super) sealer: Arc<CarSealer>,
-    pub(super) sealing: Sealing,
-    pub(super) outbox: Outbox,
-    pub(super) ledger: Ledger,
-    pub(super) delivery: Delivery,
-    pub(super) now: Now,
+pub struct Custody {
+    /// Where batches are handed to the network.
+    pub uplink: mpsc::Sender<uplink::Command>,
+    /// The car's cryptography.
+    pub sealer: Arc<CarSealer>,
+    /// Which descriptors the recipients have.
+    pub sealing: Sealing,
+    /// What is stored.
+    pub outbox: Outbox,
+    /// What left.
+    pub ledger: Ledger,
+    /// What may be sent now.
+    pub delivery: Delivery,
+    /// Asked for every offer.
+    pub clock: Arc<dyn Time>,
+    /// The persisted mark of time.
+    pub mark: Arc<AtomicI64>,
     /// Held by whoever stores a withdrawal: nothing is handed to the network meanwhile.
-    pub(super) sending: Arc<Mutex<()>>,
+    pub sending: Arc<Mutex<()>>,
     /// Set when the source has ended and all that was stored is acknowledged.
-    pub(super) drained: Arc<AtomicBool>,
-    pub(super) counters: Arc<Counters>,
-    pub(super) pulse: Pulse,
-    pub(super) state: State,
+    pub drained: Arc<AtomicBool>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// What it remembers beside the stages.
+    pub state: State,
 }
 
 /// What it remembers beside the stages.
-pub(super) struct State {
-    /// Where the waits of refused flows are counted from.
-    begun: Instant,
+#[derive(Default)]
+pub struct State {
     rules: HashMap<FlowId, (RecipientId, PurposeId)>,
     /// The classes of all flows that were permitted since the start; what is not here is normal.
     priorities: BTreeMap<FlowId, Priority>,
@@ -104,69 +115,61 @@ pub(super) struct State {
     notes: Vec<Record>,
     connection: Option<ConnectionNumber>,
     source_ended: bool,
-    told: Option<Instant>,
+    told: Option<Moment>,
     storing: storing::Storing,
 }
 
 impl State {
     /// Nothing yet, with what was found of the disk at start.
-    pub(super) fn new(storing: storing::Storing) -> Self {
-        Self {
-            begun: Instant::now(),
-            rules: HashMap::new(),
-            priorities: BTreeMap::new(),
-            ended: BTreeSet::new(),
-            notes: Vec::new(),
-            connection: None,
-            source_ended: false,
-            told: None,
-            storing,
-        }
-    }
-
-    fn moment(&self) -> Moment {
-        Moment(i64::try_from(self.begun.elapsed().as_micros()).unwrap_or(i64::MAX))
+    #[must_use]
+    pub fn new(storing: storing::Storing) -> Self {
+        Self { storing, ..Self::default() }
     }
 }
 
 /// How often it is said that batches wait when nothing more comes.
-const TELL: Duration = Duration::from_secs(5);
+const TELL_US: i64 = 5_000_000;
 /// Messages taken before the next sync: many batches share one.
 const MESSAGES_PER_SYNC: usize = 64;
 
 impl Custody {
     /// Runs until it is told to stop; then everything is synced.
-    pub(super) fn run(mut self) {
+    pub fn run(mut self, mut messages: mpsc::Receiver<Message>, pulse: &Pulse) {
+        self.begin();
+        while let Some(first) = messages.blocking_recv() {
+            pulse.beat();
+            let more = std::iter::from_fn(|| messages.try_recv().ok());
+            let some: Vec<Message> = std::iter::once(first).chain(more.take(MESSAGES_PER_SYNC)).collect();
+            if some.iter().any(|message| matches!(message, Message::Stop)) {
+                some.into_iter().for_each(|message| self.take(message));
+                break;
+            }
+            self.turn(some);
+        }
+        while let Ok(message) = messages.try_recv() {
+            self.take(message);
+        }
+        self.close();
+    }
+
+    /// Takes up what is stored: before the first turn.
+    pub fn begin(&mut self) {
         for batch in self.outbox.batches().collect::<Vec<_>>() {
             self.delivery.stored(batch);
         }
-        while let Some(message) = self.messages.blocking_recv() {
-            self.pulse.beat();
-            let mut next = Some(message);
-            for _ in 0..MESSAGES_PER_SYNC {
-                match next.take() {
-                    Some(Message::Stop) => return self.close(),
-                    Some(message) => self.take(message),
-                    None => break,
-                }
-                next = self.messages.try_recv().ok();
-            }
-            if let Some(last) = next {
-                if matches!(last, Message::Stop) {
-                    return self.close();
-                }
-                self.take(last);
-            }
-            if self.sync_is_due() {
-                self.sync();
-            }
-            self.offer();
-            if self.notes_are_due() {
-                self.write_notes();
-            }
-            self.look_whether_drained();
+    }
+
+    /// Takes some messages, syncs once for all of them, and hands to the network what may go.
+    pub fn turn(&mut self, messages: Vec<Message>) {
+        messages.into_iter().for_each(|message| self.take(message));
+        if self.sync_is_due() {
+            self.sync();
         }
-        self.close();
+        self.offer();
+        if self.notes_are_due() {
+            self.write_notes();
+        }
+        self.look_whether_drained();
     }
 
     fn take(&mut self, message: Message) {
@@ -175,13 +178,19 @@ impl Custody {
             Message::Output(Output::Lost { flow, reason, samples }) => self.lose(flow, reason, samples),
             Message::SourceEnded => self.state.source_ended = true,
             Message::Uplink(event) => self.on_uplink(&event),
-            Message::Permit(flows) => self.permit(&flows),
+            Message::Permit(flows, answer) => {
+                self.permit(&flows);
+                let _ = answer.send(());
+            }
             Message::Signal(holds) => self.delivery.signalled(holds),
             Message::Withdraw(flow, answer) => {
                 let _ = answer.send(self.withdraw(flow));
             }
             Message::Narrow(flow, answer) => {
                 let _ = answer.send(self.narrow(flow));
+            }
+            Message::Settled(flow, answer) => {
+                let _ = answer.send(self.outbox.save().is_ok() && self.outbox.is_taken_up(flow));
             }
             Message::Purge(flow, answer) => {
                 let _ = answer.send(self.purge(flow));
@@ -205,15 +214,24 @@ impl Custody {
 
     /// Once a second, and after each act.
     fn wake(&mut self) {
-        self.delivery.retry(self.state.moment());
+        let now = self.clock.monotonic();
+        let passed = |then: Moment, us| now.0.saturating_sub(then.0) >= us;
+        self.delivery.retry(now);
         let waiting = self.delivery.waiting();
-        if self.state.source_ended && waiting > 0 && self.state.told.is_none_or(|then| then.elapsed() >= TELL)
-        {
-            self.state.told = Some(Instant::now());
+        let silent = self.state.told.is_none_or(|then| passed(then, TELL_US));
+        if self.state.source_ended && waiting > 0 && silent {
+            self.state.told = Some(now);
             let connected = self.state.connection.is_some();
             tracing::info!(target: "uplink", waiting, connected, "batches wait; `glovebox status` says for what");
         }
+        if let Err(error) = self.outbox.take_up_again() {
+            self.in_trouble(&error);
+        }
         self.tend();
+    }
+
+    fn now(&self) -> Option<TrustedTime> {
+        self.clock.trusted(WallTime(self.mark.load(Ordering::Acquire)))
     }
 
     fn permit(&mut self, flows: &[(Arc<FlowRules>, Priority)]) {
@@ -231,7 +249,7 @@ impl Custody {
 
     /// Why nothing is offered of flows that may be sent, for whoever asks.
     fn held(&self) -> Vec<(FlowId, String)> {
-        let now = self.state.moment();
+        let now = self.clock.monotonic();
         let text = |held| match held {
             Held::Waits(what) => what,
             Held::NotTaken { why, again } => {
@@ -281,7 +299,7 @@ impl Custody {
             uplink::Event::NotTaken { ticket, reason } => {
                 self.counters.count(Counter::BatchesRefused);
                 tracing::warn!(target: "uplink", %reason, "a batch was not taken");
-                if let Some(batch) = self.delivery.refused(*ticket, *reason, self.state.moment())
+                if let Some(batch) = self.delivery.refused(*ticket, *reason, self.clock.monotonic())
                     && let Err(error) = self.outbox.lost(batch, LossReason::Refused)
                 {
                     tracing::error!(target: "outbox", %batch, %error, "a loss could not be noted");
@@ -300,7 +318,7 @@ impl Custody {
         let Ok(_held) = sending.try_lock() else { return };
         let Some(connection) = self.state.connection else { return };
         let mut offers = Vec::new();
-        while let Some(offer) = self.delivery.offer((self.now)()) {
+        while let Some(offer) = self.delivery.offer(self.now()) {
             match self.read(offer.batch) {
                 Some(sealed) => offers.push((offer.ticket, sealed)),
                 None => self.delivery.returned(offer.ticket),
@@ -319,7 +337,7 @@ impl Custody {
             return offers.iter().for_each(|(ticket, _)| self.delivery.returned(*ticket));
         }
         for (ticket, sealed) in offers {
-            let Some(publish) = self.delivery.recorded(ticket, (self.now)()) else { continue };
+            let Some(publish) = self.delivery.recorded(ticket, self.now()) else { continue };
             let Some((recipient, _)) = self.state.rules.get(&publish.batch().flow) else { continue };
             let topic = glovebox_core::wire::batch_topic(recipient, sealed.header());
             let payload = sealed.into_envelope();
@@ -367,18 +385,22 @@ impl Custody {
         !perhaps_sent.is_empty()
     }
 
-    fn narrow(&mut self, flow: FlowId) -> bool {
+    fn narrow(&mut self, flow: FlowId) -> Option<bool> {
         let queued = self.outbox.figures().any(|figures| figures.flow == flow && figures.batches > 0);
         let on_its_way = queued && self.delivery.in_flight() > 0;
         let waiting = self.forget_waiting(flow);
         if waiting > 0 {
             self.lose(flow, LossReason::Narrowed, waiting);
         }
-        if let Err(error) = self.outbox.discard(flow, LossReason::Narrowed) {
-            tracing::error!(target: "outbox", %flow, %error, "what was queued under the wider rule is not gone");
-        }
+        let discarded = self.outbox.discard(flow, LossReason::Narrowed);
         self.drop_what_was_dropped();
-        on_its_way
+        match discarded {
+            Ok(()) => Some(on_its_way),
+            Err(error) => {
+                tracing::error!(target: "outbox", %flow, %error, "what was queued under the wider rule is not gone");
+                None
+            }
+        }
     }
 
     fn purge(&mut self, flow: FlowId) -> Result<(), String> {
@@ -395,7 +417,7 @@ impl Custody {
     }
 
     fn record(&self, event: Event, flow: FlowId) -> Record {
-        let mut record = Record::new((self.now)().map(|now| now.earliest), event);
+        let mut record = Record::new(self.now().map(|now| now.earliest), event);
         if let Some((recipient, purpose)) = self.state.rules.get(&flow) {
             (record.recipient, record.purpose) = (Some(recipient.clone()), Some(purpose.clone()));
         }
@@ -441,10 +463,8 @@ impl Custody {
         }
     }
 
-    fn close(mut self) {
-        while let Ok(message) = self.messages.try_recv() {
-            self.take(message);
-        }
+    /// Syncs everything and ends.
+    pub fn close(mut self) {
         self.store_waiting();
         self.write_notes();
         match self.outbox.close() {

@@ -1,34 +1,29 @@
-//! The steward: takes documents and the owner's acts by whatever way they came, and puts what was decided in force,
-//! in the order that makes a withdrawal complete.
-//!
-//! ```text
-//! hold the network ─▶ tombstone, record: durable ─▶ delivery: never again ─▶ gate swapped ─▶ connection cut
-//!                                                ─▶ keys, segments, index destroyed ─▶ network free again
-//! ```
+//! The steward: takes documents and the owner's acts by whatever way they came, tells the other threads what is in
+//! force, and answers how things are.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use glovebox_core::consent::Gate;
-use glovebox_core::consent::effective::{Effective, FlowRules, Situation};
+use glovebox_core::consent::effective::{Effective, FlowRules};
 use glovebox_core::decode::Leaves;
-use glovebox_core::ledger::{Event, Record};
-use glovebox_core::limits::{BATCH_AGE_US_MAX, DOCUMENT_BYTES_MAX};
+use glovebox_core::ledger::Record;
+use glovebox_core::limits::DOCUMENT_BYTES_MAX;
 use glovebox_core::names::{DeviceId, FlowId};
 use glovebox_core::pipeline::Compiled;
 use glovebox_core::pipeline::watch::Watch;
 use glovebox_core::uplink::{DocumentTopic, status_topic};
 use tokio::sync::{mpsc, oneshot};
 
-use super::authority::{Change, LocalAuthority, payload_digest};
+use super::authority::{LocalAuthority, payload_digest};
 use super::custody::{Message, Queue};
 use super::drive::{Order, Orders};
-use super::rules::Rules;
+use super::force::{Force, Stages};
 use crate::bus::{Controller, Interface, Link, States};
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::control::json::{Value, json, to_value};
 use crate::control::{Authority as _, AuthorityError, Handler, Request};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
@@ -39,26 +34,13 @@ const ANSWER: Duration = Duration::from_secs(20);
 
 /// What the steward has to do with.
 pub(super) struct Steward {
-    pub(super) authority: Mutex<LocalAuthority>,
-    pub(super) leaves: Arc<Leaves>,
-    /// The signal that some classes wait for.
-    pub(super) watch: Option<Watch>,
-    pub(super) drive: Orders,
+    pub(super) force: Mutex<Force>,
+    pub(super) threads: Threads,
     pub(super) states: Arc<States>,
-    pub(super) custody: mpsc::Sender<Message>,
-    pub(super) uplink: mpsc::Sender<uplink::Command>,
-    pub(super) sending: Arc<Mutex<()>>,
-    /// The persisted mark of time, for the custody thread's clock.
-    pub(super) mark: Arc<AtomicI64>,
     pub(super) counters: Arc<Counters>,
     pub(super) config: Config,
-    /// `None` until the first gate is in force.
-    pub(super) effective: Mutex<Option<Effective>>,
-    pub(super) rules: Mutex<Rules>,
     pub(super) link: Mutex<LinkStatus>,
     pub(super) begun: Instant,
-    /// The threads are being ended: that they no longer answer is no fault.
-    pub(super) stopping: AtomicBool,
     /// Files of the policy folder that were looked at, with their time stamps.
     pub(super) seen: Mutex<Vec<(PathBuf, SystemTime)>>,
 }
@@ -67,105 +49,64 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Steward {
-    /// One act of the authority; what it changed is in force when this returns.
-    fn act<T>(
-        &self,
-        what: impl FnOnce(&mut LocalAuthority) -> Result<T, AuthorityError>,
-    ) -> Result<T, AuthorityError> {
-        let mut authority = lock(&self.authority);
-        let outcome = {
-            // From before a withdrawal is stored until it is known to delivery, nothing is handed to the network.
-            let _held = lock(&self.sending);
-            let outcome = what(&mut authority);
-            let changes = authority.take_changes();
-            if !changes.is_empty() {
-                self.put_in_force(&authority, &changes);
-            }
-            outcome
-        };
-        self.mark.store(authority.mark().0, Ordering::Release);
-        self.tell_custody(Message::Wake);
-        outcome
+/// The other threads, and how they are told.
+pub(super) struct Threads {
+    pub(super) leaves: Arc<Leaves>,
+    /// Which purposes go first, and what the others wait for.
+    pub(super) classes: Delivery,
+    /// The signal that some classes wait for.
+    pub(super) watch: Option<Watch>,
+    pub(super) drive: Orders,
+    pub(super) custody: mpsc::Sender<Message>,
+    pub(super) uplink: mpsc::Sender<uplink::Command>,
+    /// The threads are being ended: that they no longer answer is no fault.
+    pub(super) stopping: AtomicBool,
+}
+
+impl Threads {
+    fn tell_custody(&self, message: Message) {
+        if self.custody.blocking_send(message).is_err() && !self.stopping.load(Ordering::Acquire) {
+            tracing::error!(target: "outbox", "custody has ended");
+        }
     }
 
-    /// What applies is worked out anew: at start, and when a date has passed or the clock has changed.
-    pub(super) fn look_again(&self) {
-        let mut authority = lock(&self.authority);
-        if let Err(error) = authority.keep_time() {
-            tracing::error!(target: "consent", %error, "the time could not be kept");
-        }
-        self.mark.store(authority.mark().0, Ordering::Release);
-        let held = lock(&self.sending);
-        self.put_in_force(&authority, &[]);
-        drop(held);
-        self.tell_custody(Message::Wake);
+    fn ask_custody<T>(&self, question: impl FnOnce(SyncSender<T>) -> Message) -> Option<T> {
+        let (answer, answered) = sync_channel(1);
+        self.tell_custody(question(answer));
+        answered.recv_timeout(ANSWER).ok()
     }
 
-    fn put_in_force(&self, authority: &LocalAuthority, changes: &[Change]) {
-        let control = authority.control();
-        let situation = Situation {
-            policy: control.policy(),
-            grants: control.grants(),
-            leaves: &self.leaves,
-            time: authority.now(),
-            agent_version: env!("CARGO_PKG_VERSION"),
-        };
-        let mut effective = Effective::of(&situation);
-        let age = i64::try_from(self.config.batch.age.as_micros()).unwrap_or(BATCH_AGE_US_MAX);
-        for rules in &mut effective.flows {
-            if rules.batch_age_us > age {
-                Arc::make_mut(rules).batch_age_us = age;
-            }
-        }
-        let mut current = lock(&self.effective);
-        let same = |now: &Effective| now.flows == effective.flows && now.withheld == effective.withheld;
-        if changes.is_empty() && current.as_ref().is_some_and(same) {
-            return;
-        }
-        let ended: Vec<FlowId> = changes
-            .iter()
-            .filter_map(|c| if let Change::Ended(flow) = c { Some(*flow) } else { None })
-            .collect();
-        let mut cut = false;
-        for flow in &ended {
-            cut |= self.ask_custody(|answer| Message::Withdraw(*flow, answer)).unwrap_or(true);
-        }
-        let mut rules = lock(&self.rules);
-        let Narrowed { resumed, going_on } = narrowed(current.as_ref(), &effective, &rules);
-        // Before anything new of these is collected, which would go with the old.
-        for flow in resumed {
-            cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
-        }
-        let classed =
-            |rules: &Arc<FlowRules>| (Arc::clone(rules), self.config.delivery.priority(&rules.purpose));
-        self.tell_custody(Message::Permit(effective.flows.iter().map(classed).collect()));
-        self.swap(&effective);
-        for flow in going_on {
-            cut |= self.ask_custody(|answer| Message::Narrow(flow, answer)).unwrap_or(true);
-        }
-        if cut {
-            self.cut();
-        }
-        for flow in &ended {
-            match self.ask_custody(|answer| Message::Purge(*flow, answer)) {
-                Some(Ok(())) => tracing::info!(target: "outbox", %flow, "purged"),
-                Some(Err(error)) => {
-                    tracing::error!(target: "outbox", %flow, %error, "not purged; the next start does");
-                }
-                None => {
-                    tracing::error!(target: "outbox", %flow, "custody does not answer; the next start purges");
-                }
-            }
-        }
-        if let Err(error) = rules.keep(&effective, &ended) {
-            tracing::error!(target: "consent", %error, "the rules of the queues could not be noted");
-        }
-        self.note(changes, authority);
-        *current = Some(effective);
+    /// The signal that sending waits for is read only while something that may be sent waits for it (invariant 6).
+    fn watched(&self, effective: &Effective) -> Option<Watch> {
+        let classes = &self.classes.only_when.as_ref()?.condition.classes;
+        let waits = |rules: &Arc<FlowRules>| classes.contains(&self.classes.priority(&rules.purpose));
+        self.watch.clone().filter(|_| effective.flows.iter().any(waits))
+    }
+}
+
+impl Stages for &Threads {
+    fn withdraw(&mut self, flow: FlowId) -> bool {
+        self.ask_custody(|answer| Message::Withdraw(flow, answer)).unwrap_or(true)
     }
 
-    fn swap(&self, effective: &Effective) {
+    fn narrow(&mut self, flow: FlowId) -> Option<bool> {
+        self.ask_custody(|answer| Message::Narrow(flow, answer)).flatten()
+    }
+
+    fn is_settled(&mut self, flow: FlowId) -> bool {
+        self.ask_custody(|answer| Message::Settled(flow, answer)).unwrap_or(false)
+    }
+
+    fn permit(&mut self, flows: &[Arc<FlowRules>]) {
+        let classed = |rules: &Arc<FlowRules>| (Arc::clone(rules), self.classes.priority(&rules.purpose));
+        let classed = flows.iter().map(classed).collect();
+        let permitted = self.ask_custody(|answer| Message::Permit(classed, answer));
+        if permitted.is_none() {
+            tracing::error!(target: "outbox", "custody does not answer: what it may offer is not changed");
+        }
+    }
+
+    fn swap(&mut self, effective: &Effective) {
         let gate = Gate::compile(effective, &self.leaves);
         let compiled = Compiled::new(&self.leaves, gate, self.watched(effective));
         let (done, swapped) = sync_channel(1);
@@ -184,16 +125,7 @@ impl Steward {
         }
     }
 
-    /// The signal that sending waits for is read only while something that may be sent waits for it (invariant 6).
-    fn watched(&self, effective: &Effective) -> Option<Watch> {
-        let delivery = &self.config.delivery;
-        let classes = &delivery.only_when.as_ref()?.condition.classes;
-        let waits = |rules: &Arc<FlowRules>| classes.contains(&delivery.priority(&rules.purpose));
-        self.watch.clone().filter(|_| effective.flows.iter().any(waits))
-    }
-
-    /// Throws away what is in the network's hands.
-    fn cut(&self) {
+    fn cut(&mut self) {
         let (done, cut) = oneshot::channel();
         if self.uplink.blocking_send(uplink::Command::Cut(done)).is_ok() {
             // It has a bound of its own.
@@ -201,27 +133,39 @@ impl Steward {
         }
     }
 
-    fn note(&self, changes: &[Change], authority: &LocalAuthority) {
-        for change in changes {
-            let event = match change {
-                Change::Policy => Event::PolicyAccepted,
-                Change::Widened(_) | Change::Narrowed(_) => Event::ConsentStored,
-                Change::Ended(_) => Event::Withdrawn,
-            };
-            self.tell_custody(Message::Note(Record::new(authority.now().map(|now| now.earliest), event)));
+    fn purge(&mut self, flow: FlowId) {
+        match self.ask_custody(|answer| Message::Purge(flow, answer)) {
+            Some(Ok(())) => tracing::info!(target: "outbox", %flow, "purged"),
+            Some(Err(error)) => {
+                tracing::error!(target: "outbox", %flow, %error, "not purged; the next start does");
+            }
+            None => {
+                tracing::error!(target: "outbox", %flow, "custody does not answer; the next start purges");
+            }
         }
     }
 
-    fn tell_custody(&self, message: Message) {
-        if self.custody.blocking_send(message).is_err() && !self.stopping.load(Ordering::Acquire) {
-            tracing::error!(target: "outbox", "custody has ended");
-        }
+    fn note(&mut self, record: Record) {
+        self.tell_custody(Message::Note(record));
     }
 
-    fn ask_custody<T>(&self, question: impl FnOnce(SyncSender<T>) -> Message) -> Option<T> {
-        let (answer, answered) = sync_channel(1);
-        self.tell_custody(question(answer));
-        answered.recv_timeout(ANSWER).ok()
+    fn wake(&mut self) {
+        self.tell_custody(Message::Wake);
+    }
+}
+
+impl Steward {
+    /// One act of the authority; what it changed is in force when this returns.
+    fn act<T>(
+        &self,
+        what: impl FnOnce(&mut LocalAuthority) -> Result<T, AuthorityError>,
+    ) -> Result<T, AuthorityError> {
+        lock(&self.force).act(&mut &self.threads, what)
+    }
+
+    /// What applies is worked out anew: at start, and when a date has passed or the clock has changed.
+    pub(super) fn look_again(&self) {
+        lock(&self.force).look_again(&mut &self.threads);
     }
 
     /// A document that came over the network; the answer for its sender, and its topic. The broker reads answers, so
@@ -258,7 +202,7 @@ impl Steward {
     }
 
     fn version(&self) -> Option<u64> {
-        lock(&self.authority).control().policy().map(|policy| policy.bundle().payload().version.0)
+        lock(&self.force).authority.control().policy().map(|policy| policy.bundle().payload().version.0)
     }
 
     /// Takes the bundles that were dropped into the policy folder since the last look.
@@ -286,9 +230,9 @@ impl Steward {
 
     /// The pipeline closes what is open and ends.
     pub(super) fn stop_drive(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.threads.stopping.store(true, Ordering::Release);
         // It may have ended by itself.
-        let _ = self.drive.give(Order::Stop);
+        let _ = self.threads.drive.give(Order::Stop);
     }
 
     /// What the uplink said of the connection, for whoever asks.
@@ -312,10 +256,12 @@ impl Steward {
     }
 
     fn status(&self) -> Status {
-        let queue = self.ask_custody(Message::Look).unwrap_or_default();
-        // Before the next lock: an act takes them in this order.
-        let policy = lock(&self.authority).control().policy().map(|policy| policy.bundle().payload().version);
-        let effective = lock(&self.effective).clone().unwrap_or_default();
+        let queue = self.threads.ask_custody(Message::Look).unwrap_or_default();
+        let (policy, effective) = {
+            let force = lock(&self.force);
+            let policy = force.authority.control().policy().map(|policy| policy.bundle().payload().version);
+            (policy, force.effective.clone().unwrap_or_default())
+        };
         let held = effective.withheld.iter().find(|w| w.flow.is_none()).map(|w| w.clause.to_string());
         let config = &self.config;
         let bus = |(interface, (link, controller)): (&Interface, (Link, Controller))| BusStatus {
@@ -347,7 +293,7 @@ impl Steward {
     }
 }
 
-fn flow_status(rules: &glovebox_core::consent::effective::FlowRules, queue: &Queue) -> FlowStatus {
+fn flow_status(rules: &FlowRules, queue: &Queue) -> FlowStatus {
     let figures = queue.figures.iter().find(|figures| figures.flow == rules.flow);
     FlowStatus {
         recipient: rules.recipient.clone(),
@@ -356,22 +302,6 @@ fn flow_status(rules: &glovebox_core::consent::effective::FlowRules, queue: &Que
         queued_batches: figures.map_or(0, |figures| figures.batches as u64),
         queued_bytes: figures.map_or(0, |figures| figures.bytes),
     }
-}
-
-/// Flows that have less than before.
-struct Narrowed {
-    /// Held back until now, or not known: it counts under which rules their queue was collected.
-    resumed: Vec<FlowId>,
-    going_on: Vec<FlowId>,
-}
-
-fn narrowed(old: Option<&Effective>, new: &Effective, rules: &Rules) -> Narrowed {
-    let before = |flow| old.and_then(|old| old.flows.iter().find(|rules| rules.flow == flow));
-    let mut resumed = rules.changed(new);
-    resumed.retain(|flow| before(*flow).is_none());
-    let less = |rules: &&Arc<FlowRules>| before(rules.flow).is_some_and(|old| rules.narrower_than(old));
-    let going_on = new.flows.iter().filter(less).map(|rules| rules.flow).collect();
-    Narrowed { resumed, going_on }
 }
 
 fn files_in(folder: &Path) -> Vec<(PathBuf, SystemTime)> {
@@ -390,12 +320,14 @@ impl Handler for Steward {
         let said = |error: AuthorityError| error.to_string();
         let value = match request {
             Request::Submit { document } => to_value(self.submit(&document).map_err(said)?),
-            Request::Draft(order) => to_value(lock(&self.authority).draft(&order).map_err(said)?),
+            Request::Draft(order) => to_value(lock(&self.force).authority.draft(&order).map_err(said)?),
             Request::Withdraw { recipient, purpose } => {
                 let withdrawn = self.act(|authority| authority.withdraw(&recipient, purpose.as_ref()));
                 Ok(json!({ "withdrawn": withdrawn.map_err(said)? }))
             }
-            Request::Consents {} => Ok(json!({ "consents": lock(&self.authority).list().map_err(said)? })),
+            Request::Consents {} => {
+                Ok(json!({ "consents": lock(&self.force).authority.list().map_err(said)? }))
+            }
             Request::Status {} => to_value(self.status()),
         };
         value.map_err(|error| error.to_string())

@@ -41,6 +41,9 @@ pub(super) struct Folder {
     closing: Vec<Writer>,
     next_segment: u64,
     segment_bytes_max: u64,
+    /// The folder that this one is in, until its own name is known to be durable: it may have been made by a call that
+    /// failed then.
+    above: Option<Place>,
     names_unsynced: bool,
     keys_unsynced: bool,
 }
@@ -67,6 +70,7 @@ impl Folder {
             closing: Vec::new(),
             next_segment,
             segment_bytes_max: SEGMENT_BYTES_MAX,
+            above: Some(dir.clone()),
             names_unsynced: true,
             keys_unsynced: false,
         };
@@ -203,6 +207,10 @@ impl Folder {
         if self.names_unsynced {
             self.place.disk.sync_folder(&self.place.path)?;
             self.names_unsynced = false;
+        }
+        if let Some(above) = &self.above {
+            above.disk.sync_folder(&above.path)?;
+            self.above = None;
         }
         Ok(())
     }

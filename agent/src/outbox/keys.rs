@@ -67,7 +67,8 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    /// Opens or creates it. Slots that are not whole count as free: what they opened is lost.
+    /// Opens or creates it. Slots that are not whole count as free: what they opened is lost. One that the disk does not
+    /// give is an error, since it may be whole: it must not be written over.
     pub(super) fn open(folder: &Place) -> io::Result<Self> {
         let file = folder.open(NAME, Open::Create)?;
         let length = file.size()?.length;
@@ -75,7 +76,11 @@ impl KeyFile {
         let mut opened = Self { file, slots, keys: BTreeMap::new(), free: Vec::new() };
         for index in 0..slots {
             let mut slot = Zeroizing::new([0; SLOT]);
-            let whole = opened.file.read_exact_at(slot.as_mut_slice(), index * SLOT as u64).is_ok();
+            let whole = match opened.file.read_exact_at(slot.as_mut_slice(), index * SLOT as u64) {
+                Ok(()) => true,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+                Err(error) => return Err(error),
+            };
             match SegmentKey::from_slot(&slot).filter(|_| whole) {
                 Some((segment, key)) => drop(opened.keys.insert(segment, (index, key))),
                 None => opened.free.push(index),

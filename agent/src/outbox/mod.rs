@@ -44,6 +44,8 @@ pub struct Outbox {
     index: Index,
     queue: Queue,
     folders: BTreeMap<FlowId, Folder>,
+    /// Could not be taken up yet; with a reason, what is found in it then is declared lost by that.
+    waiting: BTreeMap<FlowId, Option<LossReason>>,
     withdrawn: BTreeSet<FlowId>,
     keeps: BTreeMap<FlowId, Keep>,
     unsynced: Vec<Unsynced>,
@@ -72,6 +74,7 @@ impl Outbox {
             index: Index(index),
             queue: Queue::default(),
             folders: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             withdrawn: tombstones.clone(),
             keeps: BTreeMap::new(),
             unsynced: Vec::new(),
@@ -89,16 +92,9 @@ impl Outbox {
             }
         }
         for flow in flows.difference(tombstones) {
-            match open::load(&outbox.dir, &outbox.index, *flow, &mut outbox.queue, &mut report) {
-                Ok(mut folder) => {
-                    folder.new_epoch |= config.new_epoch;
-                    outbox.keeps.insert(*flow, folder.state.keep);
-                    outbox.folders.insert(*flow, folder);
-                }
-                Err(error) => {
-                    outbox.queue.purge(*flow);
-                    report.failed.push((*flow, error.to_string()));
-                }
+            if let Err(error) = outbox.load(*flow, &mut report) {
+                outbox.waiting.insert(*flow, None);
+                report.failed.push((*flow, error.to_string()));
             }
         }
         outbox.weigh();
@@ -108,6 +104,58 @@ impl Outbox {
         report.flows = outbox.folders.len();
         report.batches = outbox.batches().count();
         Ok((outbox, report))
+    }
+
+    fn load(&mut self, flow: FlowId, report: &mut Report) -> Result<(), open::LoadError> {
+        match open::load(&self.dir, &self.index, flow, &mut self.queue, report) {
+            Ok(mut folder) => {
+                folder.new_epoch |= self.config.new_epoch;
+                self.keeps.insert(flow, folder.state.keep);
+                self.folders.insert(flow, folder);
+                Ok(())
+            }
+            Err(error) => {
+                self.queue.purge(flow);
+                Err(error)
+            }
+        }
+    }
+
+    /// Tries again to take up what could not be at start; to be called now and then.
+    ///
+    /// # Errors
+    /// The last one; what it was about is tried again with the next call.
+    pub fn take_up_again(&mut self) -> Result<(), OutboxError> {
+        let flows: Vec<FlowId> = self.waiting.keys().copied().collect();
+        // One that cannot be keeps no other one.
+        flows.into_iter().map(|flow| self.take_up(flow)).filter(Result::is_err).last().unwrap_or(Ok(()))
+    }
+
+    /// What lies there of the flow is known.
+    #[must_use]
+    pub fn is_taken_up(&self, flow: FlowId) -> bool {
+        !self.waiting.contains_key(&flow)
+    }
+
+    /// Tries again to take up a flow that could not be at start. Until then nothing is stored in it: nobody knows which
+    /// sequences are used. What is found is reported by the next [`Self::sync`].
+    fn take_up(&mut self, flow: FlowId) -> Result<(), OutboxError> {
+        let Some(lose) = self.waiting.get(&flow).copied() else { return Ok(()) };
+        let loaded = self.load(flow, &mut Report::default());
+        loaded.map_err(|error| OutboxError::NotTakenUp { flow, why: error.to_string() })?;
+        self.waiting.remove(&flow);
+        tracing::info!(target: "outbox", %flow, "taken up");
+        let found: Vec<BatchId> = self.queue.batches(flow).collect();
+        match lose {
+            Some(reason) => self.lose(&found, reason),
+            None => {
+                let stored = |batch| self.queue.entry(batch).and_then(|entry| entry.stored);
+                let found =
+                    found.into_iter().map(|batch| Unsynced { batch, stored: stored(batch), envelope: None });
+                self.unsynced.extend(found);
+                Ok(())
+            }
+        }
     }
 
     /// All batches that are stored and synced, each flow's in order.
@@ -161,6 +209,7 @@ impl Outbox {
     /// [`OutboxError::Withdrawn`], or if a new epoch cannot be noted.
     pub fn next(&mut self, flow: FlowId) -> Result<(Epoch, Sequence), OutboxError> {
         self.refuse_withdrawn(flow)?;
+        self.take_up(flow)?;
         if self.folders.get(&flow).is_none_or(|folder| folder.new_epoch) {
             self.begin_epoch(flow)?;
         }
@@ -280,9 +329,17 @@ impl Outbox {
     /// # Errors
     /// As [`Self::lost`].
     pub fn discard(&mut self, flow: FlowId, reason: LossReason) -> Result<(), OutboxError> {
-        let open = self.folders.get_mut(&flow).and_then(Folder::close);
-        if let Some(open) = open {
-            self.queue.close_segment(flow, open);
+        if let Some(lose) = self.waiting.get_mut(&flow) {
+            *lose = Some(reason);
+            return self.take_up(flow);
+        }
+        if let Some(folder) = self.folders.get_mut(&flow) {
+            // Also what was acknowledged, and is in a segment that was still written to: else it would be there again
+            // without the index.
+            folder.unsaved = true;
+            if let Some(open) = folder.close() {
+                self.queue.close_segment(flow, open);
+            }
         }
         let batches: Vec<BatchId> = self.queue.batches(flow).collect();
         self.lose(&batches, reason)
@@ -408,6 +465,7 @@ impl Outbox {
         self.keeps.remove(&flow);
         self.queue.purge(flow);
         self.folders.remove(&flow);
+        self.waiting.remove(&flow);
         self.unsynced.retain(|it| it.batch.flow != flow);
         purge::purge(&self.dir, &self.index, flow, steps)
     }

@@ -7,11 +7,12 @@ use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, m
 
 use super::folder::Folder;
 use super::index::{FlowState, Gap, Index};
+use super::keys;
 use super::scan::{self, Scan};
 use super::segment::SegmentId;
 use super::{Keep, Report};
 use crate::store::StoreError;
-use crate::store::disk::Place;
+use crate::store::disk::{Open, Place};
 use crate::store::files::{self, FileError};
 
 /// Why a flow could not be taken up.
@@ -42,8 +43,8 @@ pub(super) fn load(
     report: &mut Report,
 ) -> Result<Folder, LoadError> {
     let known = index.state(flow)?;
-    let had_folder = dir.join(&flow.to_string()).exists();
-    let mut scanned = scan(dir, flow, report)?;
+    let had_keys = dir.join(&flow.to_string()).open(keys::NAME, Open::Read).is_ok();
+    let (mut scanned, unreadable) = scan(dir, flow, report)?;
     let first = scanned.iter().find_map(|(_, scan)| scan.found.first()).map(|(_, head)| head.position);
     let state = known.clone().unwrap_or_else(|| {
         let first = first.unwrap_or(Position::start(Epoch { counter: 0, tag: 0 }));
@@ -57,8 +58,9 @@ pub(super) fn load(
     folder.keys.destroy(&orphans).map_err(files::io_error("destroy keys in", &folder.place.path))?;
     folder.losses = index.losses(flow)?;
     folder.gaps = index.gaps(flow)?;
-    // Without the index or the folder nobody knows which sequences were used.
-    folder.new_epoch = known.is_none() || !had_folder;
+    // Without the index nobody knows which sequences were used, nor with a segment that cannot be read; without the key
+    // file neither: a withdrawal may have destroyed what was queued, and not have been stored itself.
+    folder.new_epoch = known.is_none() || !had_keys || unreadable;
     report.index_lost += u64::from(known.is_none());
     queue.begin(flow, folder.state.watermark);
     queue.set_priority(flow, folder.state.keep.priority);
@@ -94,10 +96,15 @@ pub(super) fn load(
     Ok(folder)
 }
 
-fn scan(dir: &Place, flow: FlowId, report: &mut Report) -> Result<Vec<(SegmentNumber, Scan)>, FileError> {
+/// What the segments hold, and whether there is one that could not be read.
+fn scan(
+    dir: &Place,
+    flow: FlowId,
+    report: &mut Report,
+) -> Result<(Vec<(SegmentNumber, Scan)>, bool), FileError> {
     let place = dir.join(&flow.to_string());
     if !place.exists() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let state = FlowState {
         epoch: Epoch { counter: 0, tag: 0 },
@@ -105,18 +112,19 @@ fn scan(dir: &Place, flow: FlowId, report: &mut Report) -> Result<Vec<(SegmentNu
         keep: Keep::default(),
     };
     let numbers = Folder::open(dir, flow, state)?.segments()?;
-    let mut scanned = Vec::new();
+    let (mut scanned, mut unreadable) = (Vec::new(), false);
     for number in numbers {
         match scan::scan(&place, SegmentId { flow, number }) {
             Ok(scan) => scanned.push((number, scan)),
             Err(error) => {
                 // Not fatal: what lay in it shows as a gap.
                 report.damaged += 1;
+                unreadable = true;
                 tracing::error!(target: "outbox", %flow, segment = number.0, %error, "segment cannot be read");
             }
         }
     }
-    Ok(scanned)
+    Ok((scanned, unreadable))
 }
 
 /// Puts one record in its place and answers how far the flow is known now.

@@ -82,6 +82,14 @@ pub enum OutboxError {
         /// Which.
         flow: FlowId,
     },
+    /// What lies there of the flow could not be read at start, and cannot yet.
+    #[error("flow {flow} could not be taken up, so nothing of it is stored: {why}")]
+    NotTakenUp {
+        /// Which.
+        flow: FlowId,
+        /// Why not.
+        why: String,
+    },
     /// Not the sequence that [`super::Outbox::next`] gave.
     #[error("batch {batch} is out of order: ask for the next sequence before sealing")]
     Disorder {
@@ -103,7 +111,7 @@ impl OutboxError {
     /// It lies with the disk, not with the batch: try again later.
     #[must_use]
     pub fn is_trouble(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Store(_))
+        matches!(self, Self::File(_) | Self::Store(_) | Self::NotTakenUp { .. })
     }
 
     /// The disk, or the agent's share of it, is full: try again later.

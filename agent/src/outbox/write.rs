@@ -22,7 +22,7 @@ type Record = (BatchId, Option<WallTime>);
 /// Written, and not yet reported as stored.
 pub(super) struct Unsynced {
     pub(super) batch: BatchId,
-    stored: Option<WallTime>,
+    pub(super) stored: Option<WallTime>,
     /// Kept until it is durable, since a failed sync may have lost what was written.
     pub(super) envelope: Option<Vec<u8>>,
 }
@@ -191,6 +191,12 @@ impl Outbox {
         self.unsynced.iter().any(|it| it.batch == batch)
     }
 
+    /// Something was written, or taken up late, and is not reported as stored yet.
+    #[must_use]
+    pub fn has_unsynced(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
     /// Something urgent was written and is not durable yet.
     #[must_use]
     pub fn is_pressed(&self) -> bool {
@@ -230,6 +236,12 @@ impl Outbox {
     fn rewrite(&mut self) -> Result<(), OutboxError> {
         let doubtful: Vec<FlowId> =
             self.folders.iter().filter(|(_, folder)| folder.rewrite).map(|(flow, _)| *flow).collect();
+        // What an earlier attempt left goes first, or each would take more of the disk.
+        if !doubtful.is_empty() {
+            let folders = self.folders.values_mut().filter(|folder| folder.rewrite);
+            folders.for_each(|folder| folder.unsaved = true);
+            self.save()?;
+        }
         for flow in doubtful {
             let closed = self.folders.get_mut(&flow).and_then(Folder::abandon);
             if let Some(closed) = closed {

@@ -1,7 +1,7 @@
 //! What was put is there after a restart; what was restored, cut or changed does not count.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
-use super::{Fault, PolicyStore, PolicyStoreError};
+use super::{Documents as _, Fault, PolicyStore, PolicyStoreError};
 use glovebox_core::control::{Counters, Stored};
 use glovebox_core::limits::{BUILD_DATE_US, DOCUMENT_BYTES_MAX, MARK_STEP_US_MAX, MARK_STEP_US_MIN};
 use glovebox_core::names::{FlowId, PolicyVersion, WallTime};

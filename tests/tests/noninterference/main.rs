@@ -14,11 +14,10 @@
 
 mod documents;
 mod model;
-mod random;
 mod world;
 
+use glovebox_tests::seeded::Seeded as Random;
 use model::{Checker, Sample};
-use random::Random;
 use world::World;
 
 /// How many sequences a run makes in each of four tests, which run beside each other.

@@ -2,7 +2,6 @@
 
 use super::documents::{bundle, bytes, event, key, names, notice, request};
 use super::model::{Act, Asked, Given, Party, Policy, RANGE, Reduce, SIGNALS, SIGNED, Sample};
-use super::random::Random;
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::document::bundle::{Category, SigningKeyStatement};
@@ -25,6 +24,7 @@ use glovebox_core::names::*;
 use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
 use glovebox_core::seal::{SealError, Sealer, Sealing};
 use glovebox_proto::{body, column, v1};
+use glovebox_tests::seeded::Seeded as Random;
 use prost::Message as _;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;

@@ -4,7 +4,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use super::{Finding, Level};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use crate::config::Config;
 use crate::uplink::{self, Broker, Failure, Protocol};
 

@@ -4,7 +4,7 @@ use super::Args;
 use super::work::{Tally, Work};
 use crate::bus::live::{Clocks, Live, TimeLine, look};
 use crate::bus::{Interface, Link, States};
-use crate::clock::Clock;
+use crate::clock::{Clock, Time as _};
 use anyhow::{Context as _, bail, ensure};
 use glovebox_core::frame::{CanId, IdPattern};
 use glovebox_core::limits::INTERFACE_NAME_BYTES_MAX;

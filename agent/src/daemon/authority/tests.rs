@@ -4,6 +4,7 @@
 use super::{Change, LocalAuthority, glob_matches};
 use crate::cli::trial::{NOT_IN_THE_CAR, Trial};
 use crate::control::{Authority as _, DraftOrder, Handler, Request, answer, listen, serve};
+use crate::policy_store::Documents as _;
 use glovebox_core::names::{PurposeId, RecipientId, WallTime};
 use std::fs;
 use std::sync::{Arc, Mutex};

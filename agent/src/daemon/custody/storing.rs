@@ -2,12 +2,12 @@
 //! again each second.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use glovebox_core::batch::Batch;
 use glovebox_core::ledger::Event;
 use glovebox_core::limits::{BATCHES_UNSTORED_MAX, NOTES_WAITING_MAX};
-use glovebox_core::names::FlowId;
+use glovebox_core::names::{FlowId, Moment};
 use glovebox_core::outbox::LossReason;
 use glovebox_core::seal::Sealed;
 
@@ -16,23 +16,25 @@ use crate::health::Counter;
 
 /// What is known of the disk, and what waits for it.
 #[derive(Default)]
-pub(in crate::daemon) struct Storing {
+pub struct Storing {
     waiting: VecDeque<Waiting>,
     /// Samples whose loss the outbox could not take down.
     losses: Vec<(FlowId, LossReason, u64)>,
     trouble: Option<Trouble>,
     /// Batches wait so long for others before all are synced.
-    gather: Duration,
-    unsynced: Option<Instant>,
-    saved: Option<Instant>,
-    noted: Option<Instant>,
+    gather_us: i64,
+    unsynced: Option<Moment>,
+    saved: Option<Moment>,
+    noted: Option<Moment>,
     /// What was found at start that somebody should look at.
-    pub(in crate::daemon) notices: Vec<String>,
+    pub notices: Vec<String>,
 }
 
 impl Storing {
-    pub(in crate::daemon) fn new(gather: Duration) -> Self {
-        Self { gather, ..Self::default() }
+    /// Batches wait so long for others before all are synced.
+    #[must_use]
+    pub fn new(gather: Duration) -> Self {
+        Self { gather_us: i64::try_from(gather.as_micros()).unwrap_or(i64::MAX), ..Self::default() }
     }
 }
 
@@ -61,15 +63,15 @@ impl Waiting {
 
 /// The disk does not take what it should.
 struct Trouble {
-    since: Instant,
-    told: Instant,
+    since: Moment,
+    told: Moment,
     why: String,
 }
 
 /// How often it is said that the disk fails.
-const TELL: Duration = Duration::from_secs(60);
+const TELL_US: i64 = 60_000_000;
 /// So long a power cut may undo acknowledgements, in the index and in the ledger: each saving writes whole blocks.
-const SAVE: Duration = Duration::from_secs(60);
+const SAVE_US: i64 = 60_000_000;
 
 impl Custody {
     /// A closed batch becomes a sealed and stored one. What cannot be kept is declared.
@@ -129,9 +131,10 @@ impl Custody {
                 }
             }
         };
-        match self.outbox.store(&sealed, (self.now)()) {
+        match self.outbox.store(&sealed, self.now()) {
             Ok(()) => {
-                self.state.storing.unsynced.get_or_insert_with(Instant::now);
+                let now = self.clock.monotonic();
+                self.state.storing.unsynced.get_or_insert(now);
                 self.note(Event::Stored, (&sealed).into(), Some(&sealed));
                 None
             }
@@ -174,10 +177,18 @@ impl Custody {
         }
     }
 
+    /// Microseconds since `then`.
+    fn passed(&self, then: Moment) -> i64 {
+        self.clock.monotonic().0.saturating_sub(then.0)
+    }
+
     /// What is urgent does not wait for others, and nothing does when nothing more comes.
     pub(super) fn sync_is_due(&self) -> bool {
-        let Some(since) = self.state.storing.unsynced else { return false };
-        since.elapsed() >= self.state.storing.gather || self.state.source_ended || self.outbox.is_pressed()
+        // Without a moment it is what was taken up late: it lies there, and is only to be said.
+        let Some(since) = self.state.storing.unsynced else { return self.outbox.has_unsynced() };
+        self.passed(since) >= self.state.storing.gather_us
+            || self.state.source_ended
+            || self.outbox.is_pressed()
     }
 
     /// Makes what was stored durable; only then it may be offered.
@@ -196,10 +207,10 @@ impl Custody {
         self.drop_what_was_dropped();
     }
 
-    fn in_trouble(&mut self, error: &dyn std::error::Error) {
-        let now = Instant::now();
+    pub(super) fn in_trouble(&mut self, error: &dyn std::error::Error) {
+        let now = self.clock.monotonic();
         let known = self.state.storing.trouble.take();
-        let told = known.as_ref().map(|trouble| trouble.told).filter(|told| told.elapsed() < TELL);
+        let told = known.as_ref().map(|trouble| trouble.told).filter(|told| self.passed(*told) < TELL_US);
         if told.is_none() {
             tracing::error!(target: "outbox", %error, "the disk fails: the newest batches wait in memory");
         }
@@ -210,7 +221,7 @@ impl Custody {
 
     fn out_of_trouble(&mut self) {
         if let Some(trouble) = self.state.storing.trouble.take() {
-            let after_s = trouble.since.elapsed().as_secs();
+            let after_s = self.passed(trouble.since) / 1_000_000;
             tracing::info!(target: "outbox", after_s, "the disk takes batches again");
         }
     }
@@ -221,14 +232,16 @@ impl Custody {
             self.lose(flow, reason, samples);
         }
         self.store_waiting();
-        if let Some(now) = (self.now)()
+        if let Some(now) = self.now()
             && let Err(error) = self.outbox.drop_aged(now)
         {
             self.in_trouble(&error);
         }
         self.drop_what_was_dropped();
-        if self.outbox.is_unsaved() || self.state.storing.saved.is_none_or(|then| then.elapsed() >= SAVE) {
-            self.state.storing.saved = Some(Instant::now());
+        if self.outbox.is_unsaved()
+            || self.state.storing.saved.is_none_or(|then| self.passed(then) >= SAVE_US)
+        {
+            self.state.storing.saved = Some(self.clock.monotonic());
             if let Err(error) = self.outbox.save() {
                 self.in_trouble(&error);
             }
@@ -243,8 +256,9 @@ impl Custody {
             self.state.storing.noted = None;
             return false;
         }
-        let since = *self.state.storing.noted.get_or_insert_with(Instant::now);
-        since.elapsed() >= SAVE
+        let now = self.clock.monotonic();
+        let since = *self.state.storing.noted.get_or_insert(now);
+        self.passed(since) >= SAVE_US
             || self.state.notes.len() >= NOTES_WAITING_MAX
             || self.state.notes.iter().any(|note| !may_wait(note.event))
     }
@@ -256,7 +270,7 @@ impl Custody {
             let waiting = self.state.storing.waiting.len();
             notices.push(format!(
                 "for {} s the disk has failed: {why}; {waiting} batches wait in memory",
-                since.elapsed().as_secs()
+                self.passed(*since) / 1_000_000
             ));
         }
         notices

@@ -15,6 +15,7 @@ use faults::{EIO, FaultyDisk};
 
 mod crash;
 mod damage;
+mod doubt;
 mod envelope;
 mod faults;
 mod room;

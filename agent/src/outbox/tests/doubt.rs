@@ -1,0 +1,100 @@
+//! Found by the simulation: what cannot be read at start, what a withdrawal left that was not stored, what syncs leave.
+
+use super::*;
+
+/// The folder of flow A with something in place of its key file, and that put right again.
+fn hide_keys(rig: &Rig) -> impl Fn() {
+    let keys = rig.dir().join(A.to_string()).join("keys");
+    let aside = keys.with_extension("aside");
+    std::fs::rename(&keys, &aside).unwrap();
+    std::fs::create_dir(&keys).unwrap();
+    move || {
+        std::fs::remove_dir(&keys).unwrap();
+        std::fs::rename(&aside, &keys).unwrap();
+    }
+}
+
+#[test]
+fn nothing_is_stored_in_a_flow_that_could_not_be_read_and_it_is_taken_up_later() {
+    let rig = Rig::new(MIB);
+    let before = put_many(&mut rig.open(), A, 3, 500);
+    let put_right = hide_keys(&rig);
+    let (mut outbox, report) = rig.open_with(&[]);
+    assert_eq!((report.failed.len(), stored(&outbox)), (1, vec![]));
+    assert!(matches!(outbox.next(A), Err(OutboxError::NotTakenUp { flow: A, .. })));
+    assert!(outbox.take_up_again().is_err() && !outbox.is_taken_up(A));
+    put_right();
+    outbox.take_up_again().unwrap();
+    assert_eq!(outbox.sync().unwrap(), before, "reported as stored, so that they are offered");
+    let after = put(&mut outbox, A, 500);
+    assert_eq!((after.epoch, after.sequence), (before[0].epoch, Sequence(4)));
+    read_all(&mut outbox, 500);
+}
+
+#[test]
+fn what_was_narrowed_while_it_could_not_be_read_is_lost_when_it_can() {
+    let rig = Rig::new(MIB);
+    put_many(&mut rig.open(), A, 3, 500);
+    let put_right = hide_keys(&rig);
+    let mut outbox = rig.open();
+    assert!(outbox.discard(A, LossReason::Narrowed).is_err());
+    put_right();
+    outbox.take_up_again().unwrap();
+    assert_eq!((outbox.sync().unwrap(), outbox.take_dropped().len()), (vec![], 3));
+    let losses = outbox.take_losses(A);
+    assert_eq!((losses[0].reason, losses[0].batches), (LossReason::Narrowed, 3));
+}
+
+#[test]
+fn after_a_purge_that_a_power_cut_revived_sequences_do_not_come_again() {
+    let rig = Rig::new(MIB);
+    let before = put_many(&mut rig.open(), A, 3, 500);
+    // The purge got so far, and there is no tombstone.
+    for file in files_below(&rig.dir().join(A.to_string())) {
+        std::fs::remove_file(file).unwrap();
+    }
+    let (epoch, _) = rig.open().next(A).unwrap();
+    assert!(epoch > before[0].epoch, "nobody knows which of them were sent");
+}
+
+#[test]
+fn a_narrowing_also_deletes_what_is_acknowledged_already() {
+    let rig = Rig::new(MIB);
+    let mut outbox = rig.open();
+    for batch in put_many(&mut outbox, A, 2, 500) {
+        outbox.acked(batch).unwrap();
+    }
+    assert_eq!(segments(&rig.dir()).len(), 1, "it is still written to");
+    outbox.discard(A, LossReason::Narrowed).unwrap();
+    assert_eq!(segments(&rig.dir()).len(), 0);
+}
+
+#[test]
+fn invariant_9_syncs_that_fail_again_and_again_do_not_fill_the_disk() {
+    let rig = Rig::new(MIB);
+    let mut outbox = rig.open();
+    put(&mut outbox, A, 500);
+    rig.disk.0.syncs_fail(EIO);
+    for _ in 0..10 {
+        assert!(outbox.sync().is_err());
+        assert!(segments(&rig.dir()).len() <= 2, "{:?}", segments(&rig.dir()));
+    }
+    rig.disk.0.syncs_fail(0);
+    outbox.sync().unwrap();
+    read_all(&mut outbox, 500);
+}
+
+#[test]
+fn behind_a_segment_that_cannot_be_read_a_new_epoch_begins() {
+    let rig = Rig::new(8 * 4 * 1024);
+    let before = put_many(&mut rig.open(), A, 9, 1_000);
+    let newest = segments(&rig.dir()).pop().unwrap();
+    let aside = newest.with_extension("aside");
+    std::fs::rename(&newest, &aside).unwrap();
+    std::fs::create_dir(&newest).unwrap();
+    let (epoch, _) = rig.open().next(A).unwrap();
+    assert!(epoch > before[0].epoch, "it may hold the next sequence");
+    std::fs::remove_dir(&newest).unwrap();
+    std::fs::rename(&aside, &newest).unwrap();
+    assert_eq!(stored(&rig.open()), before, "what was only not readable comes all the same");
+}
