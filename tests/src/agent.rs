@@ -312,6 +312,15 @@ impl Agent {
         process.kill()
     }
 
+    /// Somebody else has killed it: waits for its end.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn gone(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the daemon does not run")?;
+        until("the end of the daemon", LIMIT, || Ok((!process.runs()?).then_some(())))
+    }
+
     /// SIGTERM; it must end well.
     ///
     /// # Errors

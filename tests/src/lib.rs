@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod broker;
+pub mod calls;
 pub mod certs;
 pub mod disk;
 pub mod fleet;

@@ -25,6 +25,8 @@ pub enum Network {
     ResetAfter(u64),
     /// Connections are closed (FIN) after so many bytes: in the middle of a packet.
     EndAfter(u64),
+    /// Connections go half-open after so many bytes of both ways together.
+    StuckAfter(u64),
     /// Connections stay and new ones are taken, and not a byte goes through. Those that were open then stay dead.
     HalfOpen,
 }
@@ -165,7 +167,7 @@ fn write(pair: &Pair, shared: &Shared, upwards: bool, due: &Receiver<Piece>) {
         sleep(at.saturating_duration_since(Instant::now()));
         let network = shared.network();
         let left = match network {
-            Network::ResetAfter(most) | Network::EndAfter(most) => {
+            Network::ResetAfter(most) | Network::EndAfter(most) | Network::StuckAfter(most) => {
                 let before = pair.bytes.fetch_add(bytes.len() as u64, Ordering::AcqRel);
                 usize::try_from(most.saturating_sub(before)).unwrap_or(usize::MAX).min(bytes.len())
             }
@@ -173,6 +175,10 @@ fn write(pair: &Pair, shared: &Shared, upwards: bool, due: &Receiver<Piece>) {
         };
         if to.write_all(&bytes[..left]).is_err() {
             break;
+        }
+        if left < bytes.len() && matches!(network, Network::StuckAfter(_)) {
+            pair.dead.store(true, Ordering::Release);
+            continue;
         }
         if left < bytes.len() {
             if matches!(network, Network::ResetAfter(_)) {
