@@ -263,6 +263,15 @@ impl Stage {
         self.scene.fleet.grant(&self.agent, LEAVER)
     }
 
+    /// Batches of a withdrawn grant that were on the wire so far.
+    ///
+    /// # Errors
+    /// If the broker's log cannot be read.
+    pub fn withdrawn_sent(&mut self) -> Result<Option<usize>> {
+        self.count_what_was_sent()?;
+        Ok(self.withdrawn_sent)
+    }
+
     fn count_what_was_sent(&mut self) -> Result<()> {
         let Some(mark) = self.withdrawn_at else { return Ok(()) };
         let (start, end) = (format!("glovebox/v1/{LEAVER}/"), "/batch");
@@ -314,8 +323,7 @@ impl Stage {
         self.agent.thaw()?;
         self.read()?;
         self.tally.must_be_true()?;
-        self.count_what_was_sent()?;
-        let withdrawn_sent = self.withdrawn_sent;
+        let withdrawn_sent = self.withdrawn_sent()?;
         ensure!(
             withdrawn_sent.unwrap_or(0) == 0,
             "{withdrawn_sent:?} batches of the withdrawn grant were sent"

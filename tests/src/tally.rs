@@ -53,6 +53,12 @@ impl Tally {
         }
     }
 
+    /// An account that begins now: the same batches were stored, and nothing has come yet.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { stored: self.stored.clone(), read: self.read.clone(), ..Self::new(self.truth) }
+    }
+
     /// All that one life of the agent said it had stored; once a life.
     pub fn said(&mut self, stored: Vec<Stored>) {
         for batch in stored {
@@ -105,6 +111,11 @@ impl Tally {
             "gap" => {
                 let epoch = u32::try_from(number("epoch")?)?;
                 self.gaps.push((Stored { flow: flow(), epoch, sequence: number("first")? }, number("last")?));
+            }
+            // It came, and had come before.
+            "duplicate" => {
+                let epoch = u32::try_from(number("epoch")?)?;
+                self.arrived.entry(Stored { flow: flow(), epoch, sequence: number("seq")? }).or_default();
             }
             _ => {}
         }

@@ -7,14 +7,13 @@ use glovebox::ledger::{Config, Ledger};
 use glovebox::store::Store;
 use glovebox_tests::calls::{Calls, DISK, Fate, NETWORK, tracing};
 use glovebox_tests::need;
-use glovebox_tests::process::{succeed, until};
+use glovebox_tests::process::{copy_folder, until};
 use glovebox_tests::proxy::{Network, Proxy};
 use glovebox_tests::stage::{LEAVER, LIMIT, RECIPIENTS, STORED_A_LIFE, Stage};
 use glovebox_tests::tally::Row;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// TLS, CONNECT, SUBSCRIBE and some batches pass; then the link goes dead with batches on their way.
@@ -64,15 +63,8 @@ fn prepare(test: &str) -> Result<Prepared> {
         waiting.insert(recipient, queued(&status, recipient).context("a flow is missing")?);
     }
     let state = stage.scene.path("prepared")?;
-    copy(&stage.agent.state(), &state)?;
+    copy_folder(&stage.agent.state(), &state)?;
     Ok(Prepared { stage, proxy, state, waiting })
-}
-
-fn copy(from: &PathBuf, to: &PathBuf) -> Result<()> {
-    if to.exists() {
-        std::fs::remove_dir_all(to)?;
-    }
-    succeed(Command::new("cp").arg("-a").arg(from).arg(to)).map(|_| ())
 }
 
 /// How a withdrawal ended.
@@ -85,7 +77,7 @@ struct Ended {
 impl Prepared {
     /// One withdrawal, with batches of everybody on their way.
     fn withdrawal(&mut self, fate: Fate) -> Result<Ended> {
-        copy(&self.state, &self.stage.agent.state())?;
+        copy_folder(&self.state, &self.stage.agent.state())?;
         self.proxy.set(Network::StuckAfter(STUCK_AFTER));
         self.stage.agent.start()?;
         let on_their_way = |status: &Value| status["link"]["in_flight"].as_u64() > Some(0);
