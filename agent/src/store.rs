@@ -15,10 +15,12 @@
 //! ```
 
 pub mod files;
+mod guard;
 
 use files::FileError;
 use glovebox_core::limits::{STORE_CACHE_BYTES, STORE_SEGMENT_BYTES, STORE_VALUE_BYTES_MAX};
 use glovebox_core::limits::{STORE_OPENINGS_MAX, STORES_SET_ASIDE_MAX};
+use guard::Guard;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::ops::RangeBounds;
@@ -94,6 +96,7 @@ pub enum Opened {
 #[derive(Debug)]
 pub struct Store {
     db: sled::Db,
+    guard: Guard,
     dir: PathBuf,
     log: File,
     syncs: Mutex<Syncs>,
@@ -136,7 +139,7 @@ impl Store {
         let stuck = openings(dir) >= STORE_OPENINGS_MAX;
         if existed && !stuck {
             match open_guarded(dir)? {
-                Ok(parts) => return Ok((Self::finish(parts, lock, dir), Opened::Existing)),
+                Ok(parts) => return Ok((Self::finish(parts, lock, dir)?, Opened::Existing)),
                 Err(what) => tracing::error!(target: "store", "{} is damaged: {what}", dir.display()),
             }
         }
@@ -157,7 +160,7 @@ impl Store {
         }
         match open_guarded(dir)? {
             Ok(parts) => {
-                let store = Self::finish(parts, lock, dir);
+                let store = Self::finish(parts, lock, dir)?;
                 store.sync_new()?;
                 Ok((store, opened))
             }
@@ -165,8 +168,9 @@ impl Store {
         }
     }
 
-    fn finish((db, log, syncs): Parts, lock: File, dir: &Path) -> Self {
-        Self { db, dir: dir.to_owned(), log, syncs: Mutex::new(syncs), _lock: lock }
+    fn finish((db, log, syncs): Parts, lock: File, dir: &Path) -> Result<Self, StoreError> {
+        let guard = Guard::new(&db).map_err(files::io_error("start a thread for", dir))?;
+        Ok(Self { db, guard, dir: dir.to_owned(), log, syncs: Mutex::new(syncs), _lock: lock })
     }
 
     /// The tree of that name; made if it is not there.
@@ -186,7 +190,7 @@ impl Store {
         let mut syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
         let number = syncs.last.saturating_add(1).to_be_bytes();
         syncs.tree.insert(b"", &number).map_err(|error| failure(&self.dir, &error))?;
-        self.db.flush().map_err(|error| failure(&self.dir, &error))?;
+        self.guard.flush(&self.db).map_err(|error| failure(&self.dir, &error))?;
         self.log.sync_data().map_err(files::io_error("sync", &self.dir))?;
         // Not synced itself: after a power cut it may be older than the store, which is harmless.
         let twice = [number, number].concat();
