@@ -33,7 +33,9 @@ pub const RECIPIENTS: [&str; 3] = ["garage", "insurer", LEAVER];
 const TICKS: i64 = 14_400;
 const TICK_US: i64 = 500_000;
 /// When the log begins.
-const BEGIN_US: i64 = 1_000_000_000;
+pub const BEGIN_US: i64 = 1_000_000_000;
+/// Its pace.
+pub const PACE: i64 = 20;
 const DBC: &str = "VERSION \"\"\nBU_: CAR\nBO_ 256 DRIVE: 8 CAR\n SG_ SPEED : 0|16@1+ (0.01,0) [0|655] \"km/h\" CAR\n \
                    SG_ RPM : 16|16@1+ (1,0) [0|65535] \"rpm\" CAR\nBO_ 257 TANK: 8 CAR\n \
                    SG_ FUEL : 0|16@1+ (0.1,0) [0|6553] \"l\" CAR\n";
@@ -121,7 +123,7 @@ impl Stage {
         let bus =
             Bus { name: "can0".to_owned(), interface: "can0".to_owned(), dbc: vec![scene.path("car.dbc")?] };
         let mut settings = scene.live(vec![bus], 1);
-        (settings.replay, settings.speed) = (Some(scene.path("drive.log")?), "20.0".to_owned());
+        (settings.replay, settings.speed) = (Some(scene.path("drive.log")?), format!("{PACE}.0"));
         change(&scene, &mut settings)?;
         let agent = scene.agent(&settings)?;
         scene.fleet.prepare(&agent, &RECIPIENTS)?;

@@ -128,6 +128,12 @@ impl Tally {
         self.flows.get(recipient).cloned().unwrap_or_default()
     }
 
+    /// The last stamp in a batch, in microseconds of the log.
+    #[must_use]
+    pub fn end_of(&self, batch: &Stored) -> Option<i64> {
+        self.arrived.get(batch)?.iter().map(|(_, time_us)| *time_us).max()
+    }
+
     /// How many batches were stored.
     #[must_use]
     pub fn stored(&self) -> usize {
