@@ -46,6 +46,7 @@ fn load(folder: &Path) -> Measured {
         hpke_key: HpkeKey([9; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,
+        age_us_max: None,
         microseconds: false,
         signals: stream.needed.iter().map(|leaf| granted(&stream.leaves, *leaf)).collect(),
     };

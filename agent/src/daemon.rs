@@ -39,7 +39,8 @@ use crate::control::{self, SocketError};
 use crate::health::{Counters, LinkState, LinkStatus, Manager, Watchdog};
 use crate::ledger::{self, Ledger};
 use crate::outbox::{self, Outbox};
-use crate::store::{Store, StoreError, files};
+use crate::store::disk::Place;
+use crate::store::{Opened, Store, StoreError, files};
 use crate::uplink;
 use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
@@ -148,17 +149,17 @@ struct Parts {
 
 impl Parts {
     fn open(config: Config) -> Result<Self, DaemonError> {
-        let ledger = open_ledger(&config)?;
+        let mut storing = custody::storing::Storing::new(config.outbox.gather);
+        let ledger = open_ledger(&config, &mut storing.notices)?;
         let databases = Databases::load(&config.decode).map_err(DaemonError::Databases)?;
         let authority = open_authority(&config, &databases)?;
         let sealer = authority.sealer().ok_or(DaemonError::NotProvisioned)?;
         let (counters, watchdog) = (Arc::new(Counters::default()), Watchdog::default());
         let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
         let (uplink, commands) = mpsc::channel(UPLINK_WINDOW_MESSAGES * 2);
-        let [drained, failed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let sending = Arc::new(Mutex::new(()));
-        let mark = Arc::new(AtomicI64::new(authority.mark().0));
-        let outbox = open_outbox(&config, &authority)?;
+        let [drained, failed] = [(); 2].map(|()| Arc::default());
+        let (sending, mark) = (Arc::new(Mutex::new(())), Arc::new(AtomicI64::new(authority.mark().0)));
+        let outbox = open_outbox(&config, &authority, &mut storing.notices)?;
         let custody = Custody {
             messages: inbox,
             uplink: uplink.clone(),
@@ -172,7 +173,7 @@ impl Parts {
             drained: Arc::clone(&drained),
             counters: Arc::clone(&counters),
             pulse: watchdog.pulse("custody"),
-            state: custody::State::default(),
+            state: custody::State::default().with(storing),
         };
         let (source, states, bell) = open_source(&config)?;
         let (sender, inbox) = std::sync::mpsc::channel();
@@ -281,25 +282,42 @@ fn not_linked(config: &Config) -> LinkStatus {
 
 /// The first store that is opened, before anything large was freed: sled's histograms are then fresh zero pages, 20 MiB
 /// that are never touched; later the allocator would make them of used memory.
-fn open_ledger(config: &Config) -> Result<Ledger, DaemonError> {
+fn open_ledger(config: &Config, notices: &mut Vec<String>) -> Result<Ledger, DaemonError> {
     let (store, opened) = Store::open(&config.health.state.join("ledger"))?;
-    Ok(Ledger::open(store, &opened, ledger::Config::default())?)
+    if let Opened::SetAside(path) = &opened {
+        notices.push(format!("the ledger was damaged: it begins anew; the old one is {}", path.display()));
+    }
+    Ok(Ledger::open(store.table("ledger")?, &opened, ledger::Config::default())?)
 }
 
-fn open_outbox(config: &Config, authority: &LocalAuthority) -> Result<Outbox, DaemonError> {
+fn open_outbox(
+    config: &Config,
+    authority: &LocalAuthority,
+    notices: &mut Vec<String>,
+) -> Result<Outbox, DaemonError> {
     let state = &config.health.state;
     let (index, opened) = Store::open(&state.join("index"))?;
-    if let crate::store::Opened::SetAside(path) = &opened {
+    if let Opened::SetAside(path) = &opened {
         tracing::error!(target: "outbox", set_aside = %path.display(), "the index was damaged: built anew");
+        notices.push(format!(
+            "the queue's index was damaged: built anew, what is queued is sent again; the old one is {}",
+            path.display()
+        ));
     }
-    let settings =
-        outbox::Config { bytes_max: config.outbox.size_bytes, new_epoch: config.bus.replay.is_some() };
+    let settings = outbox::Config {
+        bytes_max: config.outbox.size_bytes,
+        flow_bytes_max: config.outbox.flow_size_bytes,
+        free_bytes_min: config.outbox.free_bytes,
+        new_epoch: config.bus.replay.is_some(),
+    };
     let tombstones = authority.control().grants().tombstones();
-    let (outbox, report) = Outbox::open(&state.join("outbox"), settings, index, tombstones)?;
+    let (outbox, report) =
+        Outbox::open(Place::system(state.join("outbox")), settings, index.table("outbox")?, tombstones)?;
     let (flows, batches) = (report.flows, report.batches);
     tracing::info!(target: "outbox", flows, batches, purged = report.purged.len(), lost = report.lost, "opened");
     for (flow, why) in &report.failed {
         tracing::error!(target: "outbox", %flow, %why, "a flow could not be opened");
+        notices.push(format!("flow {flow} could not be opened: {why}"));
     }
     Ok(outbox)
 }

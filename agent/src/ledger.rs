@@ -10,7 +10,7 @@ use glovebox_core::ledger::{Broken, Chain, Checkpoint, Entry, Event, Link, Recor
 use glovebox_core::limits::{LEDGER_ENTRIES_MAX, LEDGER_ENTRIES_TRUNCATED, LEDGER_PAGE_ENTRIES_MAX};
 use glovebox_core::names::Digest;
 
-use crate::store::{Batch, Opened, Store, StoreError, Tree};
+use crate::store::{Batch, Opened, StoreError, Table};
 
 const START: &[u8] = b"s";
 
@@ -43,8 +43,7 @@ pub enum VerifyError {
 /// The record of what left, open for appending.
 #[derive(Debug)]
 pub struct Ledger {
-    store: Store,
-    tree: Tree,
+    table: Box<dyn Table>,
     chain: Chain,
     start: Checkpoint,
     /// The highest number that was written, also by an append that failed.
@@ -53,18 +52,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Goes on where the ledger in `store` ends. If the old one was `opened` as damaged and set aside, the new one
+    /// Goes on where the ledger in `table` ends. If the old one was `opened` as damaged and set aside, the new one
     /// says so in its first entry.
     ///
     /// # Errors
     /// If the store cannot be used.
-    pub fn open(store: Store, opened: &Opened, config: Config) -> Result<Self, StoreError> {
-        let tree = store.tree("ledger")?;
-        let start = tree.get(START)?.as_deref().and_then(checkpoint).unwrap_or(Checkpoint::GENESIS);
-        let last = tree.range(&b"e"[..]..&b"f"[..]).next_back().transpose()?;
+    pub fn open(table: Box<dyn Table>, opened: &Opened, config: Config) -> Result<Self, StoreError> {
+        let start = table.get(START)?.as_deref().and_then(checkpoint).unwrap_or(Checkpoint::GENESIS);
+        let last = table.range(b"e", b"f").next_back().transpose()?;
         let head = last.and_then(|(key, value)| link(&key, &value)).map_or(start, |link| link.checkpoint());
         let tried = head.number;
-        let mut ledger = Self { store, tree, chain: Chain::resume(head), start, tried, config };
+        let mut ledger = Self { table, chain: Chain::resume(head), start, tried, config };
         if matches!(opened, Opened::SetAside(_)) {
             ledger.append(vec![Record::new(None, Event::Restarted)])?;
         }
@@ -92,8 +90,8 @@ impl Ledger {
         // What a longer append left that could not be synced.
         (chain.head().number + 1..=self.tried).for_each(|number| batch.remove(&key(number)));
         self.tried = self.tried.max(chain.head().number);
-        self.tree.apply(batch)?;
-        self.store.sync()?;
+        self.table.apply(&batch)?;
+        self.table.sync()?;
         (self.chain, self.start, self.tried) = (chain, start, chain.head().number);
         Ok(self.head())
     }
@@ -102,7 +100,7 @@ impl Ledger {
     fn truncate(&self, kept: u64, chain: &mut Chain, batch: &mut Batch) -> Result<Checkpoint, StoreError> {
         let surplus = (kept - self.config.entries_max).max(self.config.entries_truncated);
         let last = self.start.number.saturating_add(surplus).min(self.head().number);
-        let Some(link) = self.tree.get(&key(last))?.and_then(|value| link(&key(last), &value)) else {
+        let Some(link) = self.table.get(&key(last))?.and_then(|value| link(&key(last), &value)) else {
             // Damaged there: verify finds it; nothing is removed, so that it stays to be found.
             return Ok(self.start);
         };
@@ -133,7 +131,7 @@ impl Ledger {
     /// If the store cannot be read.
     pub fn read(&self, number: u64) -> Result<Vec<Entry>, StoreError> {
         let from = key(number);
-        let links = self.tree.range(from.as_slice()..&b"f"[..]).take(LEDGER_PAGE_ENTRIES_MAX);
+        let links = self.table.range(&from, b"f").take(LEDGER_PAGE_ENTRIES_MAX);
         let entry = |(key, value): (Vec<u8>, Vec<u8>)| Entry::decode(&link(&key, &value)?.encoding).ok();
         links.filter_map(|found| found.map(entry).transpose()).collect()
     }
@@ -144,7 +142,7 @@ impl Ledger {
     /// [`Broken`] names the first place that is not as it was.
     pub fn verify(&self, checkpoints: &[Checkpoint]) -> Result<Checkpoint, VerifyError> {
         let mut failure = None;
-        let entries = self.tree.range(&b"e"[..]..&b"f"[..]);
+        let entries = self.table.range(b"e", b"f");
         let links = entries.map_while(|entry| match entry {
             Ok((key, value)) => Some(link(&key, &value).unwrap_or_else(|| unreadable(&key))),
             Err(error) => {
@@ -164,7 +162,7 @@ impl Ledger {
     /// # Errors
     /// If the system refuses.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.store.size_on_disk()
+        self.table.size_on_disk()
     }
 }
 
@@ -206,12 +204,23 @@ mod tests {
     use glovebox_core::names::{Epoch, FlowId, PurposeId, RecipientId, Sequence};
 
     use super::*;
+    use crate::store::Store;
 
     const SMALL: Config = Config { entries_max: 50, entries_truncated: 20 };
 
     fn open(dir: &Path, config: Config) -> Ledger {
         let (store, opened) = Store::open(dir).unwrap();
-        Ledger::open(store, &opened, config).unwrap()
+        Ledger::open(store.table("ledger").unwrap(), &opened, config).unwrap()
+    }
+
+    /// Puts something else where an entry was.
+    fn overwrite(ledger: &Ledger, number: u64, value: Option<&[u8]>) {
+        let mut batch = Batch::default();
+        match value {
+            Some(value) => batch.insert(&key(number), value),
+            None => batch.remove(&key(number)),
+        }
+        ledger.table.apply(&batch).unwrap();
     }
 
     fn records(count: u64) -> Vec<Record> {
@@ -268,19 +277,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut ledger = open(folder.path(), Config::default());
         let held = ledger.append(records(9)).unwrap();
-        let value = ledger.tree.get(&key(4)).unwrap().unwrap();
+        let value = ledger.table.get(&key(4)).unwrap().unwrap();
         let mut changed = value.clone();
         changed[60] ^= 1;
         for (bad, name) in [(changed, "changed"), (vec![1, 2, 3], "short")] {
-            ledger.tree.insert(&key(4), &bad).unwrap();
+            overwrite(&ledger, 4, Some(&bad));
             let found = ledger.verify(&[]);
             assert!(
                 matches!(found, Err(VerifyError::Broken(Broken::Changed { number: 4 }))),
                 "{name}: {found:?}"
             );
         }
-        ledger.tree.insert(&key(4), &value).unwrap();
-        ledger.tree.remove(&key(9)).unwrap();
+        overwrite(&ledger, 4, Some(&value));
+        overwrite(&ledger, 9, None);
         assert!(ledger.verify(&[]).is_ok(), "nobody holds a checkpoint");
         let found = ledger.verify(&[held]);
         assert!(matches!(found, Err(VerifyError::Broken(Broken::Cut { number: 9 }))), "{found:?}");
@@ -293,7 +302,8 @@ mod tests {
         let mut held = Vec::new();
         for _ in 0..40 {
             held.push(ledger.append(records(7)).unwrap());
-            assert!(ledger.tree.len() <= 50 + 2, "{}", ledger.tree.len());
+            let kept = ledger.table.range(b"", b"z").count();
+            assert!(kept <= 50 + 2, "{kept}");
         }
         assert!(ledger.start().number > 200);
         ledger.verify(&held).unwrap();
@@ -316,7 +326,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&folder.path().join("ledger")).unwrap();
         let aside = Opened::SetAside(folder.path().join("aside"));
-        let ledger = Ledger::open(store, &aside, Config::default()).unwrap();
+        let ledger = Ledger::open(store.table("ledger").unwrap(), &aside, Config::default()).unwrap();
         assert_eq!(ledger.read(1).unwrap()[0].record.event, Event::Restarted);
     }
 

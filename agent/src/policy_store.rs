@@ -116,10 +116,9 @@ struct Open {
 }
 
 impl Open {
-    fn new(state: &Path) -> Result<(Self, Opened), StoreError> {
-        let (store, opened) = Store::open(&state.join("policy"))?;
+    fn of(store: Store) -> Result<Self, StoreError> {
         let (documents, records) = (store.tree("documents")?, store.tree("records")?);
-        Ok((Self { store, documents, records }, opened))
+        Ok(Self { store, documents, records })
     }
 }
 
@@ -130,7 +129,8 @@ impl PolicyStore {
     /// If another process has them ([`StoreError::Locked`]), or the system refuses.
     pub fn open(state: &Path) -> Result<Self, PolicyStoreError> {
         files::create_folder(&state.join("tombstones"))?;
-        let (open, opened) = Open::new(state)?;
+        let (store, opened) = Store::open(&state.join("policy"))?;
+        let open = Open::of(store)?;
         let mut faults = Vec::new();
         if let Opened::SetAside(path) = opened {
             faults.push(Fault::SetAside(path));
@@ -173,7 +173,7 @@ impl PolicyStore {
                 }
                 batch.remove(&key);
             }
-            open.documents.apply(batch)
+            open.documents.apply(&batch)
         })?;
         self.beside.counters = counters;
         self.write_beside()
@@ -191,7 +191,7 @@ impl PolicyStore {
         }
         let mut batch = Batch::default();
         cut(&mut batch, &number.to_be_bytes(), record)?;
-        self.write(|open| open.records.apply(batch))?;
+        self.write(|open| open.records.apply(&batch))?;
         self.beside.records.append(record);
         self.write_beside()
     }
@@ -210,18 +210,13 @@ impl PolicyStore {
 
     /// A record that was half written by then was never said to be kept, and goes.
     fn reopen(&mut self) -> Result<Open, PolicyStoreError> {
-        let (open, opened) = Open::new(&self.state)?;
-        if let Opened::SetAside(path) = opened {
-            let fault = Fault::SetAside(path);
-            tracing::error!(target: "consent", "{fault}");
-            self.faults.push(fault);
-        }
+        let open = Open::of(Store::reopen(&self.state.join("policy"))?)?;
         let next = self.beside.records.from + self.beside.records.count;
         let mut batch = Batch::default();
         for entry in open.records.range(&next.to_be_bytes()[..]..) {
             batch.remove(&entry?.0);
         }
-        open.records.apply(batch)?;
+        open.records.apply(&batch)?;
         tracing::info!(target: "consent", "the documents are open again");
         Ok(open)
     }

@@ -2,20 +2,25 @@
 //!
 //! What was measured on sled 0.34.7, and what follows: its `flush` is no fsync on Linux, so `sync` adds fdatasync of
 //! the log; pages above a quarter of a segment go to files that are never synced, so segments are large, values are
-//! bounded and a used `blobs/` is an alarm; its default cache is 1 GiB; its recovery is full of asserts, and a
+//! bounded and a used `blobs/` is an alarm; a log that grows at each sync costs the file system four blocks of its own
+//! each time, so its space is taken a segment at a time; after one failed write it refuses all others, so a [`Table`]
+//! opens it again; its default cache is 1 GiB; its recovery is full of asserts, and a
 //! damaged log is mostly opened without a word up to the damage, all behind it gone. So each sync is numbered in the store and, after it,
 //! in a file beside: a store that knows fewer syncs than the file lost something.
 //!
 //! ```text
 //! <dir>/             sled's: db, conf, blobs/
 //! <dir>.lock         flock of the process that has it open, and its number
-//! <dir>.synced       number of the last sync (u64 BE), twice; may lag behind the store, never lead
+//! <dir>.synced       number of a sync (u64 BE), twice: the last when the store was closed, and while it is open one that
+//!                    is a minute old at most; may lag behind the store, never lead
 //! <dir>.opening      how many openings did not come back: one byte
 //! <dir>.corrupt-<n>  a damaged store, set aside whole; the newest ones are kept
 //! ```
 
+pub mod disk;
 pub mod files;
 mod guard;
+pub mod table;
 
 use files::FileError;
 use glovebox_core::limits::{STORE_CACHE_BYTES, STORE_SEGMENT_BYTES, STORE_VALUE_BYTES_MAX};
@@ -28,9 +33,16 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use table::{Batch, Entry, Table};
 
 /// Holds the number of the last sync, under the empty key.
 const SYNCS_TREE: &str = "glovebox/syncs";
+/// Folder, settings, lock and number of syncs take a block each.
+const BESIDE_BYTES: u64 = 4 * 4096;
+/// How often the number of the last sync is written beside the store: a block of flash each time.
+const TELL: Duration = Duration::from_secs(60);
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +121,23 @@ struct Syncs {
     last: u64,
     tree: sled::Tree,
     beside: File,
+    told: Option<Instant>,
+}
+
+impl Syncs {
+    /// Not synced itself: after a power cut it may be older than the store, which is harmless.
+    fn tell(&mut self) -> std::io::Result<()> {
+        self.told = Some(Instant::now());
+        let number = self.last.to_be_bytes();
+        self.beside.write_all_at(&[number, number].concat(), 0)
+    }
+}
+
+impl Drop for Syncs {
+    fn drop(&mut self) {
+        // Then the number beside lags, which is harmless.
+        let _ = self.tell();
+    }
 }
 
 /// A map of bytes in a store, in the order of its keys.
@@ -117,16 +146,6 @@ pub struct Tree {
     tree: sled::Tree,
     dir: PathBuf,
 }
-
-/// Writes that come into force together, also after a power cut.
-#[derive(Debug, Default)]
-pub struct Batch {
-    batch: sled::Batch,
-    largest: usize,
-}
-
-/// A key and its value.
-pub type Entry = (Vec<u8>, Vec<u8>);
 
 impl Store {
     /// Opens or makes the store in `dir`. A damaged one is set aside and a new one made: never fatal, never a panic.
@@ -168,6 +187,18 @@ impl Store {
         }
     }
 
+    /// Opens the store in `dir` again after it failed: nothing is made, nothing set aside.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`StoreError::Damaged`] if the next start would set it aside.
+    pub fn reopen(dir: &Path) -> Result<Self, StoreError> {
+        let lock = lock(dir)?;
+        match open_guarded(dir)? {
+            Ok(parts) => Self::finish(parts, lock, dir),
+            Err(what) => Err(StoreError::Damaged { dir: dir.to_owned(), what }),
+        }
+    }
+
     fn finish((db, log, syncs): Parts, lock: File, dir: &Path) -> Result<Self, StoreError> {
         let guard = Guard::new(&db).map_err(files::io_error("start a thread for", dir))?;
         Ok(Self { db, guard, dir: dir.to_owned(), log, syncs: Mutex::new(syncs), _lock: lock })
@@ -182,6 +213,14 @@ impl Store {
         Ok(Tree { tree, dir: self.dir.clone() })
     }
 
+    /// The tree of that name, with the store it is in.
+    ///
+    /// # Errors
+    /// If the store cannot be written.
+    pub fn table(self, name: &str) -> Result<Box<dyn Table>, StoreError> {
+        Ok(Box::new(table::StoreTable::new(self, name)?))
+    }
+
     /// Makes all that was written before durable: when it returns, a power cut takes nothing of it.
     ///
     /// # Errors
@@ -191,11 +230,12 @@ impl Store {
         let number = syncs.last.saturating_add(1).to_be_bytes();
         syncs.tree.insert(b"", &number).map_err(|error| failure(&self.dir, &error))?;
         self.guard.flush(&self.db).map_err(|error| failure(&self.dir, &error))?;
+        self.grow();
         self.log.sync_data().map_err(files::io_error("sync", &self.dir))?;
-        // Not synced itself: after a power cut it may be older than the store, which is harmless.
-        let twice = [number, number].concat();
-        syncs.beside.write_all_at(&twice, 0).map_err(files::io_error("number the sync of", &self.dir))?;
         syncs.last = syncs.last.saturating_add(1);
+        if syncs.told.is_none_or(|then| then.elapsed() >= TELL) {
+            syncs.tell().map_err(files::io_error("number the sync of", &self.dir))?;
+        }
         if blobs(&self.dir) {
             tracing::error!(target: "store", "{} holds values in blobs/", self.dir.display());
             return Err(StoreError::Blobs { dir: self.dir.clone() });
@@ -208,7 +248,18 @@ impl Store {
     /// # Errors
     /// If the system refuses.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.db.size_on_disk().map_err(|error| failure(&self.dir, &error))
+        let log = self.db.size_on_disk().map_err(|error| failure(&self.dir, &error))?;
+        Ok(log + BESIDE_BYTES)
+    }
+
+    /// Takes the rest of the segment that is written to. Where that is not possible, writing goes on without.
+    fn grow(&self) {
+        use nix::fcntl::{FallocateFlags, fallocate};
+        let Ok(length) = self.log.metadata().map(|found| found.len()) else { return };
+        let rest = length.next_multiple_of(STORE_SEGMENT_BYTES as u64) - length;
+        if let (Ok(length), Ok(rest @ 1..)) = (i64::try_from(length), i64::try_from(rest)) {
+            let _ = fallocate(&self.log, FallocateFlags::empty(), length, rest);
+        }
     }
 
     /// A new store: its files and their names too.
@@ -251,9 +302,16 @@ impl Tree {
     ///
     /// # Errors
     /// If something in it is too large, or the store cannot be written.
-    pub fn apply(&self, batch: Batch) -> Result<(), StoreError> {
-        bounded(batch.largest)?;
-        self.run(self.tree.apply_batch(batch.batch))
+    pub fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut writes = sled::Batch::default();
+        for (key, value) in batch.writes() {
+            bounded(key.len().max(value.map_or(0, <[u8]>::len)))?;
+            match value {
+                Some(value) => writes.insert(key, value),
+                None => writes.remove(key),
+            }
+        }
+        self.run(self.tree.apply_batch(writes))
     }
 
     /// All entries in the order of their keys.
@@ -294,19 +352,6 @@ impl Tree {
 
     fn run<T>(&self, outcome: sled::Result<T>) -> Result<T, StoreError> {
         outcome.map_err(|error| failure(&self.dir, &error))
-    }
-}
-
-impl Batch {
-    /// Sets a value.
-    pub fn insert(&mut self, key: &[u8], value: &[u8]) {
-        self.largest = self.largest.max(key.len()).max(value.len());
-        self.batch.insert(key, value);
-    }
-
-    /// Removes a key.
-    pub fn remove(&mut self, key: &[u8]) {
-        self.batch.remove(key);
     }
 }
 
@@ -356,7 +401,7 @@ fn open_guarded(dir: &Path) -> Result<Guarded, StoreError> {
         Err(_) => return Ok(Err("sled panicked while it recovered the log".to_owned())),
     };
     let log = dir.join("db");
-    let log = File::open(&log).map_err(files::io_error("open", &log))?;
+    let log = OpenOptions::new().write(true).open(&log).map_err(files::io_error("open", &log))?;
     let parts = match syncs(&db, dir)? {
         Ok(syncs) => (db, log, syncs),
         Err(what) => return Ok(Err(what)),
@@ -389,7 +434,7 @@ fn syncs(db: &sled::Db, dir: &Path) -> Result<Result<Syncs, String>, StoreError>
     if last < said.unwrap_or(0) {
         return Ok(Err(format!("it holds {last} syncs of {}", said.unwrap_or(0))));
     }
-    Ok(Ok(Syncs { last, tree, beside }))
+    Ok(Ok(Syncs { last, tree, beside, told: None }))
 }
 
 /// These stores are small: reading all of them finds at the start what would otherwise come up on the road.

@@ -196,7 +196,7 @@ fn a_status() -> Status {
             controller: "bus off".to_owned(),
         }],
         flows: vec![flow("acme", None), flow("other", Some("policy expired".to_owned()))],
-        queue: QueueStatus { batches: 6, bytes: 4_096, cap_bytes: 64 * 1_048_576 },
+        queue: QueueStatus { batches: 6, bytes: 4_096, cap_bytes: 64 * 1_048_576, notices: Vec::new() },
         counters: counters.snapshot(),
     }
 }

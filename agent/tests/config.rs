@@ -72,7 +72,9 @@ fn a_good_configuration_is_taken_whole() {
     assert_eq!((database.strict, database.j1939), (true, false));
     assert_eq!((config.consent.device.as_str(), config.consent.groups.len()), ("car-1", 2));
     assert_eq!((config.batch.age, config.batch.size_bytes), (Duration::from_secs(5), 64 * 1024));
-    assert_eq!(config.outbox.size_bytes, 16 * 1024 * 1024);
+    let outbox = &config.outbox;
+    let sizes = [outbox.size_bytes, outbox.flow_size_bytes, outbox.free_bytes].map(|bytes| bytes >> 20);
+    assert_eq!((sizes, outbox.gather), ([16, 8, 0], Duration::from_secs(30)));
     assert_eq!((config.uplink.broker.host(), config.uplink.broker.port()), ("::1", 8883));
     assert_eq!(config.uplink.keep_alive_s, 60);
     assert_eq!(config.health.state, corpus("state"));

@@ -78,6 +78,8 @@ pub struct Settings {
     pub car: Identity,
     /// The folder of all state, if it is not beside the configuration.
     pub state: Option<PathBuf>,
+    /// More sections, as they stand in the file.
+    pub more: String,
 }
 
 impl Settings {
@@ -107,6 +109,7 @@ impl Settings {
              cert = {cert}\nkey = {key}\nkeep_alive_s = 5\n[health]\nstate = {state}\ncontrol_socket = {socket}\n",
             self.batch_age_s, self.broker
         );
+        text += &self.more;
         text
     }
 }

@@ -73,6 +73,7 @@ impl Scene {
             ca: self.authority.certificate(),
             car: self.car.clone(),
             state: None,
+            more: String::new(),
         }
     }
 

@@ -325,6 +325,7 @@ impl Stage {
         self.agent.thaw()?;
         self.read()?;
         self.tally.must_be_true()?;
+        self.tally.must_be_whole(TICK_US)?;
         let withdrawn_sent = self.withdrawn_sent()?;
         ensure!(
             withdrawn_sent.unwrap_or(0) == 0,

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// What a sample of the log must be: signal and stamp in microseconds give the value.
 pub type Truth = fn(&str, i64) -> Option<f64>;
 
+/// A batch has no more samples: one second, three stamps, two signals.
+const SAMPLES_A_BATCH: u64 = 6;
+
 /// The account of one car. Nothing in it is ever taken back.
 #[derive(Debug)]
 pub struct Tally {
@@ -25,8 +28,8 @@ pub struct Tally {
     wrong: Vec<Sample>,
     /// Batches declared lost, by flow: sequences of an earlier epoch are declared by their number alone.
     declared: BTreeMap<String, u64>,
-    /// Samples declared lost that were in no stored batch.
-    samples_declared: u64,
+    /// Samples declared lost that were in no stored batch, by flow.
+    samples_declared: BTreeMap<String, u64>,
     gaps: Vec<(Stored, u64)>,
     events: BTreeMap<String, usize>,
     flows: BTreeMap<String, BTreeSet<String>>,
@@ -45,7 +48,7 @@ impl Tally {
             doubled: 0,
             wrong: Vec::new(),
             declared: BTreeMap::new(),
-            samples_declared: 0,
+            samples_declared: BTreeMap::new(),
             gaps: Vec::new(),
             events: BTreeMap::new(),
             flows: BTreeMap::new(),
@@ -106,7 +109,7 @@ impl Tally {
         match name {
             "loss" => {
                 *self.declared.entry(flow()).or_default() += number("batches")?;
-                self.samples_declared += number("samples")?;
+                *self.samples_declared.entry(flow()).or_default() += number("samples")?;
             }
             "gap" => {
                 let epoch = u32::try_from(number("epoch")?)?;
@@ -168,10 +171,33 @@ impl Tally {
         lost.iter().map(|(flow, lost)| lost.saturating_sub(declared(flow))).sum()
     }
 
-    /// Samples that were declared lost before they were in a stored batch.
-    #[must_use]
-    pub fn samples_declared(&self) -> u64 {
-        self.samples_declared
+    /// Nothing is missing within what came of a life, a sample of each signal every `tick_us`, unless as much of its flow
+    /// was declared lost.
+    ///
+    /// # Errors
+    /// If more is missing.
+    pub fn must_be_whole(&self, tick_us: i64) -> Result<()> {
+        let mut stamps: BTreeMap<(&str, u32, &str), Vec<i64>> = BTreeMap::new();
+        for (batch, samples) in &self.arrived {
+            for (signal, time_us) in samples {
+                stamps.entry((&batch.flow, batch.epoch, signal)).or_default().push(*time_us);
+            }
+        }
+        let mut missing: BTreeMap<&str, i64> = BTreeMap::new();
+        for ((flow, ..), stamps) in &stamps {
+            let (Some(first), Some(last)) = (stamps.iter().min(), stamps.iter().max()) else { continue };
+            let ticks = (last - first) / tick_us + 1;
+            *missing.entry(flow).or_default() += ticks - i64::try_from(stamps.len())?;
+        }
+        for (flow, missing) in missing {
+            let of = |declared: &BTreeMap<String, u64>| declared.get(flow).copied().unwrap_or(0);
+            let declared = of(&self.samples_declared) + of(&self.declared) * SAMPLES_A_BATCH;
+            ensure!(
+                missing <= i64::try_from(declared)?,
+                "flow {flow}: {missing} samples are missing, {declared} declared"
+            );
+        }
+        Ok(())
     }
 
     /// Gaps in what a recipient has that nothing filled later: batches that were passed over.
@@ -294,11 +320,22 @@ mod tests {
         let loss =
             r#"{"event":"loss","flow":"0f","epoch":2,"seq":1,"batches":1,"samples":4,"first":0,"last":0}"#;
         let some = tally(&format!("{gap}\n{}{loss}\n", line(1, 3, 5.0)))?;
-        assert_eq!((some.missing(&none).len(), some.undeclared(&none), some.samples_declared()), (2, 1, 4));
+        assert_eq!((some.missing(&none).len(), some.undeclared(&none)), (2, 1));
         assert_eq!((some.gaps(&none), some.events("loss")), (1, 1));
         let gone = some.flows_of("r");
         assert_eq!((some.missing(&gone).len(), some.gaps(&gone)), (0, 0));
         Ok(())
+    }
+
+    #[test]
+    fn a_hole_is_found_unless_it_is_declared() -> Result<()> {
+        let later = line(1, 2, 5.0).replace("1.0", "3.0");
+        let hole = [line(1, 1, 5.0), later].concat();
+        assert!(tally(&hole)?.must_be_whole(1_000_000).is_err());
+        tally(&hole)?.must_be_whole(2_000_000)?;
+        let loss =
+            r#"{"event":"loss","flow":"0f","epoch":1,"seq":2,"batches":0,"samples":1,"first":0,"last":0}"#;
+        tally(&format!("{hole}{loss}\n"))?.must_be_whole(1_000_000)
     }
 
     #[test]

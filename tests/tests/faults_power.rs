@@ -2,7 +2,7 @@
 //! moment is all that stays. What was said to be stored or done is there afterwards, and no sequence is used twice.
 
 use anyhow::{Context, Result, ensure};
-use glovebox_tests::disk::{Disk, images, own_mounts};
+use glovebox_tests::disk::{ALL_OF_IT, Disk, images, own_mounts};
 use glovebox_tests::need;
 use glovebox_tests::source::tree;
 use glovebox_tests::stage::{LEAVER, STORED_A_LIFE, Stage};
@@ -81,7 +81,7 @@ fn invariant_08_what_was_stored_and_done_outlives_a_power_cut() -> Result<()> {
     let mut disk = Disk::new(images.path(), DISK_MIB)?;
     let state = disk.path().join("state");
     let mut stage = Stage::new(test, |_, settings| {
-        settings.state = Some(state);
+        (settings.state, settings.more) = (Some(state), ALL_OF_IT.to_owned());
         Ok(())
     })?;
     let (cuts, mut done) = (need::lives(), Done { policy: 1, granted: true });

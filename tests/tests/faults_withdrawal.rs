@@ -156,7 +156,7 @@ impl Prepared {
 
     fn ledger_is_sound(&self) -> Result<()> {
         let (store, opened) = Store::open(&self.stage.agent.state().join("ledger"))?;
-        let ledger = Ledger::open(store, &opened, Config::default())?;
+        let ledger = Ledger::open(store.table("ledger")?, &opened, Config::default())?;
         ensure!(opened == glovebox::store::Opened::Existing, "the ledger was {opened:?}");
         ledger.verify(&[]).map(|_| ()).context("the ledger")
     }

@@ -79,6 +79,10 @@ pub const OUTBOX_SIZE_MIB_MIN: u64 = 4;
 pub const OUTBOX_SIZE_MIB_MAX: u64 = 65_536;
 /// Size of the outbox if nothing is said: days of one car's data.
 pub const OUTBOX_SIZE_MIB_DEFAULT: u64 = 64;
+/// What the outbox leaves free of its file system if nothing is said: enough for a log and a package.
+pub const OUTBOX_FREE_MIB_DEFAULT: u64 = 64;
+/// Longest wait of batches for others before they are made durable: what a power cut may cost.
+pub const OUTBOX_GATHER_S_MAX: u64 = 60;
 /// Slowest replay, as a factor of the recorded pace.
 pub const REPLAY_SPEED_FACTOR_MIN: f64 = 0.01;
 /// Fastest replay with a pace; beyond that say `max`.
@@ -258,12 +262,26 @@ const _: () = assert!(ENVELOPE_BYTES_MAX <= UPLINK_WINDOW_BYTES);
 
 // Outbox and ledger.
 
+/// Space that is reserved at once behind the end of a segment: it saves the file system a third of its own writing.
+pub const SEGMENT_RESERVE_BYTES: u64 = 128 * 1024;
+/// Segments that are synced at once, each by a thread: they share a commit of the file system's journal.
+pub const SYNCS_AT_ONCE_MAX: usize = 8;
+/// A disk with less room than this is full for a store, which may say only that it cannot write.
+pub const DISK_FULL_BYTES: u64 = 256 * 1024;
+/// What is read of a segment at once at start.
+pub const SCAN_WINDOW_BYTES: u64 = 64 * 1024;
 /// With a small cap a segment is this part of it, so that the cap takes an eighth at a time and not all.
 pub const SEGMENTS_PER_CAP_MIN: u64 = 8;
 /// Envelopes between two syncs are kept in memory too, in case the sync fails.
 pub const OUTBOX_UNSYNCED_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Batches that wait in memory while the disk fails; older ones of the lowest class are declared lost. 2 MiB at most.
+pub const BATCHES_UNSTORED_MAX: usize = 16;
+/// Ledger entries that may wait for the next offer: two a batch, and as many batches as acknowledgements may be undone.
+pub const NOTES_WAITING_MAX: usize = 2 * ACKS_UNSAVED_MAX;
 /// Acknowledgements that a power cut may undo, so that these batches are sent again: each saving writes some KiB.
 pub const ACKS_UNSAVED_MAX: usize = 64;
+/// A stored batch is kept no longer, whatever its grant says, in microseconds: as long as a grant lasts by default.
+pub const STORED_US_MAX: i64 = GRANT_US_DEFAULT;
 /// Ledger entries that are kept; three a batch and 10 s batches of ten flows are 26,000 a day.
 pub const LEDGER_ENTRIES_MAX: u64 = 200_000;
 /// When there are too many, this many of the oldest go at once, with one sync.

@@ -53,6 +53,7 @@ fn flow(number: u64, leaves: &Leaves, transforms: &[Option<Transform>]) -> Arc<F
         hpke_key: HpkeKey([0; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,
+        age_us_max: None,
         microseconds: false,
         signals,
     })

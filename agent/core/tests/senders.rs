@@ -51,6 +51,7 @@ fn pipeline(min_interval_us: i64) -> (Pipeline, Arc<FlowRules>) {
         hpke_key: HpkeKey([0; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 3_600_000_000,
+        age_us_max: None,
         microseconds: false,
         signals: signals.collect(),
     });

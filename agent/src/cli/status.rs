@@ -61,6 +61,9 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
     let queue = &status.queue;
     let (bytes, cap) = (size(queue.bytes), size(queue.cap_bytes));
     writeln!(out, "outbox   {} batches, {bytes} of {cap}", queue.batches)?;
+    for notice in &queue.notices {
+        writeln!(out, "outbox   {}", paint.doubtful(notice))?;
+    }
     show_flows(out, &status.flows, paint)?;
     writeln!(out)?;
     let mut last = "";

@@ -17,7 +17,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("consent", &["device", "groups", "policy_folder"]),
     ("batch", &["age_s", "size_kib"]),
     ("seal", &[]),
-    ("outbox", &["size_mib"]),
+    ("outbox", &["size_mib", "flow_size_mib", "free_mib", "gather_s"]),
     ("uplink", &["broker", "ca", "cert", "key", "keep_alive_s"]),
     ("ledger", &[]),
     ("health", &["state", "control_socket"]),

@@ -62,6 +62,12 @@ pub struct Batch {
 pub struct Outbox {
     /// Space on disk.
     pub size_bytes: u64,
+    /// Space on disk for each flow.
+    pub flow_size_bytes: u64,
+    /// What stays free of the file system.
+    pub free_bytes: u64,
+    /// Batches wait so long for others before all are made durable.
+    pub gather: Duration,
 }
 
 /// `[health]`: where the agent keeps its state and listens for commands.
@@ -263,8 +269,16 @@ impl Outbox {
     pub(super) fn read(root: &Table, to: &mut Collector) -> Read<Self> {
         let reader = Reader::section(root, "outbox", to);
         let sizes = limits::OUTBOX_SIZE_MIB_MIN..=limits::OUTBOX_SIZE_MIB_MAX;
-        let size_mib = reader.number("size_mib", sizes, limits::OUTBOX_SIZE_MIB_DEFAULT, to)?;
-        Ok(Self { size_bytes: size_mib * 1024 * 1024 })
+        let size_mib = reader.number("size_mib", sizes.clone(), limits::OUTBOX_SIZE_MIB_DEFAULT, to);
+        let default = *size_mib.as_ref().unwrap_or(sizes.end());
+        let flow_size_mib = reader.number("flow_size_mib", sizes, default, to);
+        let free = 0..=limits::OUTBOX_SIZE_MIB_MAX;
+        let free_mib = reader.number("free_mib", free, limits::OUTBOX_FREE_MIB_DEFAULT, to);
+        let gather_s = reader.number("gather_s", 0..=limits::OUTBOX_GATHER_S_MAX, 0, to);
+        let bytes = |mib: u64| mib * 1024 * 1024;
+        let (size_bytes, flow_size_bytes) = (bytes(size_mib?), bytes(flow_size_mib?));
+        let gather = Duration::from_secs(gather_s?);
+        Ok(Self { size_bytes, flow_size_bytes, free_bytes: bytes(free_mib?), gather })
     }
 }
 

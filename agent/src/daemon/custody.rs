@@ -25,9 +25,11 @@ use tokio::sync::mpsc;
 
 use crate::health::{Counter, Counters, Pulse};
 use crate::ledger::Ledger;
-use crate::outbox::{Figures, Outbox, ReadError};
+use crate::outbox::{Figures, Keep, Outbox, ReadError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use crate::uplink;
+
+pub(super) mod storing;
 
 /// What the thread is told.
 pub(super) enum Message {
@@ -61,6 +63,8 @@ pub(super) struct Queue {
     pub(super) figures: Vec<Figures>,
     pub(super) bytes: u64,
     pub(super) in_flight: usize,
+    /// What somebody should look at, in words.
+    pub(super) notices: Vec<String>,
 }
 
 /// What is known of the time; asked for every offer.
@@ -95,6 +99,15 @@ pub(super) struct State {
     source_ended: bool,
     retried: Option<Instant>,
     told: Option<Instant>,
+    storing: storing::Storing,
+}
+
+impl State {
+    /// With what was found of the disk at start.
+    pub(super) fn with(mut self, storing: storing::Storing) -> Self {
+        self.storing = storing;
+        self
+    }
 }
 
 /// Flows that the broker did not take (nobody listens, no right) are tried again so often.
@@ -127,9 +140,13 @@ impl Custody {
                 }
                 self.take(last);
             }
-            self.sync();
+            if self.sync_is_due() {
+                self.sync();
+            }
             self.offer();
-            self.write_notes();
+            if self.notes_are_due() {
+                self.write_notes();
+            }
             self.look_whether_drained();
         }
         self.close();
@@ -159,6 +176,7 @@ impl Custody {
                     figures,
                     bytes: self.outbox.bytes(),
                     in_flight: self.delivery.in_flight(),
+                    notices: self.notices(),
                 });
             }
             // Taken by `run`.
@@ -179,57 +197,19 @@ impl Custody {
             let connected = self.state.connection.is_some();
             tracing::info!(target: "uplink", waiting, connected, "batches wait; `glovebox status` says for what");
         }
-        if let Err(error) = self.outbox.save() {
-            tracing::error!(target: "outbox", %error, "what was acknowledged is not noted yet");
-        }
+        self.tend();
     }
 
     fn permit(&mut self, rules: &[Arc<FlowRules>]) {
         let live = rules.iter().filter(|rules| !self.state.ended.contains(&rules.flow));
         let live: BTreeMap<FlowId, WallTime> = live.map(|rules| (rules.flow, rules.live_until)).collect();
+        for rules in rules {
+            let keep = Keep { age_us_max: rules.age_us_max, ..Keep::default() };
+            self.outbox.keep(rules.flow, keep);
+        }
         let named = rules.iter().map(|rules| (rules.flow, (rules.recipient.clone(), rules.purpose.clone())));
         self.state.rules.extend(named);
         self.delivery.permit(live);
-    }
-
-    /// A closed batch becomes a sealed and stored one. What cannot be kept is declared.
-    fn store(&mut self, batch: glovebox_core::batch::Batch) {
-        let (flow, samples) = (batch.rules().flow, u64::from(batch.samples()));
-        if self.state.ended.contains(&flow) {
-            self.counters.count(Counter::BatchesDiscarded);
-            return;
-        }
-        let place = match self.outbox.next(flow) {
-            Ok(place) => place,
-            Err(error) => return self.not_stored(flow, samples, &error),
-        };
-        let losses = self.outbox.take_losses(flow);
-        let sealed = match self.sealing.seal(batch, place, &losses, &*self.sealer) {
-            Ok(sealed) => sealed,
-            Err(error) => {
-                self.counters.count(Counter::SealsFailed);
-                return self.not_stored(flow, samples, &error);
-            }
-        };
-        self.counters.count(Counter::BatchesSealed);
-        match self.outbox.store(&sealed) {
-            Ok(()) => self.note(Event::Stored, (&sealed).into(), Some(&sealed)),
-            Err(error) => self.not_stored(flow, samples, &error),
-        }
-        self.drop_what_was_dropped();
-    }
-
-    fn not_stored(&mut self, flow: FlowId, samples: u64, error: &dyn std::error::Error) {
-        tracing::error!(target: "outbox", %flow, %error, "a batch was not stored");
-        // It may have carried the descriptor.
-        self.sealing.describe_again();
-        self.lose(flow, LossReason::Quota, samples);
-    }
-
-    fn lose(&mut self, flow: FlowId, reason: LossReason, samples: u64) {
-        if let Err(error) = self.outbox.lose_samples(flow, reason, samples) {
-            tracing::error!(target: "outbox", %flow, %error, "a loss could not be noted");
-        }
     }
 
     fn drop_what_was_dropped(&mut self) {
@@ -242,18 +222,6 @@ impl Custody {
             self.counters.count(Counter::BatchesDropped);
             self.note(Event::Dropped(drop_reason(it.reason)), it.batch, None);
         }
-    }
-
-    /// Makes what was stored durable; only then it may be offered.
-    fn sync(&mut self) {
-        match self.outbox.sync() {
-            Ok(stored) => {
-                self.counters.add(Counter::BatchesStored, stored.len() as u64);
-                stored.into_iter().for_each(|batch| self.delivery.stored(batch));
-            }
-            Err(error) => tracing::error!(target: "outbox", %error, "not synced; it is tried again"),
-        }
-        self.drop_what_was_dropped();
     }
 
     fn on_uplink(&mut self, event: &uplink::Event) {
@@ -306,6 +274,9 @@ impl Custody {
                 None => self.delivery.returned(offer.ticket),
             }
         }
+        if offers.is_empty() {
+            return;
+        }
         let noted = self.state.notes.len();
         for (_, sealed) in &offers {
             self.note(Event::Offered, sealed.into(), Some(sealed));
@@ -355,6 +326,7 @@ impl Custody {
     /// First step of a withdrawal here: from now on nothing of it is offered or stored.
     fn withdraw(&mut self, flow: FlowId) -> bool {
         self.state.ended.insert(flow);
+        self.forget_waiting(flow);
         self.sealing.forget(flow);
         let perhaps_sent = self.delivery.withdraw(flow);
         for batch in &perhaps_sent {
@@ -366,6 +338,10 @@ impl Custody {
     fn narrow(&mut self, flow: FlowId) -> bool {
         let queued = self.outbox.figures().any(|figures| figures.flow == flow && figures.batches > 0);
         let on_its_way = queued && self.delivery.in_flight() > 0;
+        let waiting = self.forget_waiting(flow);
+        if waiting > 0 {
+            self.lose(flow, LossReason::Narrowed, waiting);
+        }
         if let Err(error) = self.outbox.discard(flow, LossReason::Narrowed) {
             tracing::error!(target: "outbox", %flow, %error, "what was queued under the wider rule is not gone");
         }
@@ -437,6 +413,7 @@ impl Custody {
         while let Ok(message) = self.messages.try_recv() {
             self.take(message);
         }
+        self.store_waiting();
         self.write_notes();
         match self.outbox.close() {
             Ok(_) => tracing::info!(target: "outbox", "closed"),

@@ -97,6 +97,7 @@ mod tests {
             hpke_key: HpkeKey([0; 32]),
             live_until: WallTime(1),
             batch_age_us: 1,
+            age_us_max: None,
             microseconds: false,
             signals: vec![signal],
         };

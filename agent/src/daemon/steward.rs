@@ -319,6 +319,7 @@ impl Steward {
                 batches: queue.figures.iter().map(|f| f.batches as u64).sum(),
                 bytes: queue.bytes,
                 cap_bytes: config.outbox.size_bytes,
+                notices: queue.notices,
             },
             counters: self.counters.snapshot(),
         }

@@ -86,6 +86,8 @@ counters! {
     "seal" {
         /// Batches that were sealed.
         BatchesSealed = "batches_sealed",
+        /// Bytes of the envelopes.
+        BytesSealed = "bytes_sealed",
         /// Batches that could not be sealed.
         SealsFailed = "seals_failed",
     }

@@ -86,7 +86,7 @@ pub struct FlowStatus {
 }
 
 /// What waits on disk, of all flows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStatus {
     /// Batches.
     pub batches: u64,
@@ -94,4 +94,7 @@ pub struct QueueStatus {
     pub bytes: u64,
     /// The cap.
     pub cap_bytes: u64,
+    /// What somebody should look at, in words: a disk that fails, a store that was set aside.
+    #[serde(default)]
+    pub notices: Vec<String>,
 }

@@ -1,14 +1,15 @@
 //! The files of one flow: its key file, the segment that is written to, those that wait for a sync.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
-use glovebox_core::names::FlowId;
+use glovebox_core::limits::{SEGMENT_BYTES_MAX, SEGMENT_RESERVE_BYTES};
+use glovebox_core::names::{FlowId, WallTime};
 use glovebox_core::outbox::{Losses, Position, SegmentNumber};
 
 use super::index::{FlowState, Gap};
-use super::keys::{KeyFile, SegmentKey};
-use super::segment::{self, RECORD_BYTES, SegmentId, Writer};
+use super::keys::{self, KeyFile, SegmentKey};
+use super::segment::{self, BLOCK, RECORD_BYTES, SegmentId, Writer};
+use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
 
 /// Where a record went.
@@ -17,14 +18,14 @@ pub(super) struct Written {
     pub(super) offset: u64,
     /// The segment was begun with it.
     pub(super) begun: bool,
-    /// Length of the segment now.
-    pub(super) length: u64,
+    /// Space that the segment takes now.
+    pub(super) allocated: u64,
 }
 
 /// One flow on disk.
 pub(super) struct Folder {
     pub(super) flow: FlowId,
-    pub(super) path: PathBuf,
+    pub(super) place: Place,
     pub(super) keys: KeyFile,
     pub(super) state: FlowState,
     pub(super) losses: Losses,
@@ -39,21 +40,21 @@ pub(super) struct Folder {
     writer: Option<Writer>,
     closing: Vec<Writer>,
     next_segment: u64,
+    segment_bytes_max: u64,
     names_unsynced: bool,
     keys_unsynced: bool,
 }
 
 impl Folder {
     /// Opens or creates the folder of `flow`. Where segments have been found, new ones have later numbers.
-    pub(super) fn open(dir: &Path, flow: FlowId, state: FlowState) -> Result<Self, FileError> {
-        let path = dir.join(flow.to_string());
-        files::create_folder(&path)?;
-        let keys = path.join("keys");
-        let keys = KeyFile::open(&keys).map_err(files::io_error("open", &keys))?;
+    pub(super) fn open(dir: &Place, flow: FlowId, state: FlowState) -> Result<Self, FileError> {
+        let place = dir.join(&flow.to_string());
+        place.create()?;
+        let keys = KeyFile::open(&place).map_err(files::io_error("open", &place.path.join(keys::NAME)))?;
         let next_segment = keys.segments().map(|number| number.0 + 1).max().unwrap_or(0);
         let mut opened = Self {
             flow,
-            path,
+            place,
             keys,
             state,
             losses: Losses::default(),
@@ -65,11 +66,17 @@ impl Folder {
             writer: None,
             closing: Vec::new(),
             next_segment,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
             names_unsynced: true,
             keys_unsynced: false,
         };
         opened.segments()?;
         Ok(opened)
+    }
+
+    /// The index knows less than is known here.
+    pub(super) fn is_behind(&self) -> bool {
+        self.unsaved || self.unsaved_acks > 0
     }
 
     pub(super) fn id(&self, number: SegmentNumber) -> SegmentId {
@@ -78,12 +85,9 @@ impl Folder {
 
     /// The numbers of the segment files, in order. New ones get later numbers.
     pub(super) fn segments(&mut self) -> Result<Vec<SegmentNumber>, FileError> {
-        let read = |error| files::io_error("read the folder", &self.path)(error);
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(read)? {
-            let name = entry.map_err(read)?.file_name();
-            numbers.extend(name.to_str().and_then(SegmentId::number_of));
-        }
+        let names = self.place.list()?;
+        let mut numbers: Vec<SegmentNumber> =
+            names.iter().filter_map(|name| SegmentId::number_of(name.to_str()?)).collect();
         numbers.sort_unstable();
         let last = numbers.last().map_or(0, |number| number.0.saturating_add(1));
         self.next_segment = self.next_segment.max(last);
@@ -95,9 +99,25 @@ impl Folder {
         self.writer.as_ref().map(Writer::number)
     }
 
+    /// Space that it takes beside its segments.
+    pub(super) fn bytes_beside(&self) -> u64 {
+        // One block of names.
+        BLOCK + self.keys.allocated().unwrap_or_default()
+    }
+
+    /// Space that `bytes` more will take, in segments of `bytes_max`.
+    pub(super) fn growth(&self, bytes: u64, bytes_max: u64) -> u64 {
+        match &self.writer {
+            Some(writer) if writer.length() + bytes <= bytes_max => writer.growth(bytes),
+            // And perhaps a block of keys.
+            _ => bytes.max(SEGMENT_RESERVE_BYTES.min(bytes_max)).next_multiple_of(BLOCK) + BLOCK,
+        }
+    }
+
     /// Ends the segment that is written to, if `bytes` more would make it larger than `bytes_max`, or if it is
     /// broken. Answers which one was closed.
     pub(super) fn roll(&mut self, bytes: u64, bytes_max: u64) -> Option<SegmentNumber> {
+        self.segment_bytes_max = bytes_max;
         let full = |writer: &Writer| writer.length() > 0 && writer.length() + bytes > bytes_max;
         self.writer.as_ref().filter(|writer| writer.broken() || full(writer))?;
         self.close()
@@ -105,8 +125,10 @@ impl Folder {
 
     /// Ends the segment that is written to; it is still synced.
     pub(super) fn close(&mut self) -> Option<SegmentNumber> {
-        let writer = self.writer.take()?;
+        let mut writer = self.writer.take()?;
         let number = writer.number();
+        // If it fails, the next start does it.
+        let _ = writer.trim();
         if !writer.is_synced() && !writer.broken() {
             self.closing.push(writer);
         }
@@ -119,27 +141,25 @@ impl Folder {
         self.writer.take().map(|writer| writer.number())
     }
 
-    /// What is written from now on goes to `path`, for tests of a disk that fails.
-    #[cfg(test)]
-    pub(super) fn write_to(&mut self, path: &str) {
-        if let Some(writer) = &mut self.writer {
-            writer.write_to(path);
-        }
-    }
-
     /// Appends a record; durable after [`Self::sync`]. If it fails, nothing of it stays.
-    pub(super) fn append(&mut self, position: Position, envelope: &[u8]) -> Result<Written, FileError> {
+    pub(super) fn append(
+        &mut self,
+        record: (Position, Option<WallTime>),
+        envelope: &[u8],
+    ) -> Result<Written, FileError> {
         let begun = self.writer.is_none();
         if begun {
-            self.begin().map_err(files::io_error("begin a segment in", &self.path))?;
+            self.begin().map_err(files::io_error("begin a segment in", &self.place.path))?;
         }
         let Some(writer) = self.writer.as_mut() else {
             let none = io::Error::other("no segment is open");
-            return Err(files::io_error("write to", &self.path)(none));
+            return Err(files::io_error("write to", &self.place.path)(none));
         };
-        let offset = writer.append(position, envelope);
-        let offset = offset.map_err(files::io_error("append to a segment in", &self.path))?;
-        Ok(Written { segment: writer.number(), offset, begun, length: writer.length() })
+        let offset = writer.append(record, envelope);
+        let offset = offset.map_err(files::io_error("append to a segment in", &self.place.path))?;
+        let allocated =
+            writer.allocated().map_err(files::io_error("look at a segment in", &self.place.path))?;
+        Ok(Written { segment: writer.number(), offset, begun, allocated })
     }
 
     fn begin(&mut self) -> io::Result<()> {
@@ -149,7 +169,7 @@ impl Folder {
         self.next_segment += 1;
         self.keys.put(segment.number, &key)?;
         (self.keys_unsynced, self.names_unsynced) = (true, true);
-        match Writer::create(&self.path, segment, &key) {
+        match Writer::create(&self.place, segment, &key, self.segment_bytes_max) {
             Ok(writer) => self.writer = Some(writer),
             Err(error) => {
                 let _ = self.keys.destroy(&[segment.number]);
@@ -166,7 +186,7 @@ impl Folder {
             // What the kernel could not write it may have forgotten: it is written again, elsewhere.
             self.rewrite = true;
         }
-        outcome.map_err(files::io_error("sync", &self.path))
+        outcome.map_err(files::io_error("sync", &self.place.path))
     }
 
     fn sync_files(&mut self) -> io::Result<()> {
@@ -181,7 +201,7 @@ impl Folder {
         }
         self.closing.clear();
         if self.names_unsynced {
-            std::fs::File::open(&self.path)?.sync_all()?;
+            self.place.disk.sync_folder(&self.place.path)?;
             self.names_unsynced = false;
         }
         Ok(())
@@ -193,9 +213,9 @@ impl Folder {
         if self.writer.as_ref().is_some_and(|writer| segments.contains(&writer.number())) {
             self.writer = None;
         }
-        self.keys.destroy(segments).map_err(files::io_error("destroy keys in", &self.path))?;
+        self.keys.destroy(segments).map_err(files::io_error("destroy keys in", &self.place.path))?;
         for segment in segments {
-            remove(&self.id(*segment).path(&self.path))?;
+            self.place.remove(self.id(*segment).name())?;
         }
         Ok(())
     }
@@ -207,19 +227,12 @@ impl Folder {
     ) -> Result<Option<Vec<u8>>, FileError> {
         let Some(key) = self.keys.key(segment) else { return Ok(None) };
         let id = self.id(segment);
-        segment::read(&self.path, id, key, place).map_err(files::io_error("read", &id.path(&self.path)))
+        let read = segment::read(&self.place, id, key, place);
+        read.map_err(files::io_error("read", &self.place.path.join(id.name())))
     }
 }
 
 /// Bytes of a record with an envelope of this length.
 pub(super) fn record_bytes(envelope: usize) -> u64 {
     RECORD_BYTES + envelope as u64
-}
-
-/// Removes a file that may be gone already.
-pub(super) fn remove(path: &Path) -> Result<(), FileError> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files::io_error("remove", path)(error)),
-        _ => Ok(()),
-    }
 }

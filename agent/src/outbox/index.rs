@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! tree "outbox"; all integers big-endian; epoch = u32 counter ‖ u32 tag
-//!   "f" flow                      → u8 version = 1 ‖ epoch now ‖ watermark: epoch ‖ u64 sequence
+//!   "f" flow                      → u8 version = 2 ‖ epoch now ‖ watermark: epoch ‖ u64 sequence
+//!        ‖ u8 class (0 bulk, 1 normal, 2 urgent) ‖ i64 age up to which batches are kept, µs; -1: nothing said
 //!   "g" flow epoch u64 first      → u64 last: these sequences after the watermark are lost and were noted
 //!   "l" flow                      → losses to declare, each 59 bytes:
 //!        u8 reason ‖ u64 batches ‖ u64 first ‖ u64 last ‖ u64 samples
@@ -13,11 +14,12 @@
 use std::collections::BTreeSet;
 
 use glovebox_core::names::{Epoch, FlowId, Sequence};
-use glovebox_core::outbox::{Loss, LossReason, Losses, PendingLoss, Position};
+use glovebox_core::outbox::{Loss, LossReason, Losses, PendingLoss, Position, Priority};
 
-use crate::store::{Batch, Entry, Store, StoreError, Tree};
+use super::types::Keep;
+use crate::store::{Batch, Entry, StoreError, Table};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const LOSS: usize = 59;
 
 /// What is known of a flow beside its segments.
@@ -27,6 +29,8 @@ pub(super) struct FlowState {
     pub(super) epoch: Epoch,
     /// All up to here is settled.
     pub(super) watermark: Position,
+    /// How long its batches are kept, and before which others.
+    pub(super) keep: Keep,
 }
 
 /// Losses behind the watermark that were noted: they are not found as gaps again.
@@ -46,6 +50,12 @@ impl Change {
         let mut value = vec![VERSION];
         put_epoch(&mut value, state.epoch);
         put_position(&mut value, state.watermark);
+        value.push(match state.keep.priority {
+            Priority::Bulk => 0,
+            Priority::Normal => 1,
+            Priority::Urgent => 2,
+        });
+        value.extend(state.keep.age_us_max.unwrap_or(-1).to_be_bytes());
         self.0.insert(&key(b'f', flow), &value);
     }
 
@@ -68,42 +78,37 @@ impl Change {
     }
 }
 
-/// The tree, and its store for syncing.
+/// The tree.
 #[derive(Debug)]
-pub(super) struct Index {
-    store: Store,
-    tree: Tree,
-}
+pub(super) struct Index(pub(super) Box<dyn Table>);
 
 impl Index {
-    pub(super) fn open(store: Store) -> Result<Self, StoreError> {
-        let tree = store.tree("outbox")?;
-        Ok(Self { store, tree })
-    }
-
     /// Applies `change`; durable when it returns.
-    pub(super) fn apply(&self, change: Change) -> Result<(), StoreError> {
-        self.tree.apply(change.0)?;
-        self.store.sync()
+    pub(super) fn apply(&self, change: &Change) -> Result<(), StoreError> {
+        self.0.apply(&change.0)?;
+        self.0.sync()
     }
 
     /// Every flow of which something is kept.
     pub(super) fn flows(&self) -> Result<BTreeSet<FlowId>, StoreError> {
-        let keys = self.tree.iter().map(|entry| entry.map(|(key, _)| flow_of(&key)));
-        keys.filter_map(Result::transpose).collect()
+        let entries = self.0.range(&[], &[u8::MAX]);
+        entries.map(|entry| entry.map(|(key, _)| flow_of(&key))).filter_map(Result::transpose).collect()
     }
 
     pub(super) fn state(&self, flow: FlowId) -> Result<Option<FlowState>, StoreError> {
-        let value = self.tree.get(&key(b'f', flow))?;
+        let value = self.0.get(&key(b'f', flow))?;
         Ok(value.and_then(|value| {
             let mut reader = Reader(value.strip_prefix(&[VERSION])?);
-            let state = FlowState { epoch: reader.epoch()?, watermark: reader.position()? };
+            let (epoch, watermark) = (reader.epoch()?, reader.position()?);
+            let priority = *CLASSES.get(usize::from(reader.u8()?))?;
+            let age_us_max = Some(reader.take().map(i64::from_be_bytes)?).filter(|age| *age >= 0);
+            let state = FlowState { epoch, watermark, keep: Keep { priority, age_us_max } };
             reader.0.is_empty().then_some(state)
         }))
     }
 
     pub(super) fn losses(&self, flow: FlowId) -> Result<Losses, StoreError> {
-        let value = self.tree.get(&key(b'l', flow))?.unwrap_or_default();
+        let value = self.0.get(&key(b'l', flow))?.unwrap_or_default();
         let losses = value.chunks_exact(LOSS).filter_map(|bytes| decode_loss(&mut Reader(bytes)));
         Ok(Losses::restore(losses.collect()))
     }
@@ -123,26 +128,18 @@ impl Index {
 
     /// Forgets all of a flow; durable when it returns.
     pub(super) fn clear(&self, flow: FlowId) -> Result<(), StoreError> {
+        let mut change = Batch::default();
         for kind in [b'f', b'g', b'l'] {
-            for (key, _) in self.of_flow(kind, flow)? {
-                self.tree.remove(&key)?;
-            }
+            self.of_flow(kind, flow)?.iter().for_each(|(key, _)| change.remove(key));
         }
-        self.store.sync()
+        self.0.apply(&change)?;
+        self.0.sync()
     }
 
     fn of_flow(&self, kind: u8, flow: FlowId) -> Result<Vec<Entry>, StoreError> {
         let first = key(kind, flow);
-        let entries = self.tree.range(first.as_slice()..);
-        let mut found = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if !entry.0.starts_with(&first) {
-                break;
-            }
-            found.push(entry);
-        }
-        Ok(found)
+        let after = flow.0.checked_add(1).map_or_else(|| vec![kind + 1], |next| key(kind, FlowId(next)));
+        self.0.range(&first, &after).collect()
     }
 }
 
@@ -195,6 +192,8 @@ fn decode_loss(reader: &mut Reader<'_>) -> Option<PendingLoss> {
     let (epoch, carrier) = ((epoch.0 == 1).then_some(epoch.1), (carrier.0 == 1).then_some(carrier.1));
     Some(PendingLoss { loss, epoch, carrier })
 }
+
+const CLASSES: [Priority; 3] = [Priority::Bulk, Priority::Normal, Priority::Urgent];
 
 const REASONS: [LossReason; 6] = [
     LossReason::Quota,
@@ -251,14 +250,16 @@ impl Reader<'_> {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     #[test]
     fn what_is_written_reads_back_and_flows_are_kept_apart() {
         let folder = tempfile::tempdir().unwrap();
-        let index = Index::open(Store::open(&folder.path().join("index")).unwrap().0).unwrap();
+        let index = Index(Store::open(&folder.path().join("index")).unwrap().0.table("outbox").unwrap());
         let epoch = Epoch { counter: 3, tag: 0xFFFF_FFFF };
         let at = |sequence| Position { epoch, sequence: Sequence(sequence) };
-        let state = FlowState { epoch, watermark: at(u64::MAX) };
+        let keep = Keep { priority: Priority::Urgent, age_us_max: Some(7) };
+        let state = FlowState { epoch, watermark: at(u64::MAX), keep };
         let mut losses = Losses::default();
         for reason in REASONS {
             losses.add_batches(reason, epoch, (Sequence(2), Sequence(9)));
@@ -273,7 +274,7 @@ mod tests {
             change.losses(flow, &losses);
             change.gap(flow, gap);
         }
-        index.apply(change).unwrap();
+        index.apply(&change).unwrap();
         index.clear(other).unwrap();
         assert_eq!(index.flows().unwrap().into_iter().collect::<Vec<_>>(), [flow]);
         assert_eq!(index.state(flow).unwrap(), Some(state));
@@ -282,7 +283,7 @@ mod tests {
         let mut change = Change::default();
         change.forget_gap(flow, gap);
         change.losses(flow, &Losses::default());
-        index.apply(change).unwrap();
+        index.apply(&change).unwrap();
         assert_eq!(index.gaps(flow).unwrap(), []);
         assert_eq!(index.losses(flow).unwrap(), Losses::default());
         assert_eq!(index.state(other).unwrap(), None);

@@ -7,14 +7,16 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::Path;
 
 use glovebox_core::names::Digest;
 use glovebox_core::outbox::SegmentNumber;
 use zeroize::Zeroizing;
+
+use crate::store::disk::{DiskFile, Open, Place};
+
+/// Its name in the flow's folder.
+pub(super) const NAME: &str = "keys";
 
 const SLOT: usize = 64;
 const MAGIC: &[u8; 4] = b"GBXK";
@@ -58,7 +60,7 @@ impl SegmentKey {
 
 /// The open key file of one flow.
 pub(super) struct KeyFile {
-    file: File,
+    file: Box<dyn DiskFile>,
     slots: u64,
     keys: BTreeMap<SegmentNumber, (u64, SegmentKey)>,
     free: Vec<u64>,
@@ -66,10 +68,9 @@ pub(super) struct KeyFile {
 
 impl KeyFile {
     /// Opens or creates it. Slots that are not whole count as free: what they opened is lost.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        let length = file.metadata()?.len();
+    pub(super) fn open(folder: &Place) -> io::Result<Self> {
+        let file = folder.open(NAME, Open::Create)?;
+        let length = file.size()?.length;
         let slots = length.div_ceil(SLOT as u64);
         let mut opened = Self { file, slots, keys: BTreeMap::new(), free: Vec::new() };
         for index in 0..slots {
@@ -91,6 +92,11 @@ impl KeyFile {
         self.keys.keys().copied()
     }
 
+    /// Space that it takes.
+    pub(super) fn allocated(&self) -> io::Result<u64> {
+        Ok(self.file.size()?.allocated)
+    }
+
     /// Writes a new key; durable after [`Self::sync`].
     pub(super) fn put(&mut self, segment: SegmentNumber, key: &SegmentKey) -> io::Result<()> {
         let index = self.free.last().copied().unwrap_or(self.slots);
@@ -103,7 +109,7 @@ impl KeyFile {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.file.sync()
     }
 
     /// Overwrites the keys of these segments; gone from the disk when it returns.
@@ -116,7 +122,7 @@ impl KeyFile {
             }
         }
         if any {
-            self.file.sync_data()?;
+            self.file.sync()?;
         }
         for segment in segments {
             if let Some((index, _)) = self.keys.remove(segment) {
@@ -126,18 +132,18 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Overwrites everything in the file at `path`, whatever it is; gone from the disk when it returns.
-    pub(super) fn overwrite(path: &Path) -> io::Result<()> {
-        let file = match OpenOptions::new().write(true).open(path) {
+    /// Overwrites everything in the key file of `folder`, whatever it is; gone from the disk when it returns.
+    pub(super) fn overwrite(folder: &Place) -> io::Result<()> {
+        let file = match folder.open(NAME, Open::Write) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let length = file.metadata()?.len();
+        let length = file.size()?.length;
         for index in 0..length.div_ceil(SLOT as u64) {
             file.write_all_at(&[0; SLOT], index * SLOT as u64)?;
         }
-        file.sync_all()
+        file.sync()
     }
 }
 
@@ -151,8 +157,8 @@ mod tests {
     #[test]
     fn keys_are_kept_destroyed_and_their_slots_used_again() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keys");
-        let mut file = KeyFile::open(&path).unwrap();
+        let (path, place) = (folder.path().join("keys"), Place::system(folder.path().to_owned()));
+        let mut file = KeyFile::open(&place).unwrap();
         let keys: Vec<SegmentKey> = (0..3).map(|_| SegmentKey::random().unwrap()).collect();
         for (number, key) in (0..).zip(&keys) {
             file.put(SegmentNumber(number), key).unwrap();
@@ -161,7 +167,7 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let bytes = std::fs::read(&path).unwrap();
         assert!(!bytes.windows(32).any(|window| window == keys[1].bytes()), "destroyed means gone");
-        let mut file = KeyFile::open(&path).unwrap();
+        let mut file = KeyFile::open(&place).unwrap();
         assert_eq!(file.segments().collect::<Vec<_>>(), [SegmentNumber(0), SegmentNumber(2)]);
         assert_eq!(file.key(SegmentNumber(2)).unwrap().bytes(), keys[2].bytes());
         file.put(SegmentNumber(5), &keys[1]).unwrap();
@@ -171,8 +177,8 @@ mod tests {
     #[test]
     fn a_torn_or_damaged_slot_is_free_and_the_others_hold() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("keys");
-        let mut file = KeyFile::open(&path).unwrap();
+        let (path, place) = (folder.path().join("keys"), Place::system(folder.path().to_owned()));
+        let mut file = KeyFile::open(&place).unwrap();
         for number in 0..3 {
             file.put(SegmentNumber(number), &SegmentKey::random().unwrap()).unwrap();
         }
@@ -180,11 +186,11 @@ mod tests {
         bytes[20] ^= 1;
         bytes.truncate(2 * 64 + 40);
         std::fs::write(&path, bytes).unwrap();
-        let mut file = KeyFile::open(&path).unwrap();
+        let mut file = KeyFile::open(&place).unwrap();
         assert_eq!(file.segments().collect::<Vec<_>>(), [SegmentNumber(1)]);
         for number in 7..9 {
             file.put(SegmentNumber(number), &SegmentKey::random().unwrap()).unwrap();
         }
-        assert_eq!(KeyFile::open(&path).unwrap().segments().count(), 3);
+        assert_eq!(KeyFile::open(&place).unwrap().segments().count(), 3);
     }
 }

@@ -10,85 +10,77 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
 use glovebox_core::consent::document::Verifier;
-use glovebox_core::limits::{ACKS_UNSAVED_MAX, OUTBOX_UNSYNCED_BYTES_MAX};
-use glovebox_core::names::{Epoch, FlowId, Sequence};
-use glovebox_core::outbox::{BatchId, Entry, Loss, LossReason, Position, Queue, Relief, SegmentNumber};
+use glovebox_core::limits::ACKS_UNSAVED_MAX;
+use glovebox_core::names::{Epoch, FlowId, Sequence, TrustedTime};
+use glovebox_core::outbox::{BatchId, Loss, LossReason, Position, Priority, Queue};
 use glovebox_core::seal::{ReadmitError, Sealed, readmit};
 
-use crate::store::Store;
-use crate::store::files::{self, FileError};
-use folder::{Folder, Written};
+use crate::store::Table;
+use crate::store::disk::Place;
+use crate::store::files::FileError;
+use folder::Folder;
 use index::{Change, FlowState, Gap, Index};
 pub use purge::PurgeError;
 use purge::Steps;
-pub use types::{Config, Dropped, Figures, OpenError, OutboxError, ReadError, Report};
+pub use types::{Config, Dropped, Figures, Keep, OpenError, OutboxError, ReadError, Report};
+use write::Unsynced;
 
 mod folder;
 mod index;
 mod keys;
 mod open;
 mod purge;
+mod scan;
 mod segment;
 mod types;
-
-/// Blocks of the file systems that are usual in cars.
-const BLOCK: u64 = 4096;
-
-/// Space that a file of this length takes.
-fn on_disk(length: u64) -> u64 {
-    length.next_multiple_of(BLOCK)
-}
-
-/// Written, and not yet reported as stored.
-struct Unsynced {
-    batch: BatchId,
-    /// Kept until it is durable, since a failed sync may have lost what was written.
-    envelope: Option<Vec<u8>>,
-}
+mod write;
 
 /// Everything that was sealed and is not yet acknowledged, on disk.
 pub struct Outbox {
-    dir: PathBuf,
+    dir: Place,
     config: Config,
     index: Index,
     queue: Queue,
     folders: BTreeMap<FlowId, Folder>,
     withdrawn: BTreeSet<FlowId>,
+    keeps: BTreeMap<FlowId, Keep>,
     unsynced: Vec<Unsynced>,
     dropped: Vec<Dropped>,
     written: u64,
+    /// The disk was full, and stayed so although something gave way: nothing more does until a write succeeds.
+    in_vain: bool,
 }
 
 impl Outbox {
-    /// Opens the outbox in `dir`. Flows with a tombstone are destroyed before anything else. Damage is never fatal:
+    /// Opens the outbox in `dir`, with what is known of it in `index`. Flows with a tombstone are destroyed before anything else. Damage is never fatal:
     /// what cannot be read is counted and will be declared lost.
     ///
     /// # Errors
     /// [`OpenError`] if the folder or the index cannot be used.
     pub fn open(
-        dir: &Path,
+        dir: Place,
         config: Config,
-        store: Store,
+        index: Box<dyn Table>,
         tombstones: &BTreeSet<FlowId>,
     ) -> Result<(Self, Report), OpenError> {
-        files::create_folder(dir)?;
-        let index = Index::open(store)?;
+        dir.create()?;
         let mut outbox = Self {
-            dir: dir.to_owned(),
+            dir,
             config,
-            index,
+            index: Index(index),
             queue: Queue::default(),
             folders: BTreeMap::new(),
             withdrawn: tombstones.clone(),
+            keeps: BTreeMap::new(),
             unsynced: Vec::new(),
             dropped: Vec::new(),
             written: 0,
+            in_vain: false,
         };
         let mut report = Report::default();
-        let mut flows = open::folders(dir)?;
+        let mut flows = open::folders(&outbox.dir)?;
         flows.extend(outbox.index.flows()?);
         for flow in flows.iter().filter(|flow| tombstones.contains(flow)) {
             match outbox.purge(*flow) {
@@ -97,9 +89,10 @@ impl Outbox {
             }
         }
         for flow in flows.difference(tombstones) {
-            match open::load(dir, &outbox.index, *flow, &mut outbox.queue, &mut report) {
+            match open::load(&outbox.dir, &outbox.index, *flow, &mut outbox.queue, &mut report) {
                 Ok(mut folder) => {
                     folder.new_epoch |= config.new_epoch;
+                    outbox.keeps.insert(*flow, folder.state.keep);
                     outbox.folders.insert(*flow, folder);
                 }
                 Err(error) => {
@@ -108,6 +101,7 @@ impl Outbox {
                 }
             }
         }
+        outbox.weigh();
         if let Err(error) = outbox.save() {
             tracing::error!(target: "outbox", %error, "what was found at start is not noted yet");
         }
@@ -130,7 +124,26 @@ impl Outbox {
         })
     }
 
-    /// Space on disk that the segments take.
+    /// How long batches of `flow` are kept, and before which others; noted with the next [`Self::save`]. Stays in force
+    /// when the grant has ended, until the flow is purged.
+    pub fn keep(&mut self, flow: FlowId, keep: Keep) {
+        if self.withdrawn.contains(&flow) || self.keeps.insert(flow, keep) == Some(keep) {
+            return;
+        }
+        self.queue.set_priority(flow, keep.priority);
+        self.queue.set_age_max(flow, keep.age_us_max);
+        if let Some(folder) = self.folders.get_mut(&flow) {
+            (folder.state.keep, folder.unsaved) = (keep, true);
+        }
+    }
+
+    /// The class of `flow`.
+    #[must_use]
+    pub fn priority(&self, flow: FlowId) -> Priority {
+        self.queue.priority(flow)
+    }
+
+    /// Space on disk that all of it takes: segments, key files, index.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.queue.bytes()
@@ -166,10 +179,11 @@ impl Outbox {
         let counter = old.as_ref().map_or(1, |old| old.epoch.counter.saturating_add(1));
         let epoch = Epoch { counter, tag };
         let watermark = self.queue.watermark(flow).filter(|_| old.is_some());
-        let state = FlowState { epoch, watermark: watermark.unwrap_or(Position::start(epoch)) };
+        let keep = self.keeps.get(&flow).copied().unwrap_or_default();
+        let state = FlowState { epoch, watermark: watermark.unwrap_or(Position::start(epoch)), keep };
         let mut change = Change::default();
         change.state(flow, &state);
-        self.index.apply(change)?;
+        self.index.apply(&change)?;
         match self.folders.get_mut(&flow) {
             Some(folder) => (folder.state, folder.new_epoch) = (state, false),
             None => {
@@ -204,148 +218,6 @@ impl Outbox {
         if let Some(folder) = self.folders.get_mut(&flow) {
             folder.losses.add_samples(reason, samples);
             folder.unsaved = true;
-        }
-        Ok(())
-    }
-
-    /// Writes a batch. It is stored when [`Self::sync`] says so, and not offered before. Makes room first if the cap
-    /// is reached: see [`Self::take_dropped`].
-    ///
-    /// # Errors
-    /// [`OutboxError`]: nothing of the batch stays, and it can be tried again.
-    pub fn store(&mut self, sealed: &Sealed) -> Result<(), OutboxError> {
-        self.append(sealed.into(), sealed.envelope())
-    }
-
-    fn append(&mut self, batch: BatchId, envelope: &[u8]) -> Result<(), OutboxError> {
-        self.refuse_withdrawn(batch.flow)?;
-        // Before anything later is written, so that segments keep the order of sequences.
-        self.rewrite()?;
-        let last = self.queue.last(batch.flow);
-        let expected = last.map(|last| Position { sequence: last.sequence.next(), ..last });
-        if expected != Some(batch.position()) {
-            return Err(OutboxError::Disorder { batch });
-        }
-        let unsynced: usize = self.unsynced.iter().flat_map(|it| &it.envelope).map(Vec::len).sum();
-        if unsynced + envelope.len() > OUTBOX_UNSYNCED_BYTES_MAX {
-            self.make_durable()?;
-        }
-        self.make_room(folder::record_bytes(envelope.len()))?;
-        self.note_carried(batch)?;
-        let entry = self.write(batch, envelope)?;
-        self.queue.push(batch.flow, entry).map_err(|error| OutboxError::Disorder { batch: error.batch })?;
-        self.unsynced.push(Unsynced { batch, envelope: Some(envelope.to_vec()) });
-        Ok(())
-    }
-
-    /// That `batch` declares losses is known before it can be there: else they could be declared twice.
-    fn note_carried(&mut self, batch: BatchId) -> Result<(), OutboxError> {
-        let carries = |folder: &&Folder| folder.losses.carried_by(batch.position());
-        if let Some(folder) = self.folders.get(&batch.flow).filter(carries) {
-            let mut change = Change::default();
-            change.losses(batch.flow, &folder.losses);
-            self.index.apply(change)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, batch: BatchId, envelope: &[u8]) -> Result<Entry, OutboxError> {
-        let flow = batch.flow;
-        let folder = self.folders.get_mut(&flow).ok_or(OutboxError::Disorder { batch })?;
-        let bytes = folder::record_bytes(envelope.len());
-        if let Some(closed) = folder.roll(bytes, self.config.segment_bytes_max()) {
-            self.queue.close_segment(flow, closed);
-        }
-        let Written { segment, offset, begun, length } = folder.append(batch.position(), envelope)?;
-        if begun {
-            self.queue.add_segment(flow, segment, true);
-        }
-        self.queue.set_segment_bytes(flow, segment, on_disk(length));
-        self.written += bytes;
-        Ok(Entry { position: batch.position(), segment, offset })
-    }
-
-    /// Drops, oldest first, until `bytes` more fit under the cap.
-    fn make_room(&mut self, bytes: u64) -> Result<(), OutboxError> {
-        while let Some(relief) = self.queue.relief(on_disk(bytes), self.config.bytes_max) {
-            let (flow, segment) = match relief {
-                Relief::Delete(flow, segment) => (flow, segment),
-                Relief::Drop(flow, segment, batches) => {
-                    self.close_if_open(flow, segment);
-                    self.lose(&batches, LossReason::Quota)?;
-                    (flow, segment)
-                }
-            };
-            self.close_if_open(flow, segment);
-            if let Some(folder) = self.folders.get_mut(&flow) {
-                folder.unsaved = true;
-            }
-            self.save()?;
-        }
-        Ok(())
-    }
-
-    fn close_if_open(&mut self, flow: FlowId, segment: SegmentNumber) {
-        let folder = self.folders.get_mut(&flow).filter(|folder| folder.open_segment() == Some(segment));
-        folder.and_then(Folder::close);
-        self.queue.close_segment(flow, segment);
-    }
-
-    fn is_unsynced(&self, batch: BatchId) -> bool {
-        self.unsynced.iter().any(|it| it.batch == batch)
-    }
-
-    /// Makes all that was written durable, all flows at once. What it answers is stored: it may be offered, and
-    /// survives a power cut.
-    ///
-    /// # Errors
-    /// [`OutboxError`]: nothing is reported as stored; what was stored before stays, the rest is written again by
-    /// the next call.
-    pub fn sync(&mut self) -> Result<Vec<BatchId>, OutboxError> {
-        self.make_durable()?;
-        let stored: Vec<BatchId> = self.unsynced.drain(..).map(|it| it.batch).collect();
-        for BatchId { flow, epoch, sequence } in &stored {
-            let epoch = epoch.counter;
-            tracing::info!(target: "outbox", %flow, epoch, sequence = sequence.0, "stored");
-        }
-        Ok(stored)
-    }
-
-    fn make_durable(&mut self) -> Result<(), OutboxError> {
-        self.rewrite()?;
-        let flows: BTreeSet<FlowId> = self.unsynced.iter().map(|it| it.batch.flow).collect();
-        for flow in flows {
-            if let Some(folder) = self.folders.get_mut(&flow) {
-                folder.sync()?;
-            }
-        }
-        self.unsynced.iter_mut().for_each(|it| it.envelope = None);
-        Ok(())
-    }
-
-    /// Writes again, into new segments, what a failed sync has left in doubt.
-    fn rewrite(&mut self) -> Result<(), OutboxError> {
-        let doubtful: Vec<FlowId> =
-            self.folders.iter().filter(|(_, folder)| folder.rewrite).map(|(flow, _)| *flow).collect();
-        for flow in doubtful {
-            let closed = self.folders.get_mut(&flow).and_then(Folder::abandon);
-            if let Some(closed) = closed {
-                self.queue.close_segment(flow, closed);
-            }
-            let unsynced = std::mem::take(&mut self.unsynced);
-            let mut written = Ok(());
-            let doubtful = unsynced.iter().filter(|it| it.batch.flow == flow);
-            for (it, envelope) in doubtful.filter_map(|it| Some((it, it.envelope.as_ref()?))) {
-                written = self.write(it.batch, envelope).map(|entry| self.queue.moved(flow, entry));
-                if written.is_err() {
-                    break;
-                }
-            }
-            self.unsynced = unsynced;
-            written?;
-            if let Some(folder) = self.folders.get_mut(&flow) {
-                folder.rewrite = false;
-            }
         }
         Ok(())
     }
@@ -387,7 +259,7 @@ impl Outbox {
         let Some(removed) = self.queue.remove(batch) else { return Ok(()) };
         let Some(folder) = self.folders.get_mut(&batch.flow) else { return Ok(()) };
         let declared = folder.losses.declared(batch.position());
-        folder.unsaved = true;
+        folder.unsaved |= declared;
         folder.unsaved_acks += 1;
         if removed.emptied || declared || folder.unsaved_acks >= ACKS_UNSAVED_MAX {
             self.save()?;
@@ -416,7 +288,34 @@ impl Outbox {
         self.lose(&batches, reason)
     }
 
+    /// Batches that are, or in doubt could be, older than their grant allows go and are declared lost. Nobody knows the
+    /// age of anything while the time is in doubt; nothing is sent then either.
+    ///
+    /// # Errors
+    /// As [`Self::lost`].
+    pub fn drop_aged(&mut self, now: TrustedTime) -> Result<(), OutboxError> {
+        let aged: Vec<BatchId> = self.queue.aged(now).collect();
+        if aged.is_empty() {
+            return Ok(());
+        }
+        self.forget(&aged, LossReason::Age);
+        for flow in aged.iter().map(|batch| batch.flow).collect::<BTreeSet<_>>() {
+            // Nothing more may come of it, and what was too old must not stay for that.
+            if self.queue.figures(flow).0 == 0 {
+                let open = self.folders.get_mut(&flow).and_then(Folder::close);
+                open.into_iter().for_each(|open| self.queue.close_segment(flow, open));
+            }
+        }
+        self.save()
+    }
+
     fn lose(&mut self, batches: &[BatchId], reason: LossReason) -> Result<(), OutboxError> {
+        self.forget(batches, reason);
+        self.save()
+    }
+
+    /// Takes batches out and remembers their loss; noted by the next [`Self::save`].
+    fn forget(&mut self, batches: &[BatchId], reason: LossReason) {
         for batch in batches {
             let Some(removed) = self.queue.remove(*batch) else { continue };
             let Some(folder) = self.folders.get_mut(&batch.flow) else { continue };
@@ -431,7 +330,6 @@ impl Outbox {
             self.dropped.push(Dropped { batch: *batch, reason });
             tracing::warn!(target: "outbox", %batch, ?reason, "dropped");
         }
-        self.save()
     }
 
     /// What was dropped since the last call.
@@ -439,14 +337,20 @@ impl Outbox {
         std::mem::take(&mut self.dropped)
     }
 
+    /// Whether more than acknowledgements waits for [`Self::save`].
+    #[must_use]
+    pub fn is_unsaved(&self) -> bool {
+        self.folders.values().any(|folder| folder.unsaved)
+    }
+
     /// Notes what was acknowledged and lost, durable when it returns; then deletes what is not wanted any more. To
-    /// be called now and then, and before a stop: what is not noted is sent again.
+    /// be called now and then, and before a stop: an acknowledgement that is not noted is sent again.
     ///
     /// # Errors
     /// If it cannot be noted; nothing is deleted then.
     pub fn save(&mut self) -> Result<(), OutboxError> {
         let mut change = None;
-        for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.unsaved) {
+        for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.is_behind()) {
             let change = change.get_or_insert_with(Change::default);
             if let Some(watermark) = self.queue.watermark(*flow) {
                 folder.state.watermark = watermark;
@@ -459,16 +363,35 @@ impl Outbox {
             change.losses(*flow, &folder.losses);
         }
         let Some(change) = change else { return Ok(()) };
-        self.index.apply(change)?;
-        for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.unsaved) {
-            let watermark = folder.state.watermark;
-            folder.gaps.retain(|gap| Position { epoch: gap.epoch, sequence: gap.last } > watermark);
-            let unwanted: Vec<_> = self.queue.unwanted(*flow).collect();
+        self.index.apply(&change)?;
+        let behind = self.folders.iter().filter(|(_, folder)| folder.is_behind()).map(|(flow, _)| *flow);
+        for flow in behind.collect::<Vec<_>>() {
+            self.delete_unwanted(flow)?;
+            if let Some(folder) = self.folders.get_mut(&flow) {
+                let watermark = folder.state.watermark;
+                folder.gaps.retain(|gap| Position { epoch: gap.epoch, sequence: gap.last } > watermark);
+                (folder.unsaved, folder.unsaved_acks) = (false, 0);
+            }
+        }
+        self.weigh();
+        Ok(())
+    }
+
+    fn delete_unwanted(&mut self, flow: FlowId) -> Result<(), OutboxError> {
+        let unwanted: Vec<_> = self.queue.unwanted(flow).collect();
+        if let Some(folder) = self.folders.get_mut(&flow) {
             folder.delete(&unwanted)?;
-            unwanted.into_iter().for_each(|segment| self.queue.remove_segment(*flow, segment));
-            (folder.unsaved, folder.unsaved_acks) = (false, 0);
+            unwanted.into_iter().for_each(|segment| self.queue.remove_segment(flow, segment));
         }
         Ok(())
+    }
+
+    /// What is taken beside the segments.
+    fn weigh(&mut self) {
+        self.queue.set_bytes_beside(None, self.index.0.size_on_disk().unwrap_or_default());
+        for (flow, folder) in &self.folders {
+            self.queue.set_bytes_beside(Some(*flow), folder.bytes_beside());
+        }
     }
 
     /// A grant was withdrawn and its tombstone is on disk: destroys all of the flow. From the call on nothing of it
@@ -482,6 +405,7 @@ impl Outbox {
 
     fn purge_in_steps(&mut self, flow: FlowId, steps: &mut Steps) -> Result<(), PurgeError> {
         self.withdrawn.insert(flow);
+        self.keeps.remove(&flow);
         self.queue.purge(flow);
         self.folders.remove(&flow);
         self.unsynced.retain(|it| it.batch.flow != flow);

@@ -1,16 +1,17 @@
 //! Finds out at start what is stored. The segments are the truth; the index says what of it is settled.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use glovebox_core::names::{Epoch, FlowId, Sequence};
 use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, missing, without};
 
 use super::folder::Folder;
 use super::index::{FlowState, Gap, Index};
-use super::segment::{self, SegmentId};
-use super::{Report, on_disk};
+use super::scan::{self, Scan};
+use super::segment::SegmentId;
+use super::{Keep, Report};
 use crate::store::StoreError;
+use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
 
 /// Why a flow could not be taken up.
@@ -23,57 +24,54 @@ pub(super) enum LoadError {
 }
 
 /// The flows that have a folder.
-pub(super) fn folders(dir: &Path) -> Result<BTreeSet<FlowId>, FileError> {
-    let read = |error| files::io_error("read the folder", dir)(error);
-    let mut flows = BTreeSet::new();
-    for entry in std::fs::read_dir(dir).map_err(read)? {
-        let entry = entry.map_err(read)?;
-        let flow = entry.file_name().to_str().and_then(|name| name.parse::<FlowId>().ok());
-        flows.extend(
-            flow.filter(|flow| {
-                entry.path().is_dir() && entry.file_name().to_str() == Some(&flow.to_string())
-            }),
-        );
-    }
-    Ok(flows)
+pub(super) fn folders(dir: &Place) -> Result<BTreeSet<FlowId>, FileError> {
+    let names = dir.list()?;
+    let flow = |name: &str| {
+        let flow = name.parse::<FlowId>().ok().filter(|flow| flow.to_string() == name)?;
+        dir.join(name).exists().then_some(flow)
+    };
+    Ok(names.iter().filter_map(|name| flow(name.to_str()?)).collect())
 }
 
 /// Takes up a flow: its records go into `queue`, what is missing into its losses.
 pub(super) fn load(
-    dir: &Path,
+    dir: &Place,
     index: &Index,
     flow: FlowId,
     queue: &mut Queue,
     report: &mut Report,
 ) -> Result<Folder, LoadError> {
     let known = index.state(flow)?;
-    let had_folder = dir.join(flow.to_string()).is_dir();
-    let scanned = scan(dir, flow, report)?;
+    let had_folder = dir.join(&flow.to_string()).exists();
+    let mut scanned = scan(dir, flow, report)?;
     let first = scanned.iter().find_map(|(_, scan)| scan.found.first()).map(|(_, head)| head.position);
     let state = known.clone().unwrap_or_else(|| {
         let first = first.unwrap_or(Position::start(Epoch { counter: 0, tag: 0 }));
         let before = Sequence(first.sequence.0.saturating_sub(1));
-        FlowState { epoch: first.epoch, watermark: Position { epoch: first.epoch, sequence: before } }
+        let watermark = Position { epoch: first.epoch, sequence: before };
+        FlowState { epoch: first.epoch, watermark, keep: Keep::default() }
     });
     let mut folder = Folder::open(dir, flow, state)?;
     let present: BTreeSet<SegmentNumber> = folder.segments()?.into_iter().collect();
     let orphans: Vec<_> = folder.keys.segments().filter(|number| !present.contains(number)).collect();
-    folder.keys.destroy(&orphans).map_err(files::io_error("destroy keys in", &folder.path))?;
+    folder.keys.destroy(&orphans).map_err(files::io_error("destroy keys in", &folder.place.path))?;
     folder.losses = index.losses(flow)?;
     folder.gaps = index.gaps(flow)?;
     // Without the index or the folder nobody knows which sequences were used.
     folder.new_epoch = known.is_none() || !had_folder;
     report.index_lost += u64::from(known.is_none());
     queue.begin(flow, folder.state.watermark);
+    queue.set_priority(flow, folder.state.keep.priority);
+    queue.set_age_max(flow, folder.state.keep.age_us_max);
     let mut at = folder.state.watermark;
     let newest = scanned.last().map(|(number, _)| *number);
-    for (number, scan) in &scanned {
+    for (number, scan) in &mut scanned {
         queue.add_segment(flow, *number, false);
         for (offset, head) in &scan.found {
-            let entry = Entry { position: head.position, segment: *number, offset: *offset };
+            let entry =
+                Entry { position: head.position, segment: *number, offset: *offset, stored: head.stored };
             at = place(entry, at, &mut folder, queue, report);
         }
-        queue.set_segment_bytes(flow, *number, on_disk(scan.torn.unwrap_or(scan.length)));
         if let Some(torn) = scan.torn {
             report.torn += 1;
             // Its last record may have had the next sequence: that one must not come again with another content.
@@ -81,8 +79,9 @@ pub(super) fn load(
             tracing::warn!(target: "outbox", %flow, segment = number.0, at = torn, "torn end cut off");
         }
         report.damaged += u64::from(scan.damaged);
-        let settled = segment::settle(&folder.path, folder.id(*number), scan.torn);
-        settled.map_err(files::io_error("sync a segment in", &folder.path))?;
+        let settled = scan::settle(&folder.place, folder.id(*number), scan);
+        settled.map_err(files::io_error("sync a segment in", &folder.place.path))?;
+        queue.set_segment_bytes(flow, *number, scan.allocated);
     }
     queue.begin(flow, at);
     if at.epoch > folder.state.epoch {
@@ -95,23 +94,20 @@ pub(super) fn load(
     Ok(folder)
 }
 
-fn scan(
-    dir: &Path,
-    flow: FlowId,
-    report: &mut Report,
-) -> Result<Vec<(SegmentNumber, segment::Scan)>, FileError> {
-    let path = dir.join(flow.to_string());
-    if !path.is_dir() {
+fn scan(dir: &Place, flow: FlowId, report: &mut Report) -> Result<Vec<(SegmentNumber, Scan)>, FileError> {
+    let place = dir.join(&flow.to_string());
+    if !place.exists() {
         return Ok(Vec::new());
     }
     let state = FlowState {
         epoch: Epoch { counter: 0, tag: 0 },
         watermark: Position::start(Epoch { counter: 0, tag: 0 }),
+        keep: Keep::default(),
     };
     let numbers = Folder::open(dir, flow, state)?.segments()?;
     let mut scanned = Vec::new();
     for number in numbers {
-        match segment::scan(&path, SegmentId { flow, number }) {
+        match scan::scan(&place, SegmentId { flow, number }) {
             Ok(scan) => scanned.push((number, scan)),
             Err(error) => {
                 // Not fatal: what lay in it shows as a gap.

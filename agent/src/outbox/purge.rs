@@ -5,14 +5,12 @@
 //!   ─▶ folder removed, its parent synced            each step may be the last one, and all may be done again
 //! ```
 
-use std::path::Path;
-
 use glovebox_core::names::FlowId;
 
-use super::folder::remove;
 use super::index::Index;
-use super::keys::KeyFile;
+use super::keys::{self, KeyFile};
 use crate::store::StoreError;
+use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
 
 /// Why a flow could not be destroyed to the end; to be tried again.
@@ -56,33 +54,32 @@ impl Steps {
     }
 }
 
-pub(super) fn purge(dir: &Path, index: &Index, flow: FlowId, steps: &mut Steps) -> Result<(), PurgeError> {
-    let folder = dir.join(flow.to_string());
-    if folder.is_dir() {
+pub(super) fn purge(dir: &Place, index: &Index, flow: FlowId, steps: &mut Steps) -> Result<(), PurgeError> {
+    let folder = dir.join(&flow.to_string());
+    if folder.exists() {
         files_of(&folder, steps)?;
     }
     steps.next()?;
     index.clear(flow)?;
     steps.next()?;
-    if folder.is_dir() {
-        std::fs::remove_dir(&folder).map_err(files::io_error("remove the folder", &folder))?;
+    if folder.exists() {
+        let removed = folder.disk.remove_folder(&folder.path);
+        removed.map_err(files::io_error("remove the folder", &folder.path))?;
     }
     steps.next()?;
-    Ok(files::sync_folder(dir)?)
+    Ok(dir.sync()?)
 }
 
-fn files_of(folder: &Path, steps: &mut Steps) -> Result<(), PurgeError> {
-    let keys = folder.join("keys");
+fn files_of(folder: &Place, steps: &mut Steps) -> Result<(), PurgeError> {
     steps.next()?;
-    KeyFile::overwrite(&keys).map_err(files::io_error("overwrite", &keys))?;
+    KeyFile::overwrite(folder).map_err(files::io_error("overwrite", &folder.path.join(keys::NAME)))?;
     steps.next()?;
-    remove(&keys)?;
+    folder.remove(keys::NAME)?;
     steps.next()?;
-    files::sync_folder(folder)?;
-    let read = |error| files::io_error("read the folder", folder)(error);
-    for entry in std::fs::read_dir(folder).map_err(read)? {
+    folder.sync()?;
+    for name in folder.list()? {
         steps.next()?;
-        remove(&entry.map_err(read)?.path())?;
+        folder.remove(name)?;
     }
     Ok(())
 }

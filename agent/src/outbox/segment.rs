@@ -4,35 +4,38 @@
 //! ```text
 //! <flow, 16 hexadecimal digits>/<number, 16 hexadecimal digits>.seg = records; integers big-endian
 //!
-//! record  ┌ "GBXR" ‖ u32 record number ‖ u32 length of ciphertext and tag        ┐ head, 32 bytes
-//!         │ ‖ u32 epoch ‖ u32 epoch tag ‖ u64 sequence ‖ 4 bytes check           ┘
+//! record  ┌ "GBX2" ‖ u32 record number ‖ u32 length of ciphertext and tag        ┐ head, 40 bytes; its last digit
+//!         │ ‖ u32 epoch ‖ u32 epoch tag ‖ u64 sequence ‖ i64 time ‖ 4 bytes check ┘ is the version of the format
 //!         └ ciphertext ‖ 16 bytes tag
 //!
-//! check = first 4 bytes of SHA-256(lp("glovebox/v1/segment") ‖ u64 flow ‖ u64 segment ‖ the 28 bytes before it)
+//! time  = when it was stored, µs since 1970 by trusted time; the least number there is if that was in doubt
+//! check = first 4 bytes of SHA-256(lp("glovebox/v1/segment") ‖ u64 flow ‖ u64 segment ‖ the 36 bytes before it)
 //! AES-256-GCM: nonce = 4 zero bytes ‖ u64 record number
 //!              aad = lp("glovebox/v1/segment") ‖ u64 flow ‖ u64 segment ‖ head
 //! ```
 //! The check finds the next record behind a damaged one; the tag finds every damage. A file that ends within a
-//! record was torn there: that record was never reported as stored.
+//! record was torn there: that record was never reported as stored. While it is written to, space is reserved behind its end.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use glovebox_core::limits::ENVELOPE_BYTES_MAX;
-use glovebox_core::names::{Digest, Epoch, FlowId, Sequence};
+use glovebox_core::limits::SEGMENT_RESERVE_BYTES;
+use glovebox_core::names::{Digest, Epoch, FlowId, Sequence, WallTime};
 use glovebox_core::outbox::{Position, SegmentNumber};
 
 use super::keys::SegmentKey;
+use crate::store::disk::{DiskFile, Open, Place};
 
-const MAGIC: &[u8; 4] = b"GBXR";
+pub(super) const MAGIC: &[u8; 4] = b"GBX2";
 const LABEL: &[u8] = b"glovebox/v1/segment";
-const HEAD: usize = 32;
+pub(super) const HEAD: usize = 40;
+/// Bytes of a head before its check.
+const CHECKED: usize = HEAD - 4;
 const TAG: usize = 16;
-/// A file that is read at once while it is searched for the next record; larger than any segment.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Blocks of the file systems that are usual in cars.
+pub(super) const BLOCK: u64 = 4096;
 
 /// Bytes of a record beside the envelope.
 pub(super) const RECORD_BYTES: u64 = (HEAD + TAG) as u64;
@@ -45,8 +48,9 @@ pub(super) struct SegmentId {
 }
 
 impl SegmentId {
-    pub(super) fn path(self, folder: &Path) -> PathBuf {
-        folder.join(format!("{:016x}.seg", self.number.0))
+    /// The file's name in the flow's folder.
+    pub(super) fn name(self) -> String {
+        format!("{:016x}.seg", self.number.0)
     }
 
     /// The number in a file's name, if it is a segment's.
@@ -71,6 +75,7 @@ pub(super) struct Head {
     pub(super) record: u32,
     pub(super) length: u32,
     pub(super) position: Position,
+    pub(super) stored: Option<WallTime>,
 }
 
 impl Head {
@@ -82,32 +87,35 @@ impl Head {
         head[12..16].copy_from_slice(&self.position.epoch.counter.to_be_bytes());
         head[16..20].copy_from_slice(&self.position.epoch.tag.to_be_bytes());
         head[20..28].copy_from_slice(&self.position.sequence.0.to_be_bytes());
+        head[28..CHECKED].copy_from_slice(&self.stored.map_or(i64::MIN, |time| time.0).to_be_bytes());
         let check = check(segment, &head);
-        head[28..].copy_from_slice(&check);
+        head[CHECKED..].copy_from_slice(&check);
         head
     }
 
-    fn decode(segment: SegmentId, head: &[u8; HEAD]) -> Option<Self> {
-        if &head[..4] != MAGIC || head[28..] != check(segment, head) {
+    pub(super) fn decode(segment: SegmentId, head: &[u8; HEAD]) -> Option<Self> {
+        if &head[..4] != MAGIC || head[CHECKED..] != check(segment, head) {
             return None;
         }
         let word = |at: usize| head[at..at + 4].try_into().map(u32::from_be_bytes).ok();
         let epoch = Epoch { counter: word(12)?, tag: word(16)? };
         let sequence = Sequence(u64::from_be_bytes(head[20..28].try_into().ok()?));
+        let time = i64::from_be_bytes(head[28..CHECKED].try_into().ok()?);
+        let stored = Some(WallTime(time)).filter(|time| time.0 != i64::MIN);
         let length = word(8)?;
         let longest = ENVELOPE_BYTES_MAX + TAG;
         (usize::try_from(length).ok()? <= longest).then_some(())?;
-        Some(Self { record: word(4)?, length, position: Position { epoch, sequence } })
+        Some(Self { record: word(4)?, length, position: Position { epoch, sequence }, stored })
     }
 
-    fn end(self, offset: u64) -> u64 {
+    pub(super) fn end(self, offset: u64) -> u64 {
         offset + HEAD as u64 + u64::from(self.length)
     }
 }
 
 fn check(segment: SegmentId, head: &[u8; HEAD]) -> [u8; 4] {
     let mut text = segment.bound();
-    text.extend(&head[..28]);
+    text.extend(&head[..CHECKED]);
     let [a, b, c, d, ..] = Digest::of(&text).0;
     [a, b, c, d]
 }
@@ -131,31 +139,33 @@ fn aad(segment: SegmentId, head: &[u8; HEAD]) -> Aad<Vec<u8>> {
 
 /// A segment that is being written.
 pub(super) struct Writer {
-    file: File,
+    file: Box<dyn DiskFile>,
     segment: SegmentId,
     cipher: LessSafeKey,
     records: u32,
     length: u64,
     /// Length up to which all is durable.
     synced: u64,
+    /// Up to where there is space; `u64::MAX` if the file system cannot reserve any.
+    reserved: u64,
+    /// Reserved at once.
+    step: u64,
     /// A write failed and could not be undone: nothing more goes in here.
     broken: bool,
 }
 
 impl Writer {
-    /// Creates the file; fails if it is there.
-    pub(super) fn create(folder: &Path, segment: SegmentId, key: &SegmentKey) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(segment.path(folder))?;
+    /// Creates the file, for about `bytes_max`; fails if it is there.
+    pub(super) fn create(
+        folder: &Place,
+        segment: SegmentId,
+        key: &SegmentKey,
+        bytes_max: u64,
+    ) -> io::Result<Self> {
+        let file = folder.open(&segment.name(), Open::New)?;
         let cipher = cipher(key)?;
-        Ok(Self { file, segment, cipher, records: 0, length: 0, synced: 0, broken: false })
-    }
-
-    #[cfg(test)]
-    pub(super) fn write_to(&mut self, path: &str) {
-        if let Ok(file) = OpenOptions::new().write(true).open(path) {
-            self.file = file;
-        }
+        let step = SEGMENT_RESERVE_BYTES.min(bytes_max).next_multiple_of(BLOCK).max(BLOCK);
+        Ok(Self { file, segment, cipher, records: 0, length: 0, synced: 0, reserved: 0, step, broken: false })
     }
 
     pub(super) fn number(&self) -> SegmentNumber {
@@ -176,9 +186,13 @@ impl Writer {
 
     /// Appends a record and answers where it begins. If it fails, nothing of it stays. A nonce is used once, also
     /// after a failure.
-    pub(super) fn append(&mut self, position: Position, envelope: &[u8]) -> io::Result<u64> {
+    pub(super) fn append(
+        &mut self,
+        (position, stored): (Position, Option<WallTime>),
+        envelope: &[u8],
+    ) -> io::Result<u64> {
         let length = u32::try_from(envelope.len() + TAG).map_err(io::Error::other)?;
-        let head = Head { record: self.records, length, position }.encode(self.segment);
+        let head = Head { record: self.records, length, position, stored }.encode(self.segment);
         self.records = self.records.checked_add(1).ok_or_else(|| io::Error::other("segment is full"))?;
         let mut body = Vec::with_capacity(HEAD + envelope.len() + TAG);
         body.extend(envelope);
@@ -190,6 +204,7 @@ impl Writer {
         sealed.map_err(|_| io::Error::other("AES-256-GCM failed"))?;
         body.splice(..0, head);
         let offset = self.length;
+        self.reserve(offset + body.len() as u64);
         if let Err(error) = self.file.write_all_at(&body, offset) {
             self.broken = self.file.set_len(offset).is_err();
             return Err(error);
@@ -198,10 +213,36 @@ impl Writer {
         Ok(offset)
     }
 
+    /// Space that `bytes` more will take.
+    pub(super) fn growth(&self, bytes: u64) -> u64 {
+        match self.reserved {
+            u64::MAX => bytes.next_multiple_of(BLOCK),
+            reserved => (self.length + bytes).next_multiple_of(self.step).saturating_sub(reserved),
+        }
+    }
+
+    /// Sees to it that there is space up to `end`. Where it fails, writing says why.
+    fn reserve(&mut self, end: u64) {
+        if end > self.reserved {
+            let upto = end.next_multiple_of(self.step);
+            self.reserved = if self.file.reserve(upto).is_ok() { upto } else { u64::MAX };
+        }
+    }
+
+    /// Space that it takes.
+    pub(super) fn allocated(&self) -> io::Result<u64> {
+        Ok(self.file.size()?.allocated)
+    }
+
+    /// Nothing more comes: what was reserved and not used is given back.
+    pub(super) fn trim(&mut self) -> io::Result<()> {
+        self.file.set_len(self.length)
+    }
+
     /// Makes all records durable. After a failure the kernel may have forgotten what it could not write, so the
     /// file is not written to again.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let Err(error) = self.file.sync_data() {
+        if let Err(error) = self.file.sync() {
             self.broken = true;
             return Err(error);
         }
@@ -210,95 +251,25 @@ impl Writer {
     }
 }
 
-/// What a segment file holds, by its heads.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Scan {
-    pub(super) found: Vec<(u64, Head)>,
-    /// Where the file ends within a record.
-    pub(super) torn: Option<u64>,
-    /// Places where a record could not be recognised, though there are later ones.
-    pub(super) damaged: u32,
-    pub(super) length: u64,
-}
-
-/// Reads the heads. A damaged one is stepped over by searching for the next.
-pub(super) fn scan(folder: &Path, segment: SegmentId) -> io::Result<Scan> {
-    let file = File::open(segment.path(folder))?;
-    let length = file.metadata()?.len().min(FILE_BYTES_MAX);
-    let mut scan = Scan { length, ..Scan::default() };
-    let mut offset = 0;
-    while offset < length {
-        match head_at(&file, segment, offset, length)? {
-            Some(head) => {
-                scan.found.push((offset, head));
-                offset = head.end(offset);
-            }
-            None => match search(&file, segment, offset, length)? {
-                Some(next) => {
-                    scan.damaged += 1;
-                    offset = next;
-                }
-                None => {
-                    scan.torn = Some(offset);
-                    break;
-                }
-            },
-        }
-    }
-    Ok(scan)
-}
-
-/// A sound head whose record is whole.
-fn head_at(file: &File, segment: SegmentId, offset: u64, length: u64) -> io::Result<Option<Head>> {
-    if offset + HEAD as u64 > length {
-        return Ok(None);
-    }
-    let mut head = [0; HEAD];
-    file.read_exact_at(&mut head, offset)?;
-    Ok(Head::decode(segment, &head).filter(|head| head.end(offset) <= length))
-}
-
-fn search(file: &File, segment: SegmentId, after: u64, length: u64) -> io::Result<Option<u64>> {
-    let mut rest = vec![0; usize::try_from(length - after).map_err(io::Error::other)?];
-    file.read_exact_at(&mut rest, after)?;
-    for at in 1..rest.len().saturating_sub(HEAD) {
-        let head = rest[at..].first_chunk::<HEAD>().and_then(|head| Head::decode(segment, head));
-        let offset = after + at as u64;
-        if head.is_some_and(|head| head.end(offset) <= length) {
-            return Ok(Some(offset));
-        }
-    }
-    Ok(None)
-}
-
-/// Cuts a torn end off and makes the rest durable: it may have been only in memory when the process was killed.
-pub(super) fn settle(folder: &Path, segment: SegmentId, torn: Option<u64>) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(segment.path(folder))?;
-    if let Some(length) = torn {
-        file.set_len(length)?;
-    }
-    file.sync_all()
-}
-
 /// Reads a record back: `None` if it is not what was written.
 pub(super) fn read(
-    folder: &Path,
+    folder: &Place,
     segment: SegmentId,
     key: &SegmentKey,
     (offset, position): (u64, Position),
 ) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(segment.path(folder)) {
+    let file = match folder.open(&segment.name(), Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut head = [0; HEAD];
-    let length = file.metadata()?.len();
-    let Some(found) = head_at(&file, segment, offset, length)? else { return Ok(None) };
-    file.read_exact_at(&mut head, offset)?;
-    if found.position != position {
+    let (mut head, length) = ([0; HEAD], file.size()?.length);
+    if offset + HEAD as u64 > length {
         return Ok(None);
     }
+    file.read_exact_at(&mut head, offset)?;
+    let found = Head::decode(segment, &head).filter(|found| found.position == position);
+    let Some(found) = found.filter(|found| found.end(offset) <= length) else { return Ok(None) };
     let mut body = vec![0; usize::try_from(found.length).map_err(io::Error::other)?];
     file.read_exact_at(&mut body, offset + HEAD as u64)?;
     let aad = aad(segment, &head);

@@ -2,7 +2,7 @@
 
 use glovebox_core::limits::{SEGMENT_BYTES_MAX, SEGMENTS_PER_CAP_MIN};
 use glovebox_core::names::FlowId;
-use glovebox_core::outbox::{BatchId, LossReason};
+use glovebox_core::outbox::{BatchId, LossReason, Priority};
 
 use crate::store::StoreError;
 use crate::store::files::FileError;
@@ -10,16 +10,29 @@ use crate::store::files::FileError;
 /// Settings of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// Space on disk for the segments of all flows.
+    /// Space on disk for all: segments, key files, index.
     pub bytes_max: u64,
+    /// Space on disk for each flow.
+    pub flow_bytes_max: u64,
+    /// What stays free of the file system, so that others do not suffer.
+    pub free_bytes_min: u64,
     /// Each flow begins a new stream epoch with its next batch: a replay does at each start.
     pub new_epoch: bool,
 }
 
 impl Config {
     pub(super) fn segment_bytes_max(self) -> u64 {
-        SEGMENT_BYTES_MAX.min(self.bytes_max / SEGMENTS_PER_CAP_MIN)
+        SEGMENT_BYTES_MAX.min(self.bytes_max.min(self.flow_bytes_max) / SEGMENTS_PER_CAP_MIN)
     }
+}
+
+/// How long batches of a flow are kept, and before which others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Keep {
+    /// Its class.
+    pub priority: Priority,
+    /// From storing, by trusted time, in microseconds; `None`: as long as any.
+    pub age_us_max: Option<i64>,
 }
 
 /// What was found at start.
@@ -75,12 +88,24 @@ pub enum OutboxError {
         /// Which.
         batch: BatchId,
     },
+    /// No room, and nothing that would have to give way.
+    #[error("flow {flow}: no room, and all that is stored is more urgent")]
+    LessUrgent {
+        /// Which.
+        flow: FlowId,
+    },
     /// No random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
 }
 
 impl OutboxError {
+    /// It lies with the disk, not with the batch: try again later.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Store(_))
+    }
+
     /// The disk, or the agent's share of it, is full: try again later.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -1,9 +1,11 @@
 //! Small files that are there whole or not at all: temporary file, fsync, rename, fsync of the folder.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use super::disk::{Disk as _, SystemDisk};
 
 /// What went wrong with which file.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +69,7 @@ pub fn io_error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fil
 /// # Errors
 /// If it cannot be made.
 pub fn create_folder(dir: &Path) -> Result<(), FileError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_error("create the folder", dir))?;
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
+    SystemDisk.create_folder(dir).map_err(io_error("create the folder", dir))
 }
 
 /// Refuses a folder that others can look into or write to.
@@ -91,7 +89,7 @@ pub fn check_folder(dir: &Path) -> Result<(), FileError> {
 /// # Errors
 /// If the system refuses.
 pub fn sync_folder(dir: &Path) -> Result<(), FileError> {
-    File::open(dir).and_then(|folder| folder.sync_all()).map_err(io_error("sync the folder", dir))
+    SystemDisk.sync_folder(dir).map_err(io_error("sync the folder", dir))
 }
 
 /// Writes `bytes` to `path` (mode 0600) so that after a power cut the old or the new content is there; durable when

@@ -51,7 +51,7 @@ fn a_batch_is_applied_whole_and_a_large_value_is_refused() {
     let mut batch = Batch::default();
     batch.insert(b"new", b"y");
     batch.remove(b"old");
-    tree.apply(batch).unwrap();
+    tree.apply(&batch).unwrap();
     assert_eq!((tree.get(b"new").unwrap(), tree.get(b"old").unwrap()), (Some(b"y".to_vec()), None));
 
     let large = vec![0; STORE_VALUE_BYTES_MAX + 1];
@@ -59,7 +59,7 @@ fn a_batch_is_applied_whole_and_a_large_value_is_refused() {
     let mut batch = Batch::default();
     batch.insert(b"small", b"z");
     batch.insert(b"k", &large);
-    assert!(matches!(tree.apply(batch), Err(StoreError::Large { .. })));
+    assert!(matches!(tree.apply(&batch), Err(StoreError::Large { .. })));
     assert_eq!(tree.get(b"small").unwrap(), None);
 }
 

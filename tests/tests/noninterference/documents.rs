@@ -70,6 +70,7 @@ pub fn request(recipient: usize, asked: &Asked) -> Request {
         privacy_notice: notice(),
         jurisdiction: vec!["DE".into()],
         batch_age_s: 1,
+        max_age_s: None,
         microseconds: false,
         expires: time(asked.expires),
         subject_reference: None,

@@ -142,6 +142,8 @@ pub struct FlowRules {
     pub live_until: WallTime,
     /// A batch is closed when its first sample is so old.
     pub batch_age_us: i64,
+    /// A batch that was stored so long ago is not sent any more; `None`: nobody says so.
+    pub age_us_max: Option<i64>,
     /// Stamps in microseconds instead of milliseconds.
     pub microseconds: bool,
     /// Every leaf of the grant, in its order; the position is the signal number on the wire.
@@ -256,6 +258,12 @@ fn at_least(have: &str, want: &str) -> bool {
     }
 }
 
+/// The strictest of what the recipient asks and the owner's records say.
+fn age_us_max<'a>(request: &Request, records: impl Iterator<Item = &'a ConsentRecord>) -> Option<i64> {
+    let said = records.filter_map(|record| record.conditions.max_age_s).chain(request.max_age_s);
+    said.min().map(|seconds| i64::from(seconds) * 1_000_000)
+}
+
 fn held_back(grant: &Grant, item: &PiiInformation, clause: Clause, withheld: &mut Vec<Withheld>) {
     withheld.push(Withheld { flow: Some(grant.flow()), signal: Some(item.signal.clone()), clause });
 }
@@ -276,7 +284,8 @@ impl View<'_> {
         if !records().all(|record| self.is_live(record)) {
             return Err(Clause::GrantNotLive);
         }
-        if records().any(|record| record.conditions != Conditions::default()) {
+        let kept = |conditions: &Conditions| Conditions { max_age_s: None, ..conditions.clone() };
+        if records().any(|record| kept(&record.conditions) != Conditions::default()) {
             return Err(Clause::Condition);
         }
         let hpke_key = self.recipient(given)?;
@@ -297,6 +306,7 @@ impl View<'_> {
             hpke_key,
             live_until: live_until.min(request.expires).min(self.bundle.expires),
             batch_age_us: (i64::from(request.batch_age_s.max(1)) * 1_000_000).min(BATCH_AGE_US_MAX),
+            age_us_max: age_us_max(request, records()),
             microseconds: request.microseconds,
             signals,
         })
@@ -404,5 +414,28 @@ impl View<'_> {
             }
         }
         if rule == Rule::Deny { Err(Clause::TransformDenies) } else { Ok(rule) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::record::EventState;
+    use super::super::document::samples::{record, requests};
+    use super::*;
+
+    #[test]
+    fn of_ages_the_strictest_wins() {
+        let (mut request, seed) = requests().remove(0);
+        let mut records = [1, 2].map(|number| record(number, &request, seed, EventState::ConsentGiven));
+        let mut age = |asked, said: [Option<u32>; 2]| {
+            request.max_age_s = asked;
+            records.iter_mut().zip(said).for_each(|(record, said)| record.conditions.max_age_s = said);
+            age_us_max(&request, records.iter())
+        };
+        assert_eq!(age(None, [None, None]), None);
+        assert_eq!(age(Some(90), [None, None]), Some(90_000_000));
+        assert_eq!(age(Some(90), [Some(600), Some(70)]), Some(70_000_000));
+        assert_eq!(age(Some(60), [Some(u32::MAX), None]), Some(60_000_000));
+        assert_eq!(age(None, [Some(u32::MAX), None]), Some(4_294_967_295_000_000));
     }
 }

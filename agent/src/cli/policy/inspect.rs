@@ -177,6 +177,9 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
     let (profiling, automated) = (yes_no(request.profiling), yes_no(request.automated_decision));
     writeln!(text, "    passed on to {onward}; profiling: {profiling}; automated decisions: {automated}")?;
     let age = request.batch_age_s;
+    if let Some(seconds) = request.max_age_s {
+        writeln!(text, "    what could not be sent within {seconds} s is dropped in the car")?;
+    }
     writeln!(text, "    a batch every {age} s; nothing leaves under it after {}", request.expires)
 }
 

@@ -114,6 +114,9 @@ struct RequestArgs {
     /// Seconds until a batch is closed.
     #[arg(long, default_value_t = 10)]
     batch_age: u32,
+    /// What could not be sent within so many seconds is of no use and is dropped in the car; at least 60.
+    #[arg(long, value_name = "SECONDS")]
+    max_age: Option<u32>,
     /// Microsecond stamps instead of milliseconds.
     #[arg(long)]
     microseconds: bool,
@@ -298,6 +301,7 @@ fn request(args: &RequestArgs, now: WallTime) -> anyhow::Result<Request> {
         },
         jurisdiction: vec![args.country.clone()],
         batch_age_s: args.batch_age,
+        max_age_s: args.max_age,
         microseconds: args.microseconds,
         expires: after(now, args.expires_days),
         subject_reference: None,

@@ -87,7 +87,7 @@ fn invariant_8_at_200_points_of_a_kill_all_that_was_reported_is_there() {
     let mut random = Random(20_261_122);
     let (mut torn, mut extra) = (0, 0);
     for point in 0..200 {
-        let copy = Rig::new(rig.config.bytes_max);
+        let copy = Rig::new(rig.config.flow_bytes_max);
         copy_tree(rig.folder.path(), copy.folder.path());
         let index = usize::try_from(random.below(29)).unwrap();
         cut(&copy.dir(), &moments[index], &moments[index + 1], &mut random);
@@ -118,8 +118,14 @@ fn invariant_8_at_200_points_of_a_kill_all_that_was_reported_is_there() {
 fn child_that_stores_until_it_is_killed() {
     let Some(dir) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
     let (store, _) = Store::open(&dir.join("index")).unwrap();
-    let config = Config { bytes_max: 64 * MIB, new_epoch: false };
-    let (mut outbox, _) = Outbox::open(&dir.join("outbox"), config, store, &BTreeSet::new()).unwrap();
+    let config = capped(64 * MIB);
+    let (mut outbox, _) = Outbox::open(
+        Place::system(dir.join("outbox")),
+        config,
+        store.table("outbox").unwrap(),
+        &BTreeSet::new(),
+    )
+    .unwrap();
     let say = |word: &str, batch: BatchId| {
         let BatchId { flow, epoch, sequence } = batch;
         println!("{word} {flow} {} {} {}", epoch.counter, epoch.tag, sequence.0);
@@ -221,7 +227,7 @@ fn the_cost_of_a_sealed_byte_is_printed() {
         let size: usize = batches.iter().map(|it| it.envelope().len()).sum();
         let (before, begun) = (written_by_process(), std::time::Instant::now());
         for batch in &batches {
-            outbox.store(batch).unwrap();
+            outbox.store(batch, NOW).unwrap();
             let synced = outbox.sync().unwrap();
             outbox.acked(synced[0]).unwrap();
         }

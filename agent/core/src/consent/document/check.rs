@@ -130,6 +130,10 @@ pub(super) fn duration(text: &str, path: &str) -> Checked {
     rule(fits, path, "must be a duration of ISO 8601, as `P30D`")
 }
 
+pub(super) fn max_age(seconds: Option<u32>, path: &str) -> Checked {
+    rule(seconds.is_none_or(|seconds| seconds >= 60), path, "must be at least 60 seconds, or left out")
+}
+
 pub(super) fn before(first: WallTime, second: WallTime, path: &str, words: &'static str) -> Checked {
     rule(first < second, path, words)
 }

@@ -104,5 +104,8 @@ fn promises(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
     if let Some(bytes) = record.conditions.max_bytes_per_day {
         writeln!(text, "At most {bytes} bytes a day")?;
     }
+    if let Some(seconds) = record.conditions.max_age_s {
+        writeln!(text, "What could not be sent within {seconds} s is dropped in the car")?;
+    }
     writeln!(text, "To end it: {}", record.withdrawal_method)
 }

@@ -3,7 +3,7 @@
 use super::super::transform::TransformSpec;
 use super::bundle::Category;
 use super::check::{
-    Checked, before, count, countries, distinct, duration, each, leaf, notice, plain, rule, schema,
+    Checked, before, count, countries, distinct, duration, each, leaf, max_age, notice, plain, rule, schema,
     transforms, words,
 };
 use super::dsse::{DsseEnvelope, verify};
@@ -152,6 +152,9 @@ pub struct Conditions {
     /// Until it is built, a record that sets it lets nothing leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes_per_day: Option<u64>,
+    /// What could not be sent within so many seconds is dropped in the car, at least 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_s: Option<u32>,
 }
 
 /// One thing that happened to the record.
@@ -245,6 +248,7 @@ impl Document for ConsentRecord {
         duration(&self.retention_period, "retention_period")?;
         countries(&self.storage_locations, "storage_locations")?;
         before(self.not_before, self.not_after, "not_after", "must be later than `not_before`")?;
+        max_age(self.conditions.max_age_s, "conditions.max_age_s")?;
         words(&self.withdrawal_method, "withdrawal_method")?;
         let onward = &self.processing.onward_disclosure;
         count(onward.len(), 0, DISCLOSURES_MAX, "processing.onward_disclosure")?;

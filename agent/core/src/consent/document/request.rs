@@ -3,7 +3,7 @@
 use super::super::transform::TransformSpec;
 use super::bundle::Text;
 use super::check::{
-    Checked, count, countries, distinct, duration, each, leaf, notice, plain, rule, schema, texts,
+    Checked, count, countries, distinct, duration, each, leaf, max_age, notice, plain, rule, schema, texts,
     transforms, words,
 };
 use super::{Complaint, Document, DocumentKind};
@@ -52,6 +52,9 @@ pub struct Request {
     pub jurisdiction: Vec<String>,
     /// A batch is closed when its first sample is so old. Seconds.
     pub batch_age_s: u32,
+    /// What could not be sent within so many seconds is of no use and is dropped in the car, at least 60.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_s: Option<u32>,
     /// Microsecond stamps instead of milliseconds.
     #[serde(default)]
     pub microseconds: bool,
@@ -126,6 +129,7 @@ impl Document for Request {
         plain(&self.incentive, "incentive")?;
         notice(&self.privacy_notice)?;
         rule(self.batch_age_s > 0, "batch_age_s", "must be at least 1")?;
+        max_age(self.max_age_s, "max_age_s")?;
         if let Some(reference) = &self.subject_reference {
             words(reference, "subject_reference")?;
         }

@@ -93,6 +93,7 @@ pub(crate) fn request(recipient: &str, purpose: &str, signals: &[&str]) -> Reque
         },
         jurisdiction: vec!["DE".to_owned()],
         batch_age_s: 10,
+        max_age_s: None,
         microseconds: false,
         expires: time("2027-10-01T00:00:00Z"),
         subject_reference: None,

@@ -65,6 +65,18 @@ fn the_last_event_decides() {
 }
 
 #[test]
+fn an_age_is_at_least_a_minute() {
+    let with = |age: Value| {
+        let bend = |v: &mut Value| put(v, "/conditions", "max_age_s", age.clone());
+        verified(&sign_bytes(CONSENT_TYPE, &bent(&given(), bend), OWNER).to_bytes().unwrap())
+    };
+    assert!(with(json!(60)).is_ok());
+    for (age, words) in [(json!(59), "at least 60"), (json!("1h"), "u32"), (json!(-1), "u32")] {
+        says("age", &with(age).unwrap_err(), &["`conditions.max_age_s", words]);
+    }
+}
+
+#[test]
 fn an_owner_signature_beside_others_is_found() {
     let record = given();
     let owner = sign(&record, OWNER).signatures;

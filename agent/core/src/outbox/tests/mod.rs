@@ -1,9 +1,13 @@
 //! The queue keeps order and count, against a simple model.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
+
+mod relief;
 
 const FLOW: FlowId = FlowId(7);
 
@@ -16,7 +20,14 @@ fn at(counter: u32, sequence: u64) -> Position {
 }
 
 fn entry(counter: u32, sequence: u64, segment: u64) -> Entry {
-    Entry { position: at(counter, sequence), segment: SegmentNumber(segment), offset: 0 }
+    let stored = Some(WallTime(i64::try_from(sequence).unwrap()));
+    Entry { position: at(counter, sequence), segment: SegmentNumber(segment), offset: 0, stored }
+}
+
+/// What gives way for `bytes` of [`FLOW`] under one cap for all.
+fn relief(queue: &Queue, bytes: u64, bytes_max: u64) -> Option<Relief> {
+    let room = Room { bytes_max, flow_bytes_max: u64::MAX, free_bytes: u64::MAX };
+    queue.relief(Wanted { flow: FLOW, bytes }, &room)
 }
 
 /// `count` batches in segments of `per_segment`, each segment 100 bytes a batch, the last one open.
@@ -88,15 +99,15 @@ fn the_cap_takes_the_oldest_segment_of_the_largest_flow() {
     filled(&mut queue, small, 3, 2);
     filled(&mut queue, large, 5, 2);
     assert_eq!(queue.bytes(), 800);
-    assert_eq!(queue.relief(200, 1000), None);
+    assert_eq!(relief(&queue, 200, 1000), None);
     let dropped = vec![at(1, 1).of(large), at(1, 2).of(large)];
-    assert_eq!(queue.relief(201, 1000), Some(Relief::Drop(large, SegmentNumber(0), dropped.clone())));
+    assert_eq!(relief(&queue, 201, 1000), Some(Relief::Drop(large, SegmentNumber(0), dropped.clone())));
     for batch in dropped {
         queue.remove(batch);
     }
-    assert_eq!(queue.relief(201, 1000), Some(Relief::Delete(large, SegmentNumber(0))));
+    assert_eq!(relief(&queue, 201, 1000), Some(Relief::Delete(large, SegmentNumber(0))));
     queue.remove_segment(large, SegmentNumber(0));
-    assert_eq!(queue.relief(201, 1000), None);
+    assert_eq!(relief(&queue, 201, 1000), None);
 }
 
 #[test]
@@ -105,7 +116,7 @@ fn what_was_delivered_goes_before_what_was_not() {
     filled(&mut queue, FlowId(1), 8, 4);
     filled(&mut queue, FlowId(2), 1, 4);
     queue.remove(at(1, 1).of(FlowId(2)));
-    assert_eq!(queue.relief(0, 1), Some(Relief::Delete(FlowId(2), SegmentNumber(0))), "even the open one");
+    assert_eq!(relief(&queue, 0, 1), Some(Relief::Delete(FlowId(2), SegmentNumber(0))), "even the open one");
 }
 
 #[test]
@@ -193,7 +204,7 @@ proptest! {
                     let new = entry(number.0, number.1, number.1 / 4 + u64::from(number.0) * 1000);
                     queue.add_segment(flow, new.segment, false);
                     queue.push(flow, new).unwrap();
-                    let bytes = queue.flows[&flow].segments[&new.segment].bytes;
+                    let bytes = queue.segment_bytes(flow, new.segment);
                     queue.set_segment_bytes(flow, new.segment, bytes + 10);
                     held.push(new.position.of(flow));
                 }
@@ -209,7 +220,7 @@ proptest! {
                     unwanted.into_iter().for_each(|segment| queue.remove_segment(flow, segment));
                 }
                 9 => {
-                    if let Some(Relief::Drop(flow, segment, batches)) = queue.relief(0, queue.bytes().saturating_sub(1)) {
+                    if let Some(Relief::Drop(flow, segment, batches)) = relief(&queue, 0, queue.bytes().saturating_sub(1)) {
                         let held = model.get_mut(&flow).unwrap();
                         prop_assert_eq!(&held[..batches.len()], &batches[..], "the oldest go");
                         held.drain(..batches.len());
@@ -239,7 +250,7 @@ fn no_segment_goes_while_an_older_one_is_wanted() {
     filled(&mut queue, FLOW, 6, 2);
     queue.remove(at(1, 3).of(FLOW)).unwrap();
     assert!(!queue.remove(at(1, 4).of(FLOW)).unwrap().emptied, "acknowledged out of order");
-    let relief = queue.relief(1000, 1000);
+    let relief = relief(&queue, 1000, 1000);
     assert!(matches!(relief, Some(Relief::Drop(FLOW, SegmentNumber(0), _))), "{relief:?}");
     queue.remove(at(1, 1).of(FLOW)).unwrap();
     assert!(queue.remove(at(1, 2).of(FLOW)).unwrap().emptied);

@@ -1,0 +1,264 @@
+//! The way to the disk. While the disk fails, the newest batches wait in memory, a bounded number of them, and are tried
+//! again each second.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use glovebox_core::batch::Batch;
+use glovebox_core::ledger::Event;
+use glovebox_core::limits::{BATCHES_UNSTORED_MAX, NOTES_WAITING_MAX};
+use glovebox_core::names::FlowId;
+use glovebox_core::outbox::LossReason;
+use glovebox_core::seal::Sealed;
+
+use super::Custody;
+use crate::health::Counter;
+
+/// What is known of the disk, and what waits for it.
+#[derive(Default)]
+pub(in crate::daemon) struct Storing {
+    waiting: VecDeque<Waiting>,
+    /// Samples whose loss the outbox could not take down.
+    losses: Vec<(FlowId, LossReason, u64)>,
+    trouble: Option<Trouble>,
+    /// Batches wait so long for others before all are synced.
+    gather: Duration,
+    unsynced: Option<Instant>,
+    saved: Option<Instant>,
+    noted: Option<Instant>,
+    /// What was found at start that somebody should look at.
+    pub(in crate::daemon) notices: Vec<String>,
+}
+
+impl Storing {
+    pub(in crate::daemon) fn new(gather: Duration) -> Self {
+        Self { gather, ..Self::default() }
+    }
+}
+
+/// Not stored yet.
+enum Waiting {
+    Batch(Batch),
+    /// It has its sequence already; and its samples.
+    Sealed(Sealed, u64),
+}
+
+impl Waiting {
+    fn flow(&self) -> FlowId {
+        match self {
+            Self::Batch(batch) => batch.rules().flow,
+            Self::Sealed(sealed, _) => sealed.header().flow,
+        }
+    }
+
+    fn samples(&self) -> u64 {
+        match self {
+            Self::Batch(batch) => u64::from(batch.samples()),
+            Self::Sealed(_, samples) => *samples,
+        }
+    }
+}
+
+/// The disk does not take what it should.
+struct Trouble {
+    since: Instant,
+    told: Instant,
+    why: String,
+}
+
+/// How often it is said that the disk fails.
+const TELL: Duration = Duration::from_secs(60);
+/// So long a power cut may undo acknowledgements, in the index and in the ledger: each saving writes whole blocks.
+const SAVE: Duration = Duration::from_secs(60);
+
+impl Custody {
+    /// A closed batch becomes a sealed and stored one. What cannot be kept is declared.
+    pub(super) fn store(&mut self, batch: Batch) {
+        if self.state.ended.contains(&batch.rules().flow) {
+            self.counters.count(Counter::BatchesDiscarded);
+            return;
+        }
+        self.state.storing.waiting.push_back(Waiting::Batch(batch));
+        self.store_waiting();
+    }
+
+    /// Oldest first, until the disk fails.
+    pub(super) fn store_waiting(&mut self) {
+        while let Some(first) = self.state.storing.waiting.pop_front() {
+            if let Some(again) = self.store_one(first) {
+                self.state.storing.waiting.push_front(again);
+                break;
+            }
+        }
+        while self.state.storing.waiting.len() > BATCHES_UNSTORED_MAX {
+            let waiting = &self.state.storing.waiting;
+            let least = (0..waiting.len()).min_by_key(|at| self.outbox.priority(waiting[*at].flow()));
+            let Some(dropped) = least.and_then(|at| self.state.storing.waiting.remove(at)) else { break };
+            self.counters.count(Counter::BatchesDropped);
+            self.sealing.describe_again();
+            self.lose(dropped.flow(), LossReason::Quota, dropped.samples());
+        }
+        self.drop_what_was_dropped();
+    }
+
+    /// Answers what is to be tried again.
+    fn store_one(&mut self, waiting: Waiting) -> Option<Waiting> {
+        let (sealed, samples) = match waiting {
+            Waiting::Sealed(sealed, samples) => (sealed, samples),
+            Waiting::Batch(batch) => {
+                let (flow, samples) = (batch.rules().flow, u64::from(batch.samples()));
+                let place = match self.outbox.next(flow) {
+                    Ok(place) => place,
+                    Err(error) if error.is_trouble() => {
+                        self.in_trouble(&error);
+                        return Some(Waiting::Batch(batch));
+                    }
+                    Err(error) => return self.not_stored(flow, samples, &error),
+                };
+                let losses = self.outbox.take_losses(flow);
+                match self.sealing.seal(batch, place, &losses, &*self.sealer) {
+                    Ok(sealed) => {
+                        self.counters.count(Counter::BatchesSealed);
+                        self.counters.add(Counter::BytesSealed, sealed.envelope().len() as u64);
+                        (sealed, samples)
+                    }
+                    Err(error) => {
+                        self.counters.count(Counter::SealsFailed);
+                        return self.not_stored(flow, samples, &error);
+                    }
+                }
+            }
+        };
+        match self.outbox.store(&sealed, (self.now)()) {
+            Ok(()) => {
+                self.state.storing.unsynced.get_or_insert_with(Instant::now);
+                self.note(Event::Stored, (&sealed).into(), Some(&sealed));
+                None
+            }
+            Err(error) if error.is_trouble() => {
+                self.in_trouble(&error);
+                Some(Waiting::Sealed(sealed, samples))
+            }
+            Err(error) => self.not_stored(sealed.header().flow, samples, &error),
+        }
+    }
+
+    /// It will not be stored, however often it is tried.
+    fn not_stored(&mut self, flow: FlowId, samples: u64, error: &dyn std::error::Error) -> Option<Waiting> {
+        tracing::error!(target: "outbox", %flow, %error, "a batch was not stored");
+        // It may have carried the descriptor.
+        self.sealing.describe_again();
+        self.lose(flow, LossReason::Quota, samples);
+        None
+    }
+
+    /// Of a flow that has ended, or was narrowed, nothing waits any more. Answers how many samples that were.
+    pub(super) fn forget_waiting(&mut self, flow: FlowId) -> u64 {
+        let gone = self.state.storing.waiting.iter().filter(|it| it.flow() == flow);
+        let samples = gone.map(Waiting::samples).sum();
+        self.state.storing.waiting.retain(|it| it.flow() != flow);
+        samples
+    }
+
+    pub(super) fn lose(&mut self, flow: FlowId, reason: LossReason, samples: u64) {
+        if let Err(error) = self.outbox.lose_samples(flow, reason, samples) {
+            if !error.is_trouble() {
+                return tracing::error!(target: "outbox", %flow, %error, "a loss could not be noted");
+            }
+            self.in_trouble(&error);
+            let losses = &mut self.state.storing.losses;
+            match losses.iter_mut().find(|known| (known.0, known.1) == (flow, reason)) {
+                Some(known) => known.2 = known.2.saturating_add(samples),
+                None => losses.push((flow, reason, samples)),
+            }
+        }
+    }
+
+    /// What is urgent does not wait for others, and nothing does when nothing more comes.
+    pub(super) fn sync_is_due(&self) -> bool {
+        let Some(since) = self.state.storing.unsynced else { return false };
+        since.elapsed() >= self.state.storing.gather || self.state.source_ended || self.outbox.is_pressed()
+    }
+
+    /// Makes what was stored durable; only then it may be offered.
+    pub(super) fn sync(&mut self) {
+        match self.outbox.sync() {
+            Ok(stored) => {
+                self.state.storing.unsynced = None;
+                if !stored.is_empty() && self.state.storing.waiting.is_empty() {
+                    self.out_of_trouble();
+                }
+                self.counters.add(Counter::BatchesStored, stored.len() as u64);
+                stored.into_iter().for_each(|batch| self.delivery.stored(batch));
+            }
+            Err(error) => self.in_trouble(&error),
+        }
+        self.drop_what_was_dropped();
+    }
+
+    fn in_trouble(&mut self, error: &dyn std::error::Error) {
+        let now = Instant::now();
+        let known = self.state.storing.trouble.take();
+        let told = known.as_ref().map(|trouble| trouble.told).filter(|told| told.elapsed() < TELL);
+        if told.is_none() {
+            tracing::error!(target: "outbox", %error, "the disk fails: the newest batches wait in memory");
+        }
+        let since = known.map_or(now, |trouble| trouble.since);
+        let why = error.to_string();
+        self.state.storing.trouble = Some(Trouble { since, told: told.unwrap_or(now), why });
+    }
+
+    fn out_of_trouble(&mut self) {
+        if let Some(trouble) = self.state.storing.trouble.take() {
+            let after_s = trouble.since.elapsed().as_secs();
+            tracing::info!(target: "outbox", after_s, "the disk takes batches again");
+        }
+    }
+
+    /// Once a second: what waits, what is old, what is not noted.
+    pub(super) fn tend(&mut self) {
+        for (flow, reason, samples) in std::mem::take(&mut self.state.storing.losses) {
+            self.lose(flow, reason, samples);
+        }
+        self.store_waiting();
+        if let Some(now) = (self.now)()
+            && let Err(error) = self.outbox.drop_aged(now)
+        {
+            self.in_trouble(&error);
+        }
+        self.drop_what_was_dropped();
+        if self.outbox.is_unsaved() || self.state.storing.saved.is_none_or(|then| then.elapsed() >= SAVE) {
+            self.state.storing.saved = Some(Instant::now());
+            if let Err(error) = self.outbox.save() {
+                self.in_trouble(&error);
+            }
+        }
+    }
+
+    /// Whether what was noted must be in the ledger now. What only follows from what is there already waits: it is
+    /// written with the next offer, or when it has waited long or has become much.
+    pub(super) fn notes_are_due(&mut self) -> bool {
+        let may_wait = |event: Event| matches!(event, Event::Stored | Event::Acked);
+        if self.state.notes.is_empty() {
+            self.state.storing.noted = None;
+            return false;
+        }
+        let since = *self.state.storing.noted.get_or_insert_with(Instant::now);
+        since.elapsed() >= SAVE
+            || self.state.notes.len() >= NOTES_WAITING_MAX
+            || self.state.notes.iter().any(|note| !may_wait(note.event))
+    }
+
+    /// What somebody should look at, in words.
+    pub(super) fn notices(&self) -> Vec<String> {
+        let mut notices = self.state.storing.notices.clone();
+        if let Some(Trouble { since, why, .. }) = &self.state.storing.trouble {
+            let waiting = self.state.storing.waiting.len();
+            notices.push(format!(
+                "for {} s the disk has failed: {why}; {waiting} batches wait in memory",
+                since.elapsed().as_secs()
+            ));
+        }
+        notices
+    }
+}

@@ -1,0 +1,256 @@
+//! How a batch gets to the disk, and what gives way for it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use glovebox_core::limits::{DISK_FULL_BYTES, OUTBOX_UNSYNCED_BYTES_MAX, SYNCS_AT_ONCE_MAX};
+use glovebox_core::names::{FlowId, TrustedTime, WallTime};
+use glovebox_core::outbox::{
+    BatchId, Entry, LossReason, Position, Priority, Relief, Room, SegmentNumber, Wanted,
+};
+use glovebox_core::seal::Sealed;
+
+use super::folder::{self, Folder, Written};
+use super::index::Change;
+use super::segment::BLOCK;
+use super::{Config, Outbox, OutboxError};
+use crate::store::files::{FileError, io_error};
+
+/// A batch, and when it was stored.
+type Record = (BatchId, Option<WallTime>);
+
+/// Written, and not yet reported as stored.
+pub(super) struct Unsynced {
+    pub(super) batch: BatchId,
+    stored: Option<WallTime>,
+    /// Kept until it is durable, since a failed sync may have lost what was written.
+    pub(super) envelope: Option<Vec<u8>>,
+}
+
+/// All are tried, so that one that fails takes no other with it.
+fn sync_together(folders: &mut [&mut Folder]) -> Result<(), FileError> {
+    if let [alone] = folders {
+        return alone.sync();
+    }
+    std::thread::scope(|scope| {
+        let syncs: Vec<_> = folders.iter_mut().map(|folder| scope.spawn(|| folder.sync())).collect();
+        let panicked = || Err(io_error("sync", Path::new("a segment"))(std::io::Error::other("it panicked")));
+        let done: Vec<_> = syncs.into_iter().map(|sync| sync.join().unwrap_or_else(|_| panicked())).collect();
+        done.into_iter().collect()
+    })
+}
+
+impl Outbox {
+    /// Writes a batch. It is stored when [`Self::sync`] says so, and not offered before. Makes room first if there is
+    /// none: see [`Self::take_dropped`]. Its age counts from `now`.
+    ///
+    /// # Errors
+    /// [`OutboxError`]: nothing of the batch stays, and it can be tried again.
+    pub fn store(&mut self, sealed: &Sealed, now: Option<TrustedTime>) -> Result<(), OutboxError> {
+        let record = (BatchId::from(sealed), now.map(|now| now.earliest));
+        let needed = 2 * folder::record_bytes(sealed.envelope().len()).next_multiple_of(BLOCK);
+        let mut won = 0;
+        loop {
+            let outcome = self.append(record, sealed.envelope());
+            let full = outcome.as_ref().err().is_some_and(|error| self.is_full(error));
+            if full && won < needed && !self.in_vain {
+                match self.give_way(record.0.flow)? {
+                    Some(bytes) => won += bytes,
+                    None => return outcome,
+                }
+                continue;
+            }
+            self.in_vain = full && (self.in_vain || won > 0);
+            return outcome;
+        }
+    }
+
+    /// The disk has no room although the caps are kept: others have taken it.
+    fn is_full(&self, error: &OutboxError) -> bool {
+        let free = || self.dir.disk.free_bytes(&self.dir.path).unwrap_or(u64::MAX);
+        error.is_full() || (matches!(error, OutboxError::Store(_)) && free() < DISK_FULL_BYTES)
+    }
+
+    /// One segment gives way by the rule. Answers how much space was won; `None` if there was none left. The index may
+    /// have no room to note it: then the next start finds what is missing.
+    fn give_way(&mut self, coming: FlowId) -> Result<Option<u64>, OutboxError> {
+        let wanted = Wanted { flow: coming, bytes: 1 };
+        let full = Room { bytes_max: u64::MAX, flow_bytes_max: u64::MAX, free_bytes: 0 };
+        let Some(relief) = self.queue.relief(wanted, &full) else { return Ok(None) };
+        let (Relief::Delete(flow, segment) | Relief::Drop(flow, segment, _)) = relief else {
+            return Err(OutboxError::LessUrgent { flow: coming });
+        };
+        let bytes = self.queue.segment_bytes(flow, segment);
+        if let Err(error) = self.relieve(coming, relief) {
+            tracing::warn!(target: "outbox", %error, "what gave way is not noted yet");
+            self.delete_unwanted(flow)?;
+        }
+        Ok(Some(bytes.max(BLOCK)))
+    }
+
+    fn append(&mut self, (batch, stored): Record, envelope: &[u8]) -> Result<(), OutboxError> {
+        self.refuse_withdrawn(batch.flow)?;
+        // Before anything later is written, so that segments keep the order of sequences.
+        self.rewrite()?;
+        let last = self.queue.last(batch.flow);
+        let expected = last.map(|last| Position { sequence: last.sequence.next(), ..last });
+        if expected != Some(batch.position()) {
+            return Err(OutboxError::Disorder { batch });
+        }
+        let unsynced: usize = self.unsynced.iter().flat_map(|it| &it.envelope).map(Vec::len).sum();
+        if unsynced + envelope.len() > OUTBOX_UNSYNCED_BYTES_MAX {
+            self.make_durable()?;
+        }
+        self.make_room(batch.flow, folder::record_bytes(envelope.len()))?;
+        self.note_carried(batch)?;
+        let entry = self.write((batch, stored), envelope)?;
+        self.queue.push(batch.flow, entry).map_err(|error| OutboxError::Disorder { batch: error.batch })?;
+        self.unsynced.push(Unsynced { batch, stored, envelope: Some(envelope.to_vec()) });
+        Ok(())
+    }
+
+    /// That `batch` declares losses is known before it can be there: else they could be declared twice.
+    fn note_carried(&mut self, batch: BatchId) -> Result<(), OutboxError> {
+        let carries = |folder: &&Folder| folder.losses.carried_by(batch.position());
+        if let Some(folder) = self.folders.get(&batch.flow).filter(carries) {
+            let mut change = Change::default();
+            change.losses(batch.flow, &folder.losses);
+            self.index.apply(&change)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, (batch, stored): Record, envelope: &[u8]) -> Result<Entry, OutboxError> {
+        let flow = batch.flow;
+        let folder = self.folders.get_mut(&flow).ok_or(OutboxError::Disorder { batch })?;
+        let bytes = folder::record_bytes(envelope.len());
+        if let Some(closed) = folder.roll(bytes, self.config.segment_bytes_max()) {
+            self.queue.close_segment(flow, closed);
+        }
+        let written = folder.append((batch.position(), stored), envelope)?;
+        let Written { segment, offset, begun, allocated } = written;
+        if begun {
+            self.queue.add_segment(flow, segment, true);
+            self.queue.set_bytes_beside(Some(flow), folder.bytes_beside());
+        }
+        self.queue.set_segment_bytes(flow, segment, allocated);
+        self.written += bytes;
+        Ok(Entry { position: batch.position(), segment, offset, stored })
+    }
+
+    /// Drops by the rule until `bytes` more of `flow` have room under the caps and above the floor of the file system.
+    fn make_room(&mut self, flow: FlowId, bytes: u64) -> Result<(), OutboxError> {
+        let free = self.dir.disk.free_bytes(&self.dir.path).unwrap_or(u64::MAX);
+        let free = free.saturating_sub(self.config.free_bytes_min);
+        let mut won = 0;
+        while let Some(relief) = self.relief(Wanted { flow, bytes }, free.saturating_add(won)) {
+            // Counted, not asked for again: some file systems give space back later.
+            won += self.relieve(flow, relief)?;
+        }
+        Ok(())
+    }
+
+    fn relief(&self, wanted: Wanted, free: u64) -> Option<Relief> {
+        let Config { bytes_max, flow_bytes_max, .. } = self.config;
+        let segment = self.config.segment_bytes_max();
+        let folder = self.folders.get(&wanted.flow);
+        let bytes = folder.map_or(wanted.bytes, |folder| folder.growth(wanted.bytes, segment));
+        // Of what is free, no more is needed than the record itself: there space is reserved only if there is some.
+        let free_bytes = free.saturating_add(bytes.saturating_sub(wanted.bytes));
+        self.queue.relief(Wanted { bytes, ..wanted }, &Room { bytes_max, flow_bytes_max, free_bytes })
+    }
+
+    /// Answers how much space was won.
+    fn relieve(&mut self, coming: FlowId, relief: Relief) -> Result<u64, OutboxError> {
+        let (flow, segment) = match relief {
+            Relief::Refuse => return Err(OutboxError::LessUrgent { flow: coming }),
+            Relief::Delete(flow, segment) => (flow, segment),
+            Relief::Drop(flow, segment, batches) => {
+                // Before it is said, so that it is deleted with them.
+                self.close_if_open(flow, segment);
+                self.forget(&batches, LossReason::Quota);
+                (flow, segment)
+            }
+        };
+        let won = self.queue.segment_bytes(flow, segment);
+        self.close_if_open(flow, segment);
+        if let Some(folder) = self.folders.get_mut(&flow) {
+            folder.unsaved = true;
+        }
+        self.save()?;
+        Ok(won)
+    }
+
+    fn close_if_open(&mut self, flow: FlowId, segment: SegmentNumber) {
+        let folder = self.folders.get_mut(&flow).filter(|folder| folder.open_segment() == Some(segment));
+        folder.and_then(Folder::close);
+        self.queue.close_segment(flow, segment);
+    }
+
+    pub(super) fn is_unsynced(&self, batch: BatchId) -> bool {
+        self.unsynced.iter().any(|it| it.batch == batch)
+    }
+
+    /// Something urgent was written and is not durable yet.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.unsynced.iter().any(|it| self.queue.priority(it.batch.flow) == Priority::Urgent)
+    }
+
+    /// Makes all that was written durable, all flows at once. What it answers is stored: it may be offered, and
+    /// survives a power cut.
+    ///
+    /// # Errors
+    /// [`OutboxError`]: nothing is reported as stored; what was stored before stays, the rest is written again by
+    /// the next call.
+    pub fn sync(&mut self) -> Result<Vec<BatchId>, OutboxError> {
+        self.make_durable()?;
+        let stored: Vec<BatchId> = self.unsynced.drain(..).map(|it| it.batch).collect();
+        for BatchId { flow, epoch, sequence } in &stored {
+            let epoch = epoch.counter;
+            tracing::info!(target: "outbox", %flow, epoch, sequence = sequence.0, "stored");
+        }
+        Ok(stored)
+    }
+
+    fn make_durable(&mut self) -> Result<(), OutboxError> {
+        self.rewrite()?;
+        let flows: BTreeSet<FlowId> = self.unsynced.iter().map(|it| it.batch.flow).collect();
+        let together = if self.dir.disk.syncs_together() { SYNCS_AT_ONCE_MAX } else { 1 };
+        let mut folders: Vec<&mut Folder> =
+            self.folders.values_mut().filter(|folder| flows.contains(&folder.flow)).collect();
+        for some in folders.chunks_mut(together) {
+            sync_together(some)?;
+        }
+        self.unsynced.iter_mut().for_each(|it| it.envelope = None);
+        Ok(())
+    }
+
+    /// Writes again, into new segments, what a failed sync has left in doubt.
+    fn rewrite(&mut self) -> Result<(), OutboxError> {
+        let doubtful: Vec<FlowId> =
+            self.folders.iter().filter(|(_, folder)| folder.rewrite).map(|(flow, _)| *flow).collect();
+        for flow in doubtful {
+            let closed = self.folders.get_mut(&flow).and_then(Folder::abandon);
+            if let Some(closed) = closed {
+                self.queue.close_segment(flow, closed);
+            }
+            let unsynced = std::mem::take(&mut self.unsynced);
+            let mut written = Ok(());
+            let doubtful = unsynced.iter().filter(|it| it.batch.flow == flow);
+            for (it, envelope) in doubtful.filter_map(|it| Some((it, it.envelope.as_ref()?))) {
+                written =
+                    self.write((it.batch, it.stored), envelope).map(|entry| self.queue.moved(flow, entry));
+                if written.is_err() {
+                    break;
+                }
+            }
+            self.unsynced = unsynced;
+            written?;
+            if let Some(folder) = self.folders.get_mut(&flow) {
+                folder.rewrite = false;
+            }
+        }
+        Ok(())
+    }
+}
