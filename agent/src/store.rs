@@ -24,7 +24,7 @@ pub mod table;
 
 use files::FileError;
 use glovebox_core::limits::{STORE_CACHE_BYTES, STORE_SEGMENT_BYTES, STORE_VALUE_BYTES_MAX};
-use glovebox_core::limits::{STORE_OPENINGS_MAX, STORES_SET_ASIDE_MAX};
+use glovebox_core::limits::{STORE_OPENINGS_MAX, STORE_REOPEN_BYTES_MIN, STORES_SET_ASIDE_MAX};
 use guard::Guard;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -193,6 +193,7 @@ impl Store {
     /// As [`Store::open`]; [`StoreError::Damaged`] if the next start would set it aside.
     pub fn reopen(dir: &Path) -> Result<Self, StoreError> {
         let lock = lock(dir)?;
+        room(dir)?;
         match open_guarded(dir)? {
             Ok(parts) => Self::finish(parts, lock, dir),
             Err(what) => Err(StoreError::Damaged { dir: dir.to_owned(), what }),
@@ -457,6 +458,21 @@ fn open_and_read(dir: &Path) -> sled::Result<sled::Db> {
 fn damage(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as Kind;
     matches!(error.kind(), Kind::UnexpectedEof | Kind::InvalidData | Kind::InvalidInput)
+}
+
+/// sled writes while it recovers, and on a full disk it leaves what it takes for damage afterwards.
+fn room(dir: &Path) -> Result<(), StoreError> {
+    let found =
+        nix::sys::statvfs::statvfs(dir).map_err(|errno| files::io_error("look at", dir)(errno.into()))?;
+    match found.blocks_available().saturating_mul(found.fragment_size()) {
+        STORE_REOPEN_BYTES_MIN.. => Ok(()),
+        free => Err(StoreError::Io {
+            dir: dir.to_owned(),
+            what: format!(
+                "no room to open it again: {free} bytes are free, {STORE_REOPEN_BYTES_MIN} are wanted"
+            ),
+        }),
+    }
 }
 
 fn openings(dir: &Path) -> u8 {
