@@ -138,11 +138,25 @@ pub trait Documents: Send {
 #[derive(Debug)]
 pub struct PolicyStore {
     state: PathBuf,
+    /// Closed by a write that failed.
+    open: Option<Open>,
+    beside: Beside,
+    faults: Vec<Fault>,
+}
+
+/// The store and its trees.
+#[derive(Debug)]
+struct Open {
     store: Store,
     documents: Tree,
     records: Tree,
-    beside: Beside,
-    faults: Vec<Fault>,
+}
+
+impl Open {
+    fn of(store: Store) -> Result<Self, StoreError> {
+        let (documents, records) = (store.tree("documents")?, store.tree("records")?);
+        Ok(Self { store, documents, records })
+    }
 }
 
 impl PolicyStore {
@@ -153,7 +167,7 @@ impl PolicyStore {
     pub fn open(state: &Path) -> Result<Self, PolicyStoreError> {
         files::create_folder(&state.join("tombstones"))?;
         let (store, opened) = Store::open(&state.join("policy"))?;
-        let (documents, records) = (store.tree("documents")?, store.tree("records")?);
+        let open = Open::of(store)?;
         let mut faults = Vec::new();
         if let Opened::SetAside(path) = opened {
             faults.push(Fault::SetAside(path));
@@ -169,9 +183,42 @@ impl PolicyStore {
         };
         let known = beside.is_some();
         let beside = beside.unwrap_or_default();
-        let mut this = Self { state: state.to_owned(), store, documents, records, beside, faults };
+        let mut this = Self { state: state.to_owned(), open: Some(open), beside, faults };
         this.reconcile(known)?;
         Ok(this)
+    }
+
+    /// Writes, durable when it returns. sled refuses everything after a write that failed, so then the store is closed,
+    /// and opened again for the next one.
+    fn write(&mut self, act: impl FnOnce(&Open) -> Result<(), StoreError>) -> Result<(), PolicyStoreError> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.reopen()?,
+        };
+        act(&open).and_then(|()| open.store.sync())?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// A record that was half written by then was never said to be kept, and goes.
+    fn reopen(&mut self) -> Result<Open, PolicyStoreError> {
+        let open = Open::of(Store::reopen(&self.state.join("policy"))?)?;
+        let next = self.beside.records.from + self.beside.records.count;
+        let mut batch = Batch::default();
+        for entry in open.records.range(&next.to_be_bytes()[..]..) {
+            batch.remove(&entry?.0);
+        }
+        open.records.apply(&batch)?;
+        tracing::info!(target: "consent", "the documents are open again");
+        Ok(open)
+    }
+
+    fn opened(&self) -> Result<&Open, StoreError> {
+        let closed = || StoreError::Io {
+            dir: self.state.join("policy"),
+            what: "it is closed since a write failed".to_owned(),
+        };
+        self.open.as_ref().ok_or_else(closed)
     }
 
     /// What was wrong when the documents were opened, for a person.
@@ -197,7 +244,7 @@ impl PolicyStore {
 
     /// Compares the store with the file beside it. `known`: there was such a file.
     fn reconcile(&mut self, known: bool) -> Result<(), PolicyStoreError> {
-        if let Some(bytes) = self.documents.get(COUNTERS)? {
+        if let Some(bytes) = self.opened()?.documents.get(COUNTERS)? {
             let number =
                 |range| bytes.get(range).and_then(|b: &[u8]| b.try_into().ok()).map(u64::from_be_bytes);
             let counters = &mut self.beside.counters;
@@ -221,14 +268,14 @@ impl PolicyStore {
     }
 
     fn next_number(&self) -> Result<u64, PolicyStoreError> {
-        let last = self.records.iter().next_back().transpose()?;
+        let last = self.opened()?.records.iter().next_back().transpose()?;
         let number = last.and_then(|(key, _)| Some(u64::from_be_bytes(*key.first_chunk()?)));
         Ok(number.map_or(0, |number| number.saturating_add(1)))
     }
 
     fn read_records(&self, from: u64) -> Result<Vec<Vec<u8>>, PolicyStoreError> {
         let mut records: Vec<Vec<u8>> = Vec::new();
-        for entry in self.records.range(&from.to_be_bytes()[..]..) {
+        for entry in self.opened()?.records.range(&from.to_be_bytes()[..]..) {
             let (key, piece) = entry?;
             if key.ends_with(&[0, 0]) {
                 records.push(Vec::new());
@@ -263,7 +310,7 @@ impl PolicyStore {
 impl Documents for PolicyStore {
     fn load(&self) -> Result<Stored, PolicyStoreError> {
         let mut policy = Vec::new();
-        for entry in self.documents.range(BUNDLE..) {
+        for entry in self.opened()?.documents.range(BUNDLE..) {
             let (key, piece) = entry?;
             if !key.starts_with(BUNDLE) {
                 break;
@@ -284,19 +331,20 @@ impl Documents for PolicyStore {
         rising("signing-key serial", counters.signing_serial, old.signing_serial)?;
         let mut batch = Batch::default();
         let pieces = cut(&mut batch, BUNDLE, bundle)?;
-        for entry in self.documents.range(&piece_key(BUNDLE, pieces)[..]..) {
-            let (key, _) = entry?;
-            if !key.starts_with(BUNDLE) {
-                break;
-            }
-            batch.remove(&key);
-        }
         batch.insert(
             COUNTERS,
             &[counters.policy_version.0.to_be_bytes(), counters.signing_serial.to_be_bytes()].concat(),
         );
-        self.documents.apply(&batch)?;
-        self.store.sync()?;
+        self.write(|open| {
+            for entry in open.documents.range(&piece_key(BUNDLE, pieces)[..]..) {
+                let (key, _) = entry?;
+                if !key.starts_with(BUNDLE) {
+                    break;
+                }
+                batch.remove(&key);
+            }
+            open.documents.apply(&batch)
+        })?;
         self.beside.counters = counters;
         self.write_beside()
     }
@@ -309,8 +357,7 @@ impl Documents for PolicyStore {
         }
         let mut batch = Batch::default();
         cut(&mut batch, &number.to_be_bytes(), record)?;
-        self.records.apply(&batch)?;
-        self.store.sync()?;
+        self.write(|open| open.records.apply(&batch))?;
         self.beside.records.append(record);
         self.write_beside()
     }

@@ -19,11 +19,13 @@
 
 pub mod disk;
 pub mod files;
+mod guard;
 pub mod table;
 
 use files::FileError;
 use glovebox_core::limits::{STORE_CACHE_BYTES, STORE_SEGMENT_BYTES, STORE_VALUE_BYTES_MAX};
-use glovebox_core::limits::{STORE_OPENINGS_MAX, STORES_SET_ASIDE_MAX};
+use glovebox_core::limits::{STORE_OPENINGS_MAX, STORE_REOPEN_BYTES_MIN, STORES_SET_ASIDE_MAX};
+use guard::Guard;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::ops::RangeBounds;
@@ -106,6 +108,7 @@ pub enum Opened {
 #[derive(Debug)]
 pub struct Store {
     db: sled::Db,
+    guard: Guard,
     dir: PathBuf,
     log: File,
     syncs: Mutex<Syncs>,
@@ -155,7 +158,7 @@ impl Store {
         let stuck = openings(dir) >= STORE_OPENINGS_MAX;
         if existed && !stuck {
             match open_guarded(dir)? {
-                Ok(parts) => return Ok((Self::finish(parts, lock, dir), Opened::Existing)),
+                Ok(parts) => return Ok((Self::finish(parts, lock, dir)?, Opened::Existing)),
                 Err(what) => tracing::error!(target: "store", "{} is damaged: {what}", dir.display()),
             }
         }
@@ -176,7 +179,7 @@ impl Store {
         }
         match open_guarded(dir)? {
             Ok(parts) => {
-                let store = Self::finish(parts, lock, dir);
+                let store = Self::finish(parts, lock, dir)?;
                 store.sync_new()?;
                 Ok((store, opened))
             }
@@ -188,16 +191,18 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`]; [`StoreError::Damaged`] if the next start would set it aside.
-    fn reopen(dir: &Path) -> Result<Self, StoreError> {
+    pub fn reopen(dir: &Path) -> Result<Self, StoreError> {
         let lock = lock(dir)?;
+        room(dir)?;
         match open_guarded(dir)? {
-            Ok(parts) => Ok(Self::finish(parts, lock, dir)),
+            Ok(parts) => Self::finish(parts, lock, dir),
             Err(what) => Err(StoreError::Damaged { dir: dir.to_owned(), what }),
         }
     }
 
-    fn finish((db, log, syncs): Parts, lock: File, dir: &Path) -> Self {
-        Self { db, dir: dir.to_owned(), log, syncs: Mutex::new(syncs), _lock: lock }
+    fn finish((db, log, syncs): Parts, lock: File, dir: &Path) -> Result<Self, StoreError> {
+        let guard = Guard::new(&db).map_err(files::io_error("start a thread for", dir))?;
+        Ok(Self { db, guard, dir: dir.to_owned(), log, syncs: Mutex::new(syncs), _lock: lock })
     }
 
     /// The tree of that name; made if it is not there.
@@ -225,7 +230,7 @@ impl Store {
         let mut syncs = self.syncs.lock().unwrap_or_else(PoisonError::into_inner);
         let number = syncs.last.saturating_add(1).to_be_bytes();
         syncs.tree.insert(b"", &number).map_err(|error| failure(&self.dir, &error))?;
-        self.db.flush().map_err(|error| failure(&self.dir, &error))?;
+        self.guard.flush(&self.db).map_err(|error| failure(&self.dir, &error))?;
         self.grow();
         self.log.sync_data().map_err(files::io_error("sync", &self.dir))?;
         syncs.last = syncs.last.saturating_add(1);
@@ -453,6 +458,21 @@ fn open_and_read(dir: &Path) -> sled::Result<sled::Db> {
 fn damage(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as Kind;
     matches!(error.kind(), Kind::UnexpectedEof | Kind::InvalidData | Kind::InvalidInput)
+}
+
+/// sled writes while it recovers, and on a full disk it leaves what it takes for damage afterwards.
+fn room(dir: &Path) -> Result<(), StoreError> {
+    let found =
+        nix::sys::statvfs::statvfs(dir).map_err(|errno| files::io_error("look at", dir)(errno.into()))?;
+    match found.blocks_available().saturating_mul(found.fragment_size()) {
+        STORE_REOPEN_BYTES_MIN.. => Ok(()),
+        free => Err(StoreError::Io {
+            dir: dir.to_owned(),
+            what: format!(
+                "no room to open it again: {free} bytes are free, {STORE_REOPEN_BYTES_MIN} are wanted"
+            ),
+        }),
+    }
 }
 
 fn openings(dir: &Path) -> u8 {

@@ -76,11 +76,17 @@ pub struct Settings {
     pub ca: PathBuf,
     /// The car's certificate.
     pub car: Identity,
+    /// The folder of all state, if it is not beside the configuration.
+    pub state: Option<PathBuf>,
     /// More sections, as they stand in the file.
     pub more: String,
 }
 
 impl Settings {
+    fn state(&self, folder: &Path) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| folder.join("state"))
+    }
+
     fn toml(&self, folder: &Path) -> String {
         // A path and a word are the same in TOML's basic strings as in Rust's.
         let quoted = |path: &Path| format!("{:?}", path.display().to_string());
@@ -96,7 +102,7 @@ impl Settings {
             let _ = write!(text, "[[decode.database]]\nbus = \"{name}\"\ndbc = [{dbc}]\n");
         }
         let (ca, cert, key) = (quoted(&self.ca), quoted(&self.car.cert), quoted(&self.car.key));
-        let (state, socket) = (quoted(&folder.join("state")), quoted(&folder.join("c.sock")));
+        let (state, socket) = (quoted(&self.state(folder)), quoted(&folder.join("c.sock")));
         let _ = write!(
             text,
             "[consent]\ndevice = \"{DEVICE}\"\n[batch]\nage_s = {}\n[uplink]\nbroker = {:?}\nca = {ca}\n\
@@ -128,6 +134,7 @@ pub struct Stored {
 pub struct Agent {
     folder: PathBuf,
     config: PathBuf,
+    state: PathBuf,
     process: Option<Process>,
     lives: usize,
 }
@@ -139,7 +146,7 @@ impl Agent {
     /// If it cannot be written.
     pub fn new(folder: &Path, settings: &Settings) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let agent = Self::at(&folder.join("glovebox.toml"));
+        let mut agent = Self::at(&folder.join("glovebox.toml"));
         agent.configure(settings)?;
         Ok(agent)
     }
@@ -148,21 +155,23 @@ impl Agent {
     #[must_use]
     pub fn at(config: &Path) -> Self {
         let folder = config.parent().unwrap_or(config).to_path_buf();
-        Self { folder, config: config.to_path_buf(), process: None, lives: 0 }
+        let state = folder.join("state");
+        Self { folder, config: config.to_path_buf(), state, process: None, lives: 0 }
     }
 
     /// Writes another configuration.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn configure(&self, settings: &Settings) -> Result<()> {
+    pub fn configure(&mut self, settings: &Settings) -> Result<()> {
+        self.state = settings.state(&self.folder);
         Ok(std::fs::write(&self.config, settings.toml(&self.folder))?)
     }
 
     /// The folder of all state.
     #[must_use]
     pub fn state(&self) -> PathBuf {
-        self.folder.join("state")
+        self.state.clone()
     }
 
     fn command(&self) -> Result<Command> {
@@ -191,21 +200,38 @@ impl Agent {
         Ok(out)
     }
 
-    /// Starts the daemon and waits until it answers.
+    /// Starts the daemon and waits until it is ready: by then it answers.
     ///
     /// # Errors
     /// If it does not come up.
     pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        let log = self.log_file(self.lives);
+        let process = self.process.as_mut().context("the daemon does not run")?;
+        until("the daemon to be ready", LIMIT, || {
+            process.must_run()?;
+            Ok(std::fs::read_to_string(&log)?.contains(" health: ready\n").then_some(()))
+        })
+    }
+
+    /// Starts the daemon, whatever becomes of it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
         self.lives += 1;
         let mut command = self.command()?;
         command.arg("run").env("GLOVEBOX_LOG", "debug");
-        let mut process = Process::start(&mut command, &self.log_file(self.lives), None)?;
-        until("the daemon to answer", LIMIT, || {
-            process.must_run()?;
-            Ok(self.status().ok())
-        })?;
-        self.process = Some(process);
+        self.process = Some(Process::start(&mut command, &self.log_file(self.lives), None)?);
         Ok(())
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Errors
+    /// If that cannot be asked.
+    pub fn runs(&mut self) -> Result<bool> {
+        self.process.as_mut().map_or(Ok(false), Process::runs)
     }
 
     fn log_file(&self, life: usize) -> PathBuf {
@@ -288,6 +314,15 @@ impl Agent {
         let mut process = self.process.take().context("the daemon does not run")?;
         process.must_run()?;
         process.kill()
+    }
+
+    /// Somebody else has killed it: waits for its end.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn gone(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the daemon does not run")?;
+        until("the end of the daemon", LIMIT, || Ok((!process.runs()?).then_some(())))
     }
 
     /// SIGTERM; it must end well.

@@ -4,6 +4,7 @@ use crate::certs::{Authority, Identity, Validity};
 use crate::process::{Process, free_port, succeed, until};
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -121,13 +122,39 @@ impl Broker {
     /// Topics of the PUBLISH packets that came in so far, in order.
     #[must_use]
     pub fn received(&self) -> Vec<String> {
-        let topic =
-            |line: &str| line.split_once("Received PUBLISH from ")?.1.split('\'').nth(1).map(str::to_owned);
-        self.log().lines().filter_map(topic).collect()
+        received(&self.log())
+    }
+
+    /// Bytes that it has logged.
+    ///
+    /// # Errors
+    /// If there is no log.
+    pub fn logged(&self) -> Result<u64> {
+        Ok(std::fs::metadata(self.log_file())?.len())
+    }
+
+    /// Topics of the PUBLISH packets that came in since it had logged so many bytes.
+    ///
+    /// # Errors
+    /// If the log cannot be read.
+    pub fn received_since(&self, logged: u64) -> Result<Vec<String>> {
+        let mut file = std::fs::File::open(self.log_file())?;
+        file.seek(SeekFrom::Start(logged))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(received(&String::from_utf8_lossy(&bytes)))
     }
 
     fn log_file(&self) -> PathBuf {
         self.folder.join("mosquitto.log")
+    }
+
+    /// Forgets all sessions and queued messages, while it does not run.
+    ///
+    /// # Errors
+    /// If the file cannot be removed.
+    pub fn forget(&self) -> Result<()> {
+        Ok(std::fs::remove_file(self.folder.join("mosquitto.db"))?)
     }
 
     /// Starts it again after [`Self::kill`] or [`Self::stop`], on the same ports with what it had saved.
@@ -246,6 +273,12 @@ impl Broker {
         })?;
         Ok(Capture { lines, process })
     }
+}
+
+fn received(log: &str) -> Vec<String> {
+    let topic =
+        |line: &str| line.split_once("Received PUBLISH from ")?.1.split('\'').nth(1).map(str::to_owned);
+    log.lines().filter_map(topic).collect()
 }
 
 /// One PUBLISH as the watcher saw it.

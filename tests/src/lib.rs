@@ -3,7 +3,9 @@
 
 pub mod agent;
 pub mod broker;
+pub mod calls;
 pub mod certs;
+pub mod disk;
 pub mod fleet;
 pub mod forge;
 pub mod imports;
@@ -13,10 +15,13 @@ pub mod need;
 pub mod oracle;
 pub mod parties;
 pub mod process;
+pub mod proxy;
 pub mod random;
 pub mod recipient;
 pub mod scene;
 pub mod seeded;
 pub mod source;
+pub mod stage;
+pub mod tally;
 pub mod traffic;
 pub mod vcan;

@@ -24,6 +24,12 @@ pub fn say(figure: &str) {
     println!("{figure}");
 }
 
+/// How often each random fault strikes: `GLOVEBOX_LIVES`, as `tests/run` says.
+#[must_use]
+pub fn lives() -> u64 {
+    std::env::var("GLOVEBOX_LIVES").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
 /// Where a program is, by the `PATH` and the folders of system programs.
 #[must_use]
 pub fn program(name: &str) -> Option<PathBuf> {

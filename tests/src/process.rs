@@ -160,6 +160,17 @@ pub fn succeed(command: &mut Command) -> Result<String> {
     Ok(said(&output.stdout))
 }
 
+/// Copies a folder with all that is in it, in place of what may be there.
+///
+/// # Errors
+/// If the system refuses.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    succeed(Command::new("cp").arg("-a").arg(from).arg(to)).map(|_| ())
+}
+
 /// The last lines of a file.
 #[must_use]
 pub fn tail(path: &Path, lines: usize) -> String {

@@ -135,8 +135,16 @@ impl Subscriber {
     /// # Errors
     /// If it does not end well.
     pub fn finish(mut self) -> Result<Printed> {
-        self.process.terminate(LIMIT)?;
+        self.end()?;
         self.printed_now()
+    }
+
+    /// SIGTERM: what it has printed it has noted too, so that it prints nothing twice when it comes back.
+    ///
+    /// # Errors
+    /// If it does not end in time.
+    pub fn end(&mut self) -> Result<()> {
+        self.process.terminate(LIMIT).map(|_| ())
     }
 }
 

@@ -72,6 +72,7 @@ impl Scene {
             broker: self.broker.address(),
             ca: self.authority.certificate(),
             car: self.car.clone(),
+            state: None,
             more: String::new(),
         }
     }

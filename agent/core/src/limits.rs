@@ -147,6 +147,10 @@ const _: () = assert!((STORE_PAGE_VALUES_MAX + 1) * (STORE_VALUE_BYTES_MAX + 102
 pub const STORES_SET_ASIDE_MAX: usize = 2;
 /// Openings of a store that may fail to come back (a power cut, a kill) before it counts as damaged.
 pub const STORE_OPENINGS_MAX: u8 = 3;
+/// A store that could not write is opened again when so much is free: two of sled's segments.
+pub const STORE_REOPEN_BYTES_MIN: u64 = 2 * 1024 * 1024;
+/// A flush of a store that takes longer is looked after: its write may have failed without anybody being told.
+pub const STORE_FLUSH_MS: u64 = 500;
 /// A clock before this is wrong: the day this release was made (2026-11-01T00:00:00Z). Moved with each release.
 pub const BUILD_DATE_US: i64 = 1_793_491_200_000_000;
 /// One document or reading of the clock moves the persisted mark by no more: a clock set far ahead must not poison it.

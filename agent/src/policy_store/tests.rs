@@ -203,3 +203,25 @@ fn a_tombstone_is_a_synced_file_of_its_own() {
     drop(store);
     assert_eq!(load(state.path()).0.tombstones, [FlowId(0xBEEF), FlowId(0xFEED)].into());
 }
+
+#[test]
+fn behind_a_write_that_failed_the_next_is_kept_and_nothing_of_the_failed_one() {
+    let state = TempDir::new().unwrap();
+    let mut store = PolicyStore::open(state.path()).unwrap();
+    store.put_record(b"one").unwrap();
+    // What lies in blobs/ is never synced, so the store refuses to call anything durable.
+    let in_the_way = state.path().join("policy/blobs/1");
+    fs::write(&in_the_way, b"x").unwrap();
+    assert!(store.put_record(&vec![7; 70_000]).is_err());
+    assert!(store.put_policy(&vec![8; 70_000], counters(1, 1)).is_err());
+    fs::remove_file(&in_the_way).unwrap();
+    store.put_record(b"two").unwrap();
+    store.put_policy(b"bundle", counters(2, 1)).unwrap();
+    drop(store);
+    let (stored, faults) = load(state.path());
+    assert_eq!(
+        (stored.records, stored.policy),
+        (vec![b"one".to_vec(), b"two".to_vec()], Some(b"bundle".to_vec()))
+    );
+    assert_eq!(faults, []);
+}
