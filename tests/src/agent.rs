@@ -102,13 +102,14 @@ impl Settings {
             let _ = write!(text, "[[decode.database]]\nbus = \"{name}\"\ndbc = [{dbc}]\n");
         }
         let (ca, cert, key) = (quoted(&self.ca), quoted(&self.car.cert), quoted(&self.car.key));
+        let brokers: Vec<&str> = self.broker.split(' ').collect();
+        let broker = if brokers.len() == 1 { format!("{:?}", self.broker) } else { format!("{brokers:?}") };
         let (state, socket) = (quoted(&self.state(folder)), quoted(&folder.join("c.sock")));
         let _ = write!(
             text,
-            "[consent]\ndevice = \"{DEVICE}\"\n[batch]\nage_s = {}\n[uplink]\nbroker = {:?}\nca = {ca}\n\
+            "[consent]\ndevice = \"{DEVICE}\"\n[batch]\nage_s = {}\n[uplink]\nbroker = {broker}\nca = {ca}\n\
              cert = {cert}\nkey = {key}\nkeep_alive_s = 5\nreturn_s = 10\n[health]\nstate = {state}\ncontrol_socket = {socket}\n",
-            self.batch_age_s,
-            self.broker.split(' ').collect::<Vec<_>>()
+            self.batch_age_s
         );
         text += &self.more;
         text

@@ -165,6 +165,8 @@ async fn a_broken_renewal_costs_nothing() {
     replace(&garbage, &own.cert);
     broker.restart();
     driver.until(30, |driver| driver.connections == 2).await;
+    let used = |reason: &Failure| !matches!(reason, Failure::File(_));
+    assert!(driver.reasons.iter().all(used), "from memory at once: {:?}", driver.reasons);
     let renewed = broker.authority.issue_as("good", "car-1-good", VALID);
     renewed.replaces(&own);
     driver.until(30, |driver| driver.connections == 3).await;
