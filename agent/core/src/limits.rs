@@ -311,8 +311,6 @@ const _: () = assert!(REFUSED_WAIT_S_MIN < REFUSED_WAIT_S_MAX);
 
 /// Space that is reserved at once behind the end of a segment: it saves the file system a third of its own writing.
 pub const SEGMENT_RESERVE_BYTES: u64 = 128 * 1024;
-/// Segments that are synced at once, each by a thread: they share a commit of the file system's journal.
-pub const SYNCS_AT_ONCE_MAX: usize = 8;
 /// A disk with less room than this is full for a store, which may say only that it cannot write.
 pub const DISK_FULL_BYTES: u64 = 256 * 1024;
 /// What is read of a segment at once at start.

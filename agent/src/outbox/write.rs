@@ -1,9 +1,8 @@
 //! How a batch gets to the disk, and what gives way for it.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use glovebox_core::limits::{DISK_FULL_BYTES, OUTBOX_UNSYNCED_BYTES_MAX, SYNCS_AT_ONCE_MAX};
+use glovebox_core::limits::{DISK_FULL_BYTES, OUTBOX_UNSYNCED_BYTES_MAX};
 use glovebox_core::names::{FlowId, TrustedTime, WallTime};
 use glovebox_core::outbox::{
     BatchId, Entry, LossReason, Position, Priority, Relief, Room, SegmentNumber, Wanted,
@@ -14,7 +13,6 @@ use super::folder::{self, Folder, Written};
 use super::index::Change;
 use super::segment::BLOCK;
 use super::{Config, Outbox, OutboxError};
-use crate::store::files::{FileError, io_error};
 
 /// A batch, and when it was stored.
 type Record = (BatchId, Option<WallTime>);
@@ -25,19 +23,6 @@ pub(super) struct Unsynced {
     pub(super) stored: Option<WallTime>,
     /// Kept until it is durable, since a failed sync may have lost what was written.
     pub(super) envelope: Option<Vec<u8>>,
-}
-
-/// All are tried, so that one that fails takes no other with it.
-fn sync_together(folders: &mut [&mut Folder]) -> Result<(), FileError> {
-    if let [alone] = folders {
-        return alone.sync();
-    }
-    std::thread::scope(|scope| {
-        let syncs: Vec<_> = folders.iter_mut().map(|folder| scope.spawn(|| folder.sync())).collect();
-        let panicked = || Err(io_error("sync", Path::new("a segment"))(std::io::Error::other("it panicked")));
-        let done: Vec<_> = syncs.into_iter().map(|sync| sync.join().unwrap_or_else(|_| panicked())).collect();
-        done.into_iter().collect()
-    })
 }
 
 impl Outbox {
@@ -222,11 +207,10 @@ impl Outbox {
     fn make_durable(&mut self) -> Result<(), OutboxError> {
         self.rewrite()?;
         let flows: BTreeSet<FlowId> = self.unsynced.iter().map(|it| it.batch.flow).collect();
-        let together = if self.dir.disk.syncs_together() { SYNCS_AT_ONCE_MAX } else { 1 };
-        let mut folders: Vec<&mut Folder> =
-            self.folders.values_mut().filter(|folder| flows.contains(&folder.flow)).collect();
-        for some in folders.chunks_mut(together) {
-            sync_together(some)?;
+        for flow in flows {
+            if let Some(folder) = self.folders.get_mut(&flow) {
+                folder.sync()?;
+            }
         }
         self.unsynced.iter_mut().for_each(|it| it.envelope = None);
         Ok(())

@@ -65,11 +65,6 @@ pub trait Disk: Debug + Send + Sync {
     /// The system's.
     fn remove_folder(&self, path: &Path) -> io::Result<()>;
 
-    /// Files may be synced from several threads at once: then they can share a commit of the file system's journal.
-    fn syncs_together(&self) -> bool {
-        false
-    }
-
     /// Bytes that may still be written where `path` is.
     ///
     /// # Errors
@@ -173,10 +168,6 @@ impl Disk for SystemDisk {
 
     fn remove_folder(&self, path: &Path) -> io::Result<()> {
         fs::remove_dir(path)
-    }
-
-    fn syncs_together(&self) -> bool {
-        true
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

@@ -122,19 +122,26 @@ impl DiskFile for FaultyFile {
         self.file.read_exact_at(out, offset)
     }
 
-    /// What fails has written half.
+    /// What fails has written half. A full disk lets what is there be overwritten.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if let Err(error) = check(&self.faults.write) {
+        let length = self.file.size()?.length;
+        let grows = offset + bytes.len() as u64 > length;
+        if let Err(error) = check(&self.faults.write)
+            && (grows || error.raw_os_error() != Some(ENOSPC))
+        {
             self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(error);
         }
-        let length = self.file.size()?.length;
         self.faults.take((offset + bytes.len() as u64).saturating_sub(length))?;
         self.file.write_all_at(bytes, offset)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
         self.file.set_len(bytes)
+    }
+
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        self.file.reserve(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
