@@ -188,27 +188,22 @@ impl PolicyStore {
         Ok(this)
     }
 
-    /// Writes, durable when it returns. sled refuses everything after a write that failed, so then the store is closed,
-    /// and opened again for the next one.
+    /// Writes, durable when it returns. sled refuses everything after a write of its own that failed, so then the store
+    /// is closed, and opened again for the next one.
     fn write(&mut self, act: impl FnOnce(&Open) -> Result<(), StoreError>) -> Result<(), PolicyStoreError> {
         let open = match self.open.take() {
             Some(open) => open,
             None => self.reopen()?,
         };
-        act(&open).and_then(|()| open.store.sync())?;
-        self.open = Some(open);
-        Ok(())
+        let outcome = act(&open).and_then(|()| open.store.sync());
+        if !matches!(outcome, Err(StoreError::Io { .. })) {
+            self.open = Some(open);
+        }
+        Ok(outcome?)
     }
 
-    /// A record that was half written by then was never said to be kept, and goes.
-    fn reopen(&mut self) -> Result<Open, PolicyStoreError> {
+    fn reopen(&self) -> Result<Open, PolicyStoreError> {
         let open = Open::of(Store::reopen(&self.state.join("policy"))?)?;
-        let next = self.beside.records.from + self.beside.records.count;
-        let mut batch = Batch::default();
-        for entry in open.records.range(&next.to_be_bytes()[..]..) {
-            batch.remove(&entry?.0);
-        }
-        open.records.apply(&batch)?;
         tracing::info!(target: "consent", "the documents are open again");
         Ok(open)
     }
@@ -356,8 +351,14 @@ impl Documents for PolicyStore {
             return Err(PolicyStoreError::ManyRecords);
         }
         let mut batch = Batch::default();
-        cut(&mut batch, &number.to_be_bytes(), record)?;
-        self.write(|open| open.records.apply(&batch))?;
+        let pieces = cut(&mut batch, &number.to_be_bytes(), record)?;
+        self.write(|open| {
+            // What one that failed had half written: it was never said to be kept.
+            for entry in open.records.range(&piece_key(&number.to_be_bytes(), pieces)[..]..) {
+                batch.remove(&entry?.0);
+            }
+            open.records.apply(&batch)
+        })?;
         self.beside.records.append(record);
         self.write_beside()
     }

@@ -91,7 +91,8 @@ impl StoreTable {
         }
         let Some((store, tree)) = open.as_ref() else { return Err(closed(&self.dir)) };
         let outcome = act(store, tree);
-        if matches!(outcome, Err(StoreError::Io { .. } | StoreError::File(_))) {
+        // Not where only our own sync failed: sled goes on then, and asserts that it can sync when it is closed.
+        if matches!(outcome, Err(StoreError::Io { .. })) {
             *open = None;
         }
         outcome
