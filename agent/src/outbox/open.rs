@@ -76,8 +76,14 @@ pub(super) fn load(
         }
         if let Some(torn) = scan.torn {
             report.torn += 1;
-            // Its last record may have had the next sequence: that one must not come again with another content.
-            folder.new_epoch |= Some(*number) == newest;
+            if Some(*number) == newest {
+                // A record that was not yet reported, or a damaged one that was: it had the next sequence, which must
+                // not come again with another content, and it is lost.
+                let next = at.sequence.next();
+                lose((next, next), at.epoch, &mut folder, report);
+                at.sequence = next;
+                folder.new_epoch = true;
+            }
             tracing::warn!(target: "outbox", %flow, segment = number.0, at = torn, "torn end cut off");
         }
         report.damaged += u64::from(scan.damaged);

@@ -14,7 +14,8 @@
 //!              aad = lp("glovebox/v1/segment") ‖ u64 flow ‖ u64 segment ‖ head
 //! ```
 //! The check finds the next record behind a damaged one; the tag finds every damage. A file that ends within a
-//! record was torn there: that record was never reported as stored. While it is written to, space is reserved behind its end.
+//! record was torn there, before that record was reported as stored, or its head is damaged: it is declared lost. While it
+//! is written to, space is reserved behind its end.
 
 use std::io;
 

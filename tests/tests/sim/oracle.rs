@@ -50,6 +50,8 @@ pub struct Oracle {
     pub counts: Counts,
     /// The disk may fail in this life.
     pub disk_fails: bool,
+    /// What is stored may be damaged in this life.
+    pub damage: bool,
     /// The first thing that was not as it must be.
     pub fault: Option<String>,
     seen: BTreeMap<i64, Seen>,
@@ -78,6 +80,7 @@ impl Oracle {
             recipients: Recipients::new(),
             counts: Counts::default(),
             disk_fails: false,
+            damage: false,
             fault: None,
             seen: BTreeMap::new(),
             allowed: None,
@@ -227,6 +230,12 @@ impl Oracle {
         let recipient = self.recipients.of(&parcel.topic)?;
         let opened = self.opened.get(&Digest::of(&parcel.payload))?.clone();
         let batch = batch_id(&opened.header);
+        if self.buried.contains(&batch.flow) {
+            self.fail(format!(
+                "5: {}-{} arrives after its withdrawal was done",
+                batch.epoch.counter, batch.sequence.0
+            ));
+        }
         for ready in self.recipients.deliver(recipient, opened) {
             let outcome = self.readable(&ready);
             self.check(outcome);
@@ -295,7 +304,8 @@ impl Oracle {
             let outcome = self.flow_ended(*flow, &waiting, index_lost);
             self.check(outcome);
         }
-        if self.recipients.held() > 0 {
+        // If the batch that described it was lost, and the grant renewed since, nobody says it again.
+        if self.recipients.held() > 0 && !self.recipients.any_loss() {
             self.fail(format!(
                 "8: {} batches cannot be read: what is in them was never said",
                 self.recipients.held()
@@ -315,9 +325,16 @@ impl Oracle {
             return Ok(());
         }
         let of_flow = self.reported.iter().filter(|batch| batch.flow == flow);
-        let missing: Vec<&BatchId> = of_flow
-            .filter(|it| !self.recipients.received.contains(it) && !self.recipients.is_declared(**it))
-            .collect();
+        let lost: Vec<&BatchId> = of_flow.filter(|it| !self.recipients.received.contains(it)).collect();
+        let corrupt = |it: &&&BatchId| self.recipients.declared(***it) == Some(v1::LossReason::Corrupt);
+        if let Some(batch) = lost.iter().find(corrupt).filter(|_| !self.damage) {
+            return Err(format!(
+                "8: {}-{} is lost, and nothing damaged it",
+                batch.epoch.counter, batch.sequence.0
+            ));
+        }
+        let missing: Vec<&BatchId> =
+            lost.into_iter().filter(|it| self.recipients.declared(**it).is_none()).collect();
         let counted = self.recipients.counted(flow);
         if missing.len() as u64 > counted {
             let names: Vec<String> =

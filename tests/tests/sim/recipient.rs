@@ -70,12 +70,13 @@ impl Recipients {
         of_flow.flat_map(|(carrier, losses)| losses.iter().map(move |loss| (carrier, loss)))
     }
 
-    /// Whether it was said that this batch is lost.
-    pub fn is_declared(&self, batch: BatchId) -> bool {
-        self.losses_of(batch.flow).any(|(carrier, loss)| {
+    /// Why this batch is lost, if that was said.
+    pub fn declared(&self, batch: BatchId) -> Option<v1::LossReason> {
+        let mut of_it = self.losses_of(batch.flow).filter(|(carrier, loss)| {
             carrier.epoch == batch.epoch
                 && (loss.first_sequence..=loss.last_sequence).contains(&batch.sequence.0)
-        })
+        });
+        of_it.next().map(|(_, loss)| loss.reason())
     }
 
     /// Batches that were declared lost without their sequences.
@@ -103,6 +104,11 @@ impl Recipients {
         wrong.next().map(|(carrier, loss)| {
             format!("batch {} {} declares {loss:?}", carrier.epoch.counter, carrier.sequence.0)
         })
+    }
+
+    /// Something was declared lost.
+    pub fn any_loss(&self) -> bool {
+        self.losses.values().any(|losses| !losses.is_empty())
     }
 
     /// Sequences that were passed over and never explained, in this flow.

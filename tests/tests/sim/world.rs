@@ -92,6 +92,7 @@ impl World {
         let troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();
         let mut oracle = Oracle::new(ledger.clone());
         oracle.disk_fails = troubles.contains(&Trouble::DiskFails);
+        oracle.damage = oracle.disk_fails || troubles.contains(&Trouble::Rot);
         let outside = Outside {
             settings,
             disk: SimDisk::new(machine.clone(), sector),

@@ -64,11 +64,13 @@ fn a_torn_end_is_cut_off_and_its_sequence_not_taken_again() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.set_len(u64::try_from(5 * record - 7).unwrap()).unwrap();
     let (mut outbox, report) = rig.open_with(&[]);
-    assert_eq!((report.torn, report.lost, report.damaged), (1, 0, 0));
+    assert_eq!((report.torn, report.lost, report.damaged), (1, 1, 0));
     assert_eq!(path.metadata().unwrap().len(), u64::try_from(4 * record).unwrap());
     assert_eq!(sequences(&stored(&outbox)), [1, 2, 3, 4]);
     let (epoch, sequence) = outbox.next(A).unwrap();
     assert_eq!((epoch.counter, sequence), (2, Sequence(1)));
+    let losses = outbox.take_losses(A);
+    assert_eq!((losses.len(), losses[0].batches), (1, 1), "it may have been whole once, and reported");
 }
 
 #[test]
