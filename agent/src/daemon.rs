@@ -205,18 +205,8 @@ impl Parts {
             uplink: uplink.clone(),
             stopping: AtomicBool::new(false),
         };
-        let steward = Steward {
-            force: Mutex::new(force),
-            threads,
-            states,
-            counters,
-            link: Mutex::new(not_linked(&config)),
-            config,
-            begun: Instant::now(),
-            seen: Mutex::new(Vec::new()),
-        };
         Ok(Self {
-            steward: Arc::new(steward),
+            steward: Arc::new(steward((force, threads), (states, counters), config)),
             drained,
             failed,
             watchdog,
@@ -271,6 +261,23 @@ impl Parts {
             return Err(DaemonError::Unread);
         }
         Ok(())
+    }
+}
+
+fn steward(
+    (force, threads): (Force, Threads),
+    (states, counters): (Arc<States>, Arc<Counters>),
+    config: Config,
+) -> Steward {
+    Steward {
+        force: Mutex::new(force),
+        threads,
+        states,
+        counters,
+        link: Mutex::new(not_linked(&config)),
+        config,
+        begun: Instant::now(),
+        seen: Mutex::new(Vec::new()),
     }
 }
 

@@ -71,8 +71,9 @@ impl Folder {
             next_segment,
             segment_bytes_max: SEGMENT_BYTES_MAX,
             above: Some(dir.clone()),
+            // A process that was killed may have synced neither.
             names_unsynced: true,
-            keys_unsynced: false,
+            keys_unsynced: true,
         };
         opened.segments()?;
         Ok(opened)

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use glovebox_core::consent::document::Verifier;
 use glovebox_core::limits::ACKS_UNSAVED_MAX;
 use glovebox_core::names::{Epoch, FlowId, Sequence, TrustedTime};
-use glovebox_core::outbox::{BatchId, Loss, LossReason, Position, Priority, Queue};
+use glovebox_core::outbox::{BatchId, Loss, LossReason, Position, Priority, Queue, SegmentNumber};
 use glovebox_core::seal::{ReadmitError, Sealed, readmit};
 
 use crate::store::Table;
@@ -434,11 +434,24 @@ impl Outbox {
         Ok(())
     }
 
+    /// What is not wanted is deleted though the index does not know it: the next start finds what is missing. The newest
+    /// segment stays, since it alone says then which sequences are used. Answers whether there was anything.
+    fn delete_unnoted(&mut self, flow: FlowId) -> Result<bool, OutboxError> {
+        let newest = self.queue.last_segment(flow);
+        let unwanted: Vec<_> = self.queue.unwanted(flow).filter(|number| Some(*number) != newest).collect();
+        self.delete(flow, &unwanted)?;
+        Ok(!unwanted.is_empty())
+    }
+
     fn delete_unwanted(&mut self, flow: FlowId) -> Result<(), OutboxError> {
         let unwanted: Vec<_> = self.queue.unwanted(flow).collect();
+        self.delete(flow, &unwanted)
+    }
+
+    fn delete(&mut self, flow: FlowId, segments: &[SegmentNumber]) -> Result<(), OutboxError> {
         if let Some(folder) = self.folders.get_mut(&flow) {
-            folder.delete(&unwanted)?;
-            unwanted.into_iter().for_each(|segment| self.queue.remove_segment(flow, segment));
+            folder.delete(segments)?;
+            segments.iter().for_each(|segment| self.queue.remove_segment(flow, *segment));
         }
         Ok(())
     }

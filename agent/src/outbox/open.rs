@@ -91,11 +91,17 @@ pub(super) fn load(
         settled.map_err(files::io_error("sync a segment in", &folder.place.path))?;
         queue.set_segment_bytes(flow, *number, scan.allocated);
     }
+    // Without its key and its name a segment is nothing: what is found is reported as stored.
+    folder.sync()?;
     queue.begin(flow, at);
     if at.epoch > folder.state.epoch {
         (folder.state.epoch, folder.new_epoch) = (at.epoch, true);
     }
     queue.begin(flow, Position::start(folder.state.epoch));
+    // A sequence that was declared lost is used, though nothing lies there: an earlier start may have cut it off.
+    for gap in &folder.gaps {
+        queue.begin(flow, Position { epoch: gap.epoch, sequence: gap.last });
+    }
     reconcile_losses(&mut folder, queue);
     // The power went between noting what is settled and deleting it.
     folder.unsaved |= queue.unwanted(flow).next().is_some();

@@ -68,7 +68,9 @@ impl Outbox {
         let bytes = self.queue.segment_bytes(flow, segment);
         if let Err(error) = self.relieve(coming, relief) {
             tracing::warn!(target: "outbox", %error, "what gave way is not noted yet");
-            self.delete_unwanted(flow)?;
+            if !self.delete_unnoted(flow)? {
+                return Err(error);
+            }
         }
         Ok(Some(bytes.max(BLOCK)))
     }

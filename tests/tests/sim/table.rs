@@ -129,6 +129,7 @@ impl Table for SimTable {
     }
 
     fn size_on_disk(&self) -> Result<u64, StoreError> {
-        Ok(self.state().now.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum())
+        let bytes: usize = self.state().now.iter().map(|(key, value)| key.len() + value.len()).sum();
+        Ok((bytes as u64).next_multiple_of(4096))
     }
 }

@@ -84,7 +84,8 @@ impl World {
         let machine = Machine::new(random.fork(), START_US);
         let sector = random.pick(&[512, 4096]);
         let settings = Settings {
-            cap: random.pick(&[32, 64, 256, 4096]) * 1024,
+            // Key files, folders and index count too: below the first nothing of the last flow would ever fit.
+            cap: random.pick(&[128, 192, 384, 4096]) * 1024,
             column_bytes: random.pick(&[1024, 4096, 6144]),
             ledger_entries: random.pick(&[64, 100_000]),
         };

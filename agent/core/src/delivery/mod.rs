@@ -98,6 +98,8 @@ pub struct Delivery {
     flows: BTreeMap<FlowId, Flow>,
     withdrawn: BTreeSet<FlowId>,
     in_flight: BTreeMap<Ticket, InFlight>,
+    /// Handed to the network and dropped since: not ours any more, but perhaps still on their way.
+    strays: BTreeMap<Ticket, BatchId>,
     next_ticket: u64,
     window: usize,
     connected: bool,
@@ -122,6 +124,7 @@ impl Delivery {
             flows: BTreeMap::new(),
             withdrawn: BTreeSet::new(),
             in_flight: BTreeMap::new(),
+            strays: BTreeMap::new(),
             next_ticket: 0,
             window,
             connected: false,
@@ -152,7 +155,8 @@ impl Delivery {
         if let Some(flow) = self.flows.get_mut(&batch.flow) {
             flow.remove(batch.position());
         }
-        self.in_flight.retain(|_, flying| flying.batch != batch);
+        let flying = self.in_flight.extract_if(.., |_, flying| flying.batch == batch);
+        self.strays.extend(flying.filter(|(_, it)| it.published).map(|(ticket, it)| (ticket, it.batch)));
     }
 
     /// The flows that are permitted now. Replaces the set; called whenever the gate is swapped. What a flow has on
@@ -183,6 +187,7 @@ impl Delivery {
     }
 
     fn go_back(&mut self) {
+        self.strays.clear();
         for InFlight { batch, .. } in std::mem::take(&mut self.in_flight).into_values() {
             self.put_back(batch);
         }
@@ -228,7 +233,7 @@ impl Delivery {
     /// The next batch to send: always the oldest of its flow. `None` without connection, permission or trusted time,
     /// or when the window is full. Write the ledger entry, then call [`Self::recorded`].
     pub fn offer(&mut self, now: Option<TrustedTime>) -> Option<Offer> {
-        if !self.connected || self.in_flight.len() >= self.window {
+        if !self.connected || self.in_flight() >= self.window {
             return None;
         }
         let ready = self.flows.iter().filter(|(id, flow)| self.may(flow, now) && self.is_taken(**id, flow));
@@ -257,6 +262,7 @@ impl Delivery {
 
     /// The broker has it. Answers which batch may be deleted; `None` for a ticket that is not valid any more.
     pub fn acked(&mut self, ticket: Ticket) -> Option<BatchId> {
+        self.strays.remove(&ticket);
         self.in_flight.get(&ticket).filter(|flying| flying.published)?;
         let batch = self.in_flight.remove(&ticket)?.batch;
         if let Some(flow) = self.flows.get_mut(&batch.flow) {
@@ -268,6 +274,7 @@ impl Delivery {
     /// The broker did not take it. Answers the batch if no later attempt can succeed: it is to be declared lost
     /// ([`LossReason::Refused`]). Else it stays, and its flow waits: see [`Self::retry`].
     pub fn refused(&mut self, ticket: Ticket, why: NotTaken, now: Moment) -> Option<BatchId> {
+        self.strays.remove(&ticket);
         let batch = self.in_flight.remove(&ticket)?.batch;
         match why {
             NotTaken::TooLarge { .. } | NotTaken::Other(_) => return Some(batch),
@@ -315,15 +322,23 @@ impl Delivery {
         self.withdrawn.insert(flow);
         self.flows.remove(&flow);
         let published = self.in_flight.values().filter(|it| it.batch.flow == flow && it.published);
-        let perhaps_sent = published.map(|flying| flying.batch).collect();
+        let strays = self.strays.values().filter(|batch| batch.flow == flow);
+        let perhaps_sent = published.map(|flying| flying.batch).chain(strays.copied()).collect();
         self.in_flight.retain(|_, flying| flying.batch.flow != flow);
+        self.strays.retain(|_, batch| batch.flow != flow);
         perhaps_sent
+    }
+
+    /// Something of `flow` was handed to the network and dropped since.
+    #[must_use]
+    pub fn has_strays(&self, flow: FlowId) -> bool {
+        self.strays.values().any(|batch| batch.flow == flow)
     }
 
     /// Batches on their way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.len() + self.strays.len()
     }
 
     /// Batches stored and not yet acknowledged.

@@ -235,6 +235,25 @@ fn a_class_that_has_to_wait_waits_and_the_others_go_on() {
 }
 
 #[test]
+fn invariant_5_what_was_dropped_on_its_way_is_perhaps_sent_too() {
+    let mut delivery = filled(&[1], 2);
+    permit(&mut delivery, &[1], 100);
+    delivery.connected();
+    let sent = send(&mut delivery).unwrap();
+    delivery.dropped(sent.batch());
+    assert!(delivery.has_strays(FlowId(1)) && delivery.in_flight() == 1, "the network has it all the same");
+    assert_eq!(delivery.withdraw(FlowId(1)), [sent.batch()]);
+    assert!(!delivery.has_strays(FlowId(1)));
+    let mut delivery = filled(&[1], 2);
+    permit(&mut delivery, &[1], 100);
+    delivery.connected();
+    let sent = send(&mut delivery).unwrap();
+    delivery.dropped(sent.batch());
+    assert_eq!(delivery.acked(sent.ticket()), None, "its acknowledgement means nothing any more");
+    assert_eq!(delivery.withdraw(FlowId(1)), [], "and it is over by that");
+}
+
+#[test]
 fn invariant_5_what_was_published_of_a_withdrawn_flow_is_perhaps_sent() {
     let mut delivery = filled(&[1, 2], 2);
     delivery.connected();

@@ -186,7 +186,8 @@ fn invariant_8_what_was_reported_survives_kill_9() {
         child.wait().unwrap();
 
         let (mut outbox, report) = rig.open_with(&[]);
-        assert_eq!((report.lost, report.index_lost), (0, 0), "life {life}");
+        // A record that was cut in two was not reported; that it is lost is declared all the same.
+        assert!(report.lost <= report.torn && report.index_lost == 0, "life {life}: {report:?}");
         let found: BTreeSet<BatchId> = outbox.batches().collect();
         let lost: Vec<&BatchId> =
             reported.iter().filter(|batch| !found.contains(batch) && !acking.contains(batch)).collect();
