@@ -39,6 +39,8 @@ pub(super) struct Folder {
     pub(super) rewrite: bool,
     writer: Option<Writer>,
     closing: Vec<Writer>,
+    /// Behind the last record of these lies what a failed write has left, perhaps a whole record.
+    torn: Vec<Writer>,
     next_segment: u64,
     segment_bytes_max: u64,
     /// The folder that this one is in, until its own name is known to be durable: it may have been made by a call that
@@ -68,6 +70,7 @@ impl Folder {
             rewrite: false,
             writer: None,
             closing: Vec::new(),
+            torn: Vec::new(),
             next_segment,
             segment_bytes_max: SEGMENT_BYTES_MAX,
             above: Some(dir.clone()),
@@ -134,7 +137,10 @@ impl Folder {
         let number = writer.number();
         // If it fails, the next start does it.
         let _ = writer.trim();
-        if !writer.is_synced() && !writer.broken() {
+        if writer.broken() {
+            self.torn.push(writer);
+            self.unsaved = true;
+        } else if !writer.is_synced() {
             self.closing.push(writer);
         }
         Some(number)
@@ -143,7 +149,13 @@ impl Folder {
     /// Ends the segment that is written to, without syncing it: nothing in it counts.
     pub(super) fn abandon(&mut self) -> Option<SegmentNumber> {
         self.closing.clear();
-        self.writer.take().map(|writer| writer.number())
+        let writer = self.writer.take()?;
+        let number = writer.number();
+        if writer.broken() {
+            self.torn.push(writer);
+            self.unsaved = true;
+        }
+        Some(number)
     }
 
     /// Appends a record; durable after [`Self::sync`]. If it fails, nothing of it stays.
@@ -194,7 +206,18 @@ impl Folder {
         outcome.map_err(files::io_error("sync", &self.place.path))
     }
 
+    /// What a failed write has left is cut off: the next start would take it for a record that was stored.
+    fn cut_off(&mut self) -> io::Result<()> {
+        while let Some(writer) = self.torn.last_mut() {
+            writer.trim()?;
+            writer.sync()?;
+            self.torn.pop();
+        }
+        Ok(())
+    }
+
     fn sync_files(&mut self) -> io::Result<()> {
+        self.cut_off()?;
         if self.keys_unsynced {
             self.keys.sync()?;
             self.keys_unsynced = false;
@@ -218,6 +241,7 @@ impl Folder {
 
     /// Destroys the keys of these segments, then deletes the files.
     pub(super) fn delete(&mut self, segments: &[SegmentNumber]) -> Result<(), FileError> {
+        self.cut_off().map_err(files::io_error("cut off what is not whole in", &self.place.path))?;
         self.closing.retain(|writer| !segments.contains(&writer.number()));
         if self.writer.as_ref().is_some_and(|writer| segments.contains(&writer.number())) {
             self.writer = None;

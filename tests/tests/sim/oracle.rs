@@ -305,8 +305,9 @@ impl Oracle {
             let outcome = self.flow_ended(*flow, &waiting, index_lost);
             self.check(outcome);
         }
-        // If the batch that described it was lost, and the grant renewed since, nobody says it again.
-        if self.recipients.held() > 0 && !self.recipients.any_loss() {
+        // If the batch that described it was lost, and the grant renewed or withdrawn since, nobody says it again; of a
+        // withdrawn one its loss is not declared either.
+        if self.recipients.held() > 0 && !self.recipients.any_loss() && now.model.ended.is_empty() {
             self.fail(format!(
                 "8: {} batches cannot be read: what is in them was never said",
                 self.recipients.held()

@@ -93,7 +93,9 @@ impl World {
         let troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();
         let mut oracle = Oracle::new(ledger.clone());
         oracle.disk_fails = troubles.contains(&Trouble::DiskFails);
-        oracle.damage = oracle.disk_fails || troubles.contains(&Trouble::Rot);
+        // What gives way on a full disk may not be noted there, and is found missing at the next start.
+        oracle.damage = oracle.disk_fails
+            || [Trouble::Rot, Trouble::DiskFull].iter().any(|trouble| troubles.contains(trouble));
         let outside = Outside {
             settings,
             disk: SimDisk::new(machine.clone(), sector),
