@@ -61,6 +61,8 @@ pub struct Oracle {
     opened: HashMap<Digest, Opened>,
     descriptors: HashMap<Vec<u8>, v1::Descriptor>,
     reported: BTreeSet<BatchId>,
+    /// Found by a start, and not reported before: nobody knows whether they are whole.
+    found: BTreeSet<BatchId>,
     /// What was handed over on which connection.
     connection: Option<ConnectionNumber>,
     on_connection: BTreeSet<BatchId>,
@@ -88,6 +90,7 @@ impl Oracle {
             opened: HashMap::new(),
             descriptors: HashMap::new(),
             reported: BTreeSet::new(),
+            found: BTreeSet::new(),
             connection: None,
             on_connection: BTreeSet::new(),
             buried: BTreeSet::new(),
@@ -287,6 +290,7 @@ impl Oracle {
 
     /// Also against the head that was held before the last restart.
     pub fn verify(&mut self, custody: &Custody) {
+        self.found.extend(custody.outbox.batches().filter(|it| !self.reported.contains(it)));
         let held: Vec<Checkpoint> = self.checkpoint.into_iter().collect();
         if let Err(VerifyError::Broken(error)) = custody.ledger.verify(&held) {
             self.fail(format!("11: {error}"));
@@ -328,7 +332,9 @@ impl Oracle {
         }
         let of_flow = self.reported.iter().filter(|batch| batch.flow == flow);
         let lost: Vec<&BatchId> = of_flow.filter(|it| !self.recipients.received.contains(it)).collect();
-        let corrupt = |it: &&&BatchId| self.recipients.declared(***it) == Some(v1::LossReason::Corrupt);
+        let corrupt = |it: &&&BatchId| {
+            !self.found.contains(**it) && self.recipients.declared(***it) == Some(v1::LossReason::Corrupt)
+        };
         if let Some(batch) = lost.iter().find(corrupt).filter(|_| !self.damage) {
             return Err(format!(
                 "8: {}-{} is lost, and nothing damaged it",

@@ -292,6 +292,7 @@ impl Delivery {
 
     /// It was not handed over after all: it is offered again, next of its flow.
     pub fn returned(&mut self, ticket: Ticket) {
+        self.strays.remove(&ticket);
         if let Some(flying) = self.in_flight.remove(&ticket) {
             self.put_back(flying.batch);
         }

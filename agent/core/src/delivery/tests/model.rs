@@ -54,6 +54,8 @@ struct Model {
     fresh: Vec<BatchId>,
     numbers: [u64; 4],
     flying: Vec<(Ticket, BatchId, bool)>,
+    /// Published, and dropped since.
+    strays: Vec<(Ticket, BatchId)>,
     /// Every ticket ever given, so that old ones are tried too, and its flow.
     tickets: Vec<(Ticket, FlowId)>,
     permitted: BTreeMap<FlowId, (i64, Priority)>,
@@ -128,6 +130,7 @@ impl Model {
     }
 
     fn land(&mut self, ticket: Ticket) -> Option<(BatchId, bool)> {
+        self.strays.retain(|(stray, _)| *stray != ticket);
         let index = self.flying.iter().position(|(flying, ..)| *flying == ticket)?;
         let (_, batch, published) = self.flying.remove(index);
         Some((batch, published))
@@ -183,6 +186,7 @@ fn step(act: Act, delivery: &mut Delivery, model: &mut Model) -> Result<(), Test
         Act::Ack(index) => {
             let ticket = model.ticket(index);
             let published = model.flying.iter().any(|(flying, _, published)| *flying == ticket && *published);
+            model.strays.retain(|(stray, _)| *stray != ticket);
             let landed = if published { model.land(ticket).map(|(batch, _)| batch) } else { None };
             prop_assert_eq!(delivery.acked(ticket), landed);
             if let Some(batch) = landed {
@@ -197,7 +201,7 @@ fn step(act: Act, delivery: &mut Delivery, model: &mut Model) -> Result<(), Test
 
 fn offer(now: Option<i64>, delivery: &mut Delivery, model: &mut Model) -> Result<(), TestCaseError> {
     let ready = model.ready(now);
-    let free = model.connected && model.flying.len() < WINDOW;
+    let free = model.connected && model.flying.len() + model.strays.len() < WINDOW;
     let expected = model.turn(&ready).filter(|_| free);
     let offered = delivery.offer(at(now));
     prop_assert_eq!(offered.map(|offer| offer.batch), expected, "of {:?}", ready);
@@ -233,7 +237,8 @@ fn rare(act: Act, delivery: &mut Delivery, model: &mut Model) -> Result<(), Test
             let batch = *index.get(&model.stored);
             delivery.dropped(batch);
             model.forget(batch);
-            model.flying.retain(|(_, flying, _)| *flying != batch);
+            let gone = model.flying.extract_if(.., |(_, flying, _)| *flying == batch);
+            model.strays.extend(gone.filter(|it| it.2).map(|(ticket, batch, _)| (ticket, batch)));
         }
         Act::Connect | Act::Disconnect => connection(matches!(act, Act::Connect), delivery, model),
         Act::Permit(flows) => {
@@ -246,13 +251,16 @@ fn rare(act: Act, delivery: &mut Delivery, model: &mut Model) -> Result<(), Test
         Act::Withdraw(flow) if flow < 4 => {
             let flow = FlowId(flow);
             let sent = model.flying.iter().filter(|(_, batch, published)| batch.flow == flow && *published);
-            let sent: Vec<BatchId> = sent.map(|(_, batch, _)| *batch).collect();
+            let strays = model.strays.iter().filter(|(_, batch)| batch.flow == flow);
+            let sent: Vec<BatchId> =
+                sent.map(|(_, batch, _)| *batch).chain(strays.map(|(_, batch)| *batch)).collect();
             let mut perhaps = delivery.withdraw(flow);
             perhaps.sort_unstable();
             prop_assert!(sent.iter().all(|batch| perhaps.contains(batch)) && perhaps.len() == sent.len());
             model.withdrawn.push(flow);
             model.stored.retain(|batch| batch.flow != flow);
             model.flying.retain(|(_, batch, _)| batch.flow != flow);
+            model.strays.retain(|(_, batch)| batch.flow != flow);
         }
         Act::Retry(later_s) => {
             model.now = model.now.plus_us(seconds(later_s).0);
@@ -277,6 +285,7 @@ fn rare(act: Act, delivery: &mut Delivery, model: &mut Model) -> Result<(), Test
 fn connection(connected: bool, delivery: &mut Delivery, model: &mut Model) {
     model.connected = connected;
     model.flying.clear();
+    model.strays.clear();
     if connected {
         delivery.connected();
         model.fresh.clear();
@@ -316,7 +325,7 @@ proptest! {
         let mut model = Model::default();
         for act in acts {
             step(act, &mut delivery, &mut model)?;
-            prop_assert_eq!(delivery.in_flight(), model.flying.len());
+            prop_assert_eq!(delivery.in_flight(), model.flying.len() + model.strays.len());
             prop_assert_eq!(delivery.waiting(), model.stored.len());
             prop_assert!(delivery.in_flight() <= WINDOW);
         }
