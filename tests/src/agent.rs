@@ -221,6 +221,8 @@ impl Agent {
     /// If it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
         self.lives += 1;
+        // Of another agent in the same folder: what it said is not said by this one.
+        let _ = std::fs::remove_file(self.log_file(self.lives));
         let mut command = self.command()?;
         command.arg("run").env("GLOVEBOX_LOG", "debug");
         self.process = Some(Process::start(&mut command, &self.log_file(self.lives), None)?);

@@ -93,6 +93,16 @@ pub(super) fn load(
     }
     // Without its key and its name a segment is nothing: what is found is reported as stored.
     folder.sync()?;
+    go_on_from(at, &mut folder, queue);
+    reconcile_losses(&mut folder, queue);
+    // The power went between noting what is settled and deleting it.
+    folder.unsaved |= queue.unwanted(flow).next().is_some();
+    Ok(folder)
+}
+
+/// What comes next in the flow is later than all that was used.
+fn go_on_from(at: Position, folder: &mut Folder, queue: &mut Queue) {
+    let flow = folder.flow;
     queue.begin(flow, at);
     if at.epoch > folder.state.epoch {
         (folder.state.epoch, folder.new_epoch) = (at.epoch, true);
@@ -102,10 +112,6 @@ pub(super) fn load(
     for gap in &folder.gaps {
         queue.begin(flow, Position { epoch: gap.epoch, sequence: gap.last });
     }
-    reconcile_losses(&mut folder, queue);
-    // The power went between noting what is settled and deleting it.
-    folder.unsaved |= queue.unwanted(flow).next().is_some();
-    Ok(folder)
 }
 
 /// What the segments hold, and whether there is one that could not be read.
