@@ -303,9 +303,16 @@ impl Stage {
     /// # Errors
     /// If not so within the limit.
     pub fn accounted(&mut self) -> Result<()> {
+        // What is declared may be of batches that were never said to be stored, and hide one that is still on its way.
+        let (mut last, mut since) = (usize::MAX, Instant::now());
         let waited = until("all stored batches at the recipients", DRAIN_LIMIT, || {
             self.read()?;
-            Ok((self.tally.undeclared(&self.gone) == 0).then_some(()))
+            let missing = self.tally.missing(&self.gone).len();
+            if missing != last {
+                (last, since) = (missing, Instant::now());
+            }
+            let settled = self.tally.undeclared(&self.gone) == 0 && since.elapsed() > Duration::from_secs(3);
+            Ok((missing == 0 || settled).then_some(()))
         });
         let missing = self.tally.missing(&self.gone);
         let first: Vec<_> = missing.iter().take(5).collect();

@@ -155,8 +155,9 @@ impl Delivery {
         if let Some(flow) = self.flows.get_mut(&batch.flow) {
             flow.remove(batch.position());
         }
-        let flying = self.in_flight.extract_if(.., |_, flying| flying.batch == batch);
-        self.strays.extend(flying.filter(|(_, it)| it.published).map(|(ticket, it)| (ticket, it.batch)));
+        let strays = self.in_flight.iter().filter(|(_, flying)| flying.batch == batch && flying.published);
+        self.strays.extend(strays.map(|(ticket, _)| (*ticket, batch)));
+        self.in_flight.retain(|_, flying| flying.batch != batch);
     }
 
     /// The flows that are permitted now. Replaces the set; called whenever the gate is swapped. What a flow has on

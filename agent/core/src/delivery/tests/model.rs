@@ -237,8 +237,9 @@ fn rare(act: Act, delivery: &mut Delivery, model: &mut Model) -> Result<(), Test
             let batch = *index.get(&model.stored);
             delivery.dropped(batch);
             model.forget(batch);
-            let gone = model.flying.extract_if(.., |(_, flying, _)| *flying == batch);
-            model.strays.extend(gone.filter(|it| it.2).map(|(ticket, batch, _)| (ticket, batch)));
+            let strays = model.flying.iter().filter(|(_, flying, published)| *flying == batch && *published);
+            model.strays.extend(strays.map(|(ticket, batch, _)| (*ticket, *batch)));
+            model.flying.retain(|(_, flying, _)| *flying != batch);
         }
         Act::Connect | Act::Disconnect => connection(matches!(act, Act::Connect), delivery, model),
         Act::Permit(flows) => {
