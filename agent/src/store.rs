@@ -387,13 +387,13 @@ type Guarded = Result<Parts, String>;
 fn open_guarded(dir: &Path) -> Result<Guarded, StoreError> {
     let marker = beside(dir, ".opening");
     files::write_atomically(&marker, &[openings(dir).saturating_add(1)])?;
-    let outcome = catch_unwind(AssertUnwindSafe(|| open_and_read(dir)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| open_when_free(dir)));
     let db = match outcome {
         Ok(Ok(db)) => db,
         Ok(Err(sled::Error::Io(error))) if !damage(&error) => {
             let _ = fs::remove_file(&marker);
             let what = error.to_string();
-            if what.contains("could not acquire lock") {
+            if what.contains(TAKEN) {
                 return Err(StoreError::Locked { dir: dir.to_owned(), holder: None });
             }
             return Err(StoreError::Io { dir: dir.to_owned(), what });
@@ -409,6 +409,22 @@ fn open_guarded(dir: &Path) -> Result<Guarded, StoreError> {
     };
     fs::remove_file(&marker).map_err(files::io_error("remove", &marker))?;
     Ok(Ok(parts))
+}
+
+/// In sled's words: somebody has its files.
+const TAKEN: &str = "could not acquire lock";
+
+/// Our own lock is held by now, so it can only be what is left of this process's last store, whose threads are ending.
+fn open_when_free(dir: &Path) -> sled::Result<sled::Db> {
+    for _ in 0..50 {
+        match open_and_read(dir) {
+            Err(sled::Error::Io(error)) if error.to_string().contains(TAKEN) => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            outcome => return outcome,
+        }
+    }
+    open_and_read(dir)
 }
 
 /// Compares how many syncs the store knows with the number beside it.
