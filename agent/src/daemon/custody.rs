@@ -465,7 +465,8 @@ impl Custody {
 
     /// Syncs everything and ends.
     pub fn close(mut self) {
-        self.store_waiting();
+        // What could not be stored or noted so far has its last chance.
+        self.tend();
         self.write_notes();
         match self.outbox.close() {
             Ok(_) => tracing::info!(target: "outbox", "closed"),
