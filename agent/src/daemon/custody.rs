@@ -113,6 +113,10 @@ pub struct State {
     priorities: BTreeMap<FlowId, Priority>,
     ended: BTreeSet<FlowId>,
     notes: Vec<Record>,
+    /// Written and not synced, with what the ledger says of an offer.
+    coming: Vec<(BatchId, Record)>,
+    /// The ledger has their offer already.
+    announced: BTreeSet<BatchId>,
     connection: Option<ConnectionNumber>,
     source_ended: bool,
     told: Option<Moment>,
@@ -163,9 +167,12 @@ impl Custody {
     pub fn turn(&mut self, messages: Vec<Message>) {
         messages.into_iter().for_each(|message| self.take(message));
         if self.sync_is_due() {
+            self.save_beside();
+            self.announce();
             self.sync();
         }
         self.offer();
+        self.state.announced.clear();
         if self.notes_are_due() {
             self.write_notes();
         }
@@ -327,13 +334,11 @@ impl Custody {
         if offers.is_empty() {
             return;
         }
-        let noted = self.state.notes.len();
-        for (_, sealed) in &offers {
-            self.note(Event::Offered, sealed.into(), Some(sealed));
-        }
-        if !self.write_notes() {
-            // They are offered again once it writes, and noted again then: kept, they would pile up meanwhile.
-            self.state.notes.truncate(noted);
+        let new = offers.iter().map(|(_, sealed)| sealed);
+        let new = new.filter(|sealed| !self.state.announced.contains(&BatchId::from(*sealed)));
+        let records: Vec<Record> =
+            new.map(|sealed| self.about(Event::Offered, sealed.into(), Some(sealed))).collect();
+        if !records.is_empty() && !self.write_with(records) {
             return offers.iter().for_each(|(ticket, _)| self.delivery.returned(*ticket));
         }
         for (ticket, sealed) in offers {
@@ -346,6 +351,22 @@ impl Custody {
                 Ok(()) => self.counters.count(Counter::BatchesOffered),
                 Err(_) => self.delivery.returned(ticket),
             }
+        }
+    }
+
+    /// What will be offered as soon as it is synced is in the ledger before that: then one commit of the file system
+    /// serves segment and ledger. A power cut between the two leaves an entry too many, never one too few.
+    fn announce(&mut self) {
+        let coming = std::mem::take(&mut self.state.coming);
+        if self.sending.try_lock().is_err() {
+            return;
+        }
+        let now = self.now();
+        let at_once = coming.into_iter().filter(|(batch, _)| self.delivery.goes_at_once(batch.flow, now));
+        let (batches, mut records): (BTreeSet<BatchId>, Vec<Record>) = at_once.unzip();
+        records.iter_mut().for_each(|record| record.time = now.map(|now| now.earliest));
+        if !records.is_empty() && self.write_with(records) {
+            self.state.announced = batches;
         }
     }
 
@@ -431,12 +452,29 @@ impl Custody {
         if routine && self.state.notes.len() >= LEDGER_ENTRIES_WAITING_MAX {
             return self.counters.count(Counter::EntriesOmitted);
         }
+        let record = self.about(event, batch, sealed);
+        self.state.notes.push(record);
+    }
+
+    fn about(&self, event: Event, batch: BatchId, sealed: Option<&Sealed>) -> Record {
         let mut record = self.record(event, batch.flow);
         record.batch = Some(BatchRef { flow: batch.flow, epoch: batch.epoch, sequence: batch.sequence });
         if let Some(sealed) = sealed {
             (record.bytes, record.digest) = (sealed.envelope().len() as u64, sealed.digest());
         }
-        self.state.notes.push(record);
+        record
+    }
+
+    /// Whether the ledger holds all that was noted, and `offers`. If not, they are noted again when they are offered
+    /// again: kept, they would pile up meanwhile.
+    fn write_with(&mut self, offers: Vec<Record>) -> bool {
+        let noted = self.state.notes.len();
+        self.state.notes.extend(offers);
+        let written = self.write_notes();
+        if !written {
+            self.state.notes.truncate(noted);
+        }
+        written
     }
 
     /// Whether the ledger holds all that was noted. If not, nothing is offered until it does.

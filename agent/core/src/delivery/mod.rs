@@ -249,6 +249,13 @@ impl Delivery {
         Some(Offer { ticket, batch })
     }
 
+    /// Whether a batch of `flow` that is stored now is the next to be offered, and at once.
+    #[must_use]
+    pub fn goes_at_once(&self, flow: FlowId, now: Option<TrustedTime>) -> bool {
+        let ready = |known: &Flow| known.waiting() == 0 && self.may(known, now) && self.is_taken(flow, known);
+        self.connected && self.in_flight() < self.window && self.flows.get(&flow).is_some_and(ready)
+    }
+
     /// The ledger entry of an offer is durable. All is asked once more: `None` if the answer is no by now, or the
     /// offer went back with its connection.
     pub fn recorded(&mut self, ticket: Ticket, now: Option<TrustedTime>) -> Option<Publish> {

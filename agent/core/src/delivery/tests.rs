@@ -276,3 +276,23 @@ fn invariant_5_what_was_published_of_a_withdrawn_flow_is_perhaps_sent() {
     let left: Vec<_> = std::iter::from_fn(|| send(&mut delivery)).map(|it| it.batch()).collect();
     assert_eq!(left, [batch(2, 1), batch(2, 2)]);
 }
+
+#[test]
+fn what_goes_at_once_is_what_is_offered_next() {
+    let mut delivery = filled(&[], 0);
+    let goes = |delivery: &Delivery| delivery.goes_at_once(FlowId(1), clock(0));
+    permit(&mut delivery, &[1], 100);
+    assert!(!goes(&delivery), "not connected");
+    delivery.connected();
+    assert!(goes(&delivery) && !delivery.goes_at_once(FlowId(2), clock(0)));
+    assert!(!delivery.goes_at_once(FlowId(1), None) && !delivery.goes_at_once(FlowId(1), clock(100)));
+    for sequence in 1..=WINDOW as u64 {
+        assert!(goes(&delivery));
+        delivery.stored(batch(1, sequence));
+        assert!(!goes(&delivery), "another one comes first");
+        assert_eq!(send(&mut delivery).unwrap().batch(), batch(1, sequence));
+    }
+    assert!(!goes(&delivery), "the window is full");
+    permit(&mut delivery, &[], 100);
+    assert!(!goes(&delivery));
+}

@@ -136,6 +136,10 @@ impl Custody {
                 let now = self.clock.monotonic();
                 self.state.storing.unsynced.get_or_insert(now);
                 self.note(Event::Stored, (&sealed).into(), Some(&sealed));
+                let offer = self.about(Event::Offered, (&sealed).into(), Some(&sealed));
+                if self.state.coming.len() < NOTES_WAITING_MAX {
+                    self.state.coming.push(((&sealed).into(), offer));
+                }
                 None
             }
             Err(error) if error.is_trouble() => {
@@ -238,13 +242,26 @@ impl Custody {
             self.in_trouble(&error);
         }
         self.drop_what_was_dropped();
-        if self.outbox.is_unsaved()
-            || self.state.storing.saved.is_none_or(|then| self.passed(then) >= SAVE_US)
-        {
-            self.state.storing.saved = Some(self.clock.monotonic());
-            if let Err(error) = self.outbox.save() {
-                self.in_trouble(&error);
-            }
+        if self.outbox.is_unsaved() || self.saved_before(SAVE_US) {
+            self.save();
+        }
+    }
+
+    fn saved_before(&self, us: i64) -> bool {
+        self.state.storing.saved.is_none_or(|then| self.passed(then) >= us)
+    }
+
+    fn save(&mut self) {
+        self.state.storing.saved = Some(self.clock.monotonic());
+        if let Err(error) = self.outbox.save() {
+            self.in_trouble(&error);
+        }
+    }
+
+    /// What would be saved by itself before long is saved with a sync: one commit of the file system serves both.
+    pub(super) fn save_beside(&mut self) {
+        if self.saved_before(SAVE_US / 2) {
+            self.save();
         }
     }
 
