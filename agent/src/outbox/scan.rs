@@ -5,7 +5,7 @@ use std::io;
 
 use glovebox_core::limits::SCAN_WINDOW_BYTES;
 
-use super::segment::{HEAD, Head, MAGIC, SegmentId};
+use super::segment::{BLOCK, HEAD, Head, MAGIC, SegmentId};
 use crate::store::disk::{DiskFile, Open, Place, Size};
 
 /// Larger than any segment; what lies behind is no record.
@@ -33,11 +33,14 @@ pub(super) fn scan(folder: &Place, segment: SegmentId) -> io::Result<Scan> {
     let mut scan = Scan { allocated, ..Scan::default() };
     let mut offset = 0;
     while offset < window.length {
-        if let Some(head) = head_at(&mut window, segment, offset)? {
+        if let Some((at, head)) = next_at(&mut window, segment, offset)? {
+            offset = at;
             scan.found.push((offset, head));
             offset = head.end(offset);
             // Of large records only the heads are read.
             window.ahead = if head.length < SMALL { SCAN_WINDOW_BYTES } else { HEAD as u64 };
+        } else if window.zeros(offset, window.length)? {
+            break;
         } else if let Some(next) = search(&mut window, segment, offset)? {
             scan.damaged += 1;
             offset = next;
@@ -47,6 +50,18 @@ pub(super) fn scan(folder: &Place, segment: SegmentId) -> io::Result<Scan> {
         }
     }
     Ok(scan)
+}
+
+/// The head of the next record: here, or behind zeros at the next block.
+fn next_at(window: &mut Window<'_>, segment: SegmentId, offset: u64) -> io::Result<Option<(u64, Head)>> {
+    if let Some(head) = head_at(window, segment, offset)? {
+        return Ok(Some((offset, head)));
+    }
+    let block = offset.next_multiple_of(BLOCK);
+    if !window.zeros(offset, block)? {
+        return Ok(None);
+    }
+    Ok(head_at(window, segment, block)?.map(|head| (block, head)))
 }
 
 /// A sound head whose record is whole.
@@ -81,6 +96,16 @@ struct Window<'a> {
 impl<'a> Window<'a> {
     fn new(file: &'a dyn DiskFile, length: u64) -> Self {
         Self { file, length, start: 0, bytes: Vec::new(), ahead: SCAN_WINDOW_BYTES }
+    }
+
+    /// Whether the file has only zeros from `start` to `end`, within one block.
+    fn zeros(&self, start: u64, end: u64) -> io::Result<bool> {
+        if end > self.length || end - start >= BLOCK {
+            return Ok(false);
+        }
+        let mut bytes = vec![1; usize::try_from(end - start).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, start)?;
+        Ok(bytes.iter().all(|byte| *byte == 0))
     }
 
     /// The bytes of a head at `offset`; `None` if the file ends before.

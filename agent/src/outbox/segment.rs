@@ -13,7 +13,8 @@
 //! AES-256-GCM: nonce = 4 zero bytes ‖ u64 record number
 //!              aad = lp("glovebox/v1/segment") ‖ u64 flow ‖ u64 segment ‖ head
 //! ```
-//! The check finds the next record behind a damaged one; the tag finds every damage. A file that ends within a
+//! A record begins where the one before ends, or, where that saves writing a block again, at the next block of 4 KiB; zeros
+//! are between, and behind the last record up to the end of its block. The check finds the next record behind a damaged one; the tag finds every damage. A file that ends within a
 //! record was torn there, before that record was reported as stored, or its head is damaged: it is declared lost. While it
 //! is written to, space is reserved behind its end.
 
@@ -204,21 +205,33 @@ impl Writer {
         );
         sealed.map_err(|_| io::Error::other("AES-256-GCM failed"))?;
         body.splice(..0, head);
-        let offset = self.length;
-        self.reserve(offset + body.len() as u64);
+        let offset = self.place(body.len() as u64);
+        let end = offset + body.len() as u64;
+        // To the end of the block: a file that ends within one is written there again when it grows.
+        let filled = end.next_multiple_of(BLOCK);
+        body.resize(body.len() + usize::try_from(filled - end).map_err(io::Error::other)?, 0);
+        self.reserve(filled);
         if let Err(error) = self.file.write_all_at(&body, offset) {
-            self.broken = self.file.set_len(offset).is_err();
+            self.broken = self.file.set_len(self.length).is_err();
             return Err(error);
         }
-        self.length += body.len() as u64;
+        self.length = end;
         Ok(offset)
+    }
+
+    /// Where a record of so many bytes goes. The last block has been written when all is synced: it is left alone if the
+    /// record takes one block less then.
+    fn place(&self, bytes: u64) -> u64 {
+        let (here, next) = (self.length, self.length.next_multiple_of(BLOCK));
+        let saves = (here % BLOCK + bytes).div_ceil(BLOCK) > bytes.div_ceil(BLOCK);
+        if self.is_synced() && saves { next } else { here }
     }
 
     /// Space that `bytes` more will take.
     pub(super) fn growth(&self, bytes: u64) -> u64 {
         match self.reserved {
             u64::MAX => bytes.next_multiple_of(BLOCK),
-            reserved => (self.length + bytes).next_multiple_of(self.step).saturating_sub(reserved),
+            reserved => (self.place(bytes) + bytes).next_multiple_of(self.step).saturating_sub(reserved),
         }
     }
 

@@ -132,7 +132,8 @@ impl Disk for SystemDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         match how {
-            Open::Read => options.read(true),
+            // Else each reading of what was just written makes the file system write when it was read.
+            Open::Read => options.read(true).custom_flags(nix::fcntl::OFlag::O_NOATIME.bits()),
             Open::Write => options.write(true),
             Open::Create => options.read(true).write(true).create(true).truncate(false).mode(0o600),
             Open::New => options.write(true).create_new(true).mode(0o600),

@@ -34,15 +34,15 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-fn lengths(dir: &Path) -> HashMap<PathBuf, u64> {
+fn contents(dir: &Path) -> HashMap<PathBuf, Vec<u8>> {
     let relative = |path: &PathBuf| path.strip_prefix(dir).unwrap().to_owned();
-    files_below(dir).iter().map(|path| (relative(path), path.metadata().unwrap().len())).collect()
+    files_below(dir).iter().map(|path| (relative(path), std::fs::read(path).unwrap())).collect()
 }
 
-/// What was reported at some moment, and how long each file was then.
+/// What was reported at some moment, and what each file held then.
 struct Moment {
     stored: Vec<BatchId>,
-    lengths: HashMap<PathBuf, u64>,
+    files: HashMap<PathBuf, Vec<u8>>,
 }
 
 /// A life with 60 batches in two flows; the moments after each sync.
@@ -53,30 +53,33 @@ fn life(rig: &Rig) -> Vec<Moment> {
         put(&mut outbox, A, 700 + round * 40);
         put(&mut outbox, if round % 3 == 0 { A } else { B }, 900);
         outbox.sync().unwrap();
-        moments.push(Moment { stored: stored(&outbox), lengths: lengths(&rig.dir()) });
+        moments.push(Moment { stored: stored(&outbox), files: contents(&rig.dir()) });
     }
     drop(outbox);
     moments
 }
 
-/// Cuts the copy in `dir` to a state between two syncs: what was synced is there, of the rest any part.
+/// Brings the copy in `dir` to a state between two syncs: what was synced is there, of the rest any beginning.
 fn cut(dir: &Path, from: &Moment, to: &Moment, random: &mut Random) {
     for path in files_below(dir) {
         let name = path.strip_prefix(dir).unwrap();
-        let (least, most) = (from.lengths.get(name), to.lengths.get(name));
-        match (least, most) {
-            (None, _) if random.below(3) == 0 || most.is_none() => std::fs::remove_file(&path).unwrap(),
-            (least, most) => {
-                let (least, most) = (least.copied().unwrap_or(0), most.copied().unwrap_or(0));
-                // A third at a boundary of records, the rest anywhere.
-                let length = match random.below(6) {
-                    0 => least,
-                    1 => most,
-                    _ => least + random.below(most - least + 1),
-                };
-                std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
-            }
+        let (before, after) = (from.files.get(name), to.files.get(name));
+        if before.is_none() && (random.below(3) == 0 || after.is_none()) {
+            std::fs::remove_file(&path).unwrap();
+            continue;
         }
+        let none = Vec::new();
+        let (before, after) = (before.unwrap_or(&none), after.unwrap_or(&none));
+        let same = before.iter().zip(after).take_while(|(one, other)| one == other).count();
+        // A third at a boundary of syncs, the rest anywhere.
+        let end = match random.below(6) {
+            0 => same,
+            1 => after.len(),
+            _ => same + usize::try_from(random.below((after.len() - same) as u64 + 1)).unwrap(),
+        };
+        let mut bytes = after[..end].to_vec();
+        bytes.extend(before.get(end..).unwrap_or_default());
+        std::fs::write(&path, bytes).unwrap();
     }
 }
 
@@ -96,8 +99,10 @@ fn invariant_8_at_200_points_of_a_kill_all_that_was_reported_is_there() {
         let found = stored(&outbox);
         assert!(moments[index].stored.iter().all(|batch| found.contains(batch)), "point {point}");
         assert!(found.iter().all(|batch| moments[index + 1].stored.contains(batch)), "point {point}");
+        // One that was not reported may be half written where another one was before: then it is declared.
         for batch in &found {
-            assert!(outbox.read(*batch, &Car).is_ok(), "point {point}: {batch}");
+            let reported = moments[index].stored.contains(batch);
+            assert!(outbox.read(*batch, &Car).is_ok() || !reported, "point {point}: {batch}");
         }
         // Of what was not reported a later record may be there without an earlier one, or without its key.
         let unreported = moments[index + 1].stored.len() - moments[index].stored.len();
@@ -110,7 +115,7 @@ fn invariant_8_at_200_points_of_a_kill_all_that_was_reported_is_there() {
         extra += found.len() - moments[index].stored.len();
     }
     println!("outbox: 200 kill points, {torn} torn ends, {extra} batches more than reported, 0 lost");
-    assert!(torn > 50 && extra > 20, "the points fall within records: {torn} {extra}");
+    assert!(torn > 30 && extra > 20, "the points fall within records: {torn} {extra}");
 }
 
 /// Not a test of its own: what the killed process does, when the test below starts it.
