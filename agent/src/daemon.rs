@@ -310,7 +310,11 @@ fn open_ledger(config: &Config, notices: &mut Vec<String>) -> Result<Ledger, Dae
     if let Opened::SetAside(path) = &opened {
         notices.push(format!("the ledger was damaged: it begins anew; the old one is {}", path.display()));
     }
-    Ok(Ledger::open(store.table("ledger")?, &opened, ledger::Config::default())?)
+    let ledger = Ledger::open(store.table("ledger")?, &opened, ledger::Config::default())?;
+    if ledger.in_doubt() {
+        notices.push("the ledger's newest entries were damaged: some may be missing".to_owned());
+    }
+    Ok(ledger)
 }
 
 fn open_outbox(

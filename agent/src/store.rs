@@ -13,6 +13,7 @@
 //! <dir>.lock         flock of the process that has it open, and its number
 //! <dir>.synced       number of a sync (u64 BE), twice: the last when the store was closed, and while it is open one that
 //!                    is a minute old at most; may lag behind the store, never lead
+//! <dir>.wal          of a [`Table`]: what is not synced in the store yet (wal.rs)
 //! <dir>.opening      how many openings did not come back: one byte
 //! <dir>.corrupt-<n>  a damaged store, set aside whole; the newest ones are kept
 //! ```
@@ -21,6 +22,7 @@ pub mod disk;
 pub mod files;
 mod guard;
 pub mod table;
+pub mod wal;
 
 use files::FileError;
 use glovebox_core::limits::{STORE_CACHE_BYTES, STORE_SEGMENT_BYTES, STORE_VALUE_BYTES_MAX};
@@ -35,12 +37,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use disk::Place;
 pub use table::{Batch, Entry, Table};
+pub use wal::Logged;
 
 /// Holds the number of the last sync, under the empty key.
 const SYNCS_TREE: &str = "glovebox/syncs";
 /// Folder, settings, lock and number of syncs take a block each.
 const BESIDE_BYTES: u64 = 4 * 4096;
+/// Ending of the log before a table.
+const WAL: &str = ".wal";
 /// How often the number of the last sync is written beside the store: a block of flash each time.
 const TELL: Duration = Duration::from_secs(60);
 
@@ -214,12 +220,15 @@ impl Store {
         Ok(Tree { tree, dir: self.dir.clone() })
     }
 
-    /// The tree of that name, with the store it is in.
+    /// The tree of that name, with the store it is in, behind a log that makes changes cheap.
     ///
     /// # Errors
     /// If the store cannot be written.
-    pub fn table(self, name: &str) -> Result<Box<dyn Table>, StoreError> {
-        Ok(Box::new(table::StoreTable::new(self, name)?))
+    pub fn table(self, name: &str) -> Result<Logged, StoreError> {
+        let log = beside(&self.dir, WAL);
+        let place = Place::system(log.parent().unwrap_or_else(|| Path::new(".")).to_owned());
+        let log = log.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Logged::open(Box::new(table::StoreTable::new(self, name)?), &place, &log)
     }
 
     /// Makes all that was written before durable: when it returns, a power cut takes nothing of it.
@@ -537,6 +546,8 @@ fn set_aside(dir: &Path) -> Result<PathBuf, StoreError> {
     aside.sort_unstable();
     let target = name(aside.last().map_or(1, |last| last.saturating_add(1)));
     fs::rename(dir, &target).map_err(files::io_error("set aside", dir))?;
+    // With the newest that the store was told.
+    let _ = fs::rename(beside(dir, WAL), target.join("wal"));
     files::sync_folder(parent)?;
     for old in aside.iter().rev().skip(STORES_SET_ASIDE_MAX - 1) {
         let _ = fs::remove_dir_all(name(*old));

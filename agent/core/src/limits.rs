@@ -136,6 +136,9 @@ pub const OWNER_KEYS_MAX: usize = 32;
 pub const STORE_SEGMENT_BYTES: usize = 1024 * 1024;
 /// sled's cache, for each of three stores; its default is 1 GiB.
 pub const STORE_CACHE_BYTES: u64 = 1024 * 1024;
+/// The log before the ledger, and that before the index: some hundred changes are made durable at a block each, before
+/// the store is synced.
+pub const WAL_BYTES: u64 = 64 * 1024;
 /// A value in a store: longer documents are cut in pieces.
 pub const STORE_VALUE_BYTES_MAX: usize = 8 * 1024;
 /// sled splits a page that has more values than this.

@@ -17,7 +17,7 @@ use glovebox_core::names::{Epoch, FlowId, Sequence};
 use glovebox_core::outbox::{Loss, LossReason, Losses, PendingLoss, Position, Priority};
 
 use super::types::Keep;
-use crate::store::{Batch, Entry, StoreError, Table};
+use crate::store::{Batch, Entry, Logged, StoreError};
 
 const VERSION: u8 = 2;
 const LOSS: usize = 59;
@@ -80,13 +80,12 @@ impl Change {
 
 /// The tree.
 #[derive(Debug)]
-pub(super) struct Index(pub(super) Box<dyn Table>);
+pub(super) struct Index(pub(super) Logged);
 
 impl Index {
     /// Applies `change`; durable when it returns.
     pub(super) fn apply(&self, change: &Change) -> Result<(), StoreError> {
-        self.0.apply(&change.0)?;
-        self.0.sync()
+        self.0.commit(&change.0)
     }
 
     /// Every flow of which something is kept.
@@ -132,8 +131,7 @@ impl Index {
         for kind in [b'f', b'g', b'l'] {
             self.of_flow(kind, flow)?.iter().for_each(|(key, _)| change.remove(key));
         }
-        self.0.apply(&change)?;
-        self.0.sync()
+        self.0.commit(&change)
     }
 
     fn of_flow(&self, kind: u8, flow: FlowId) -> Result<Vec<Entry>, StoreError> {

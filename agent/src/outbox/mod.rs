@@ -17,7 +17,7 @@ use glovebox_core::names::{Epoch, FlowId, Sequence, TrustedTime};
 use glovebox_core::outbox::{BatchId, Loss, LossReason, Position, Priority, Queue, SegmentNumber};
 use glovebox_core::seal::{ReadmitError, Sealed, readmit};
 
-use crate::store::Table;
+use crate::store::Logged;
 use crate::store::disk::Place;
 use crate::store::files::FileError;
 use folder::Folder;
@@ -64,10 +64,12 @@ impl Outbox {
     pub fn open(
         dir: Place,
         config: Config,
-        index: Box<dyn Table>,
+        index: Logged,
         tombstones: &BTreeSet<FlowId>,
     ) -> Result<(Self, Report), OpenError> {
         dir.create()?;
+        // What is damaged may have named an epoch that was used.
+        let config = Config { new_epoch: config.new_epoch || index.damaged(), ..config };
         let mut outbox = Self {
             dir,
             config,

@@ -1,7 +1,8 @@
 //! What the outbox's index and the ledger ask of a store, so that a test can put another one in its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -12,6 +13,9 @@ pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// Entries in the order of their keys, from either end.
 pub type Entries<'a> = Box<dyn DoubleEndedIterator<Item = Result<Entry, StoreError>> + 'a>;
+
+/// A key and its new value, or none if it is removed.
+pub type Write = (Vec<u8>, Option<Vec<u8>>);
 
 /// Writes that come into force together, also after a power cut.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +32,24 @@ impl Batch {
     /// Removes a key.
     pub fn remove(&mut self, key: &[u8]) {
         self.writes.insert(key.to_vec(), None);
+    }
+
+    /// What `later` writes, after what is in here.
+    pub fn extend(&mut self, later: &Self) {
+        self.writes.extend(later.writes.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+
+    /// What is written under `key`: `None` if nothing is said of it.
+    #[must_use]
+    pub fn of(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        self.writes.get(key).map(Option::as_deref)
+    }
+
+    /// The writes of the keys from `from` up to and without `to`, in order.
+    #[must_use]
+    pub fn within(&self, from: &[u8], to: &[u8]) -> VecDeque<Write> {
+        let writes = self.writes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to)));
+        writes.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Each key once, with its new value, or none if it is removed.

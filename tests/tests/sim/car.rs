@@ -14,8 +14,8 @@ use glovebox::daemon::rules::Rules;
 use glovebox::health::Counters;
 use glovebox::ledger::{self, Ledger};
 use glovebox::outbox::{self, Outbox};
-use glovebox::store::Opened;
 use glovebox::store::disk::Place;
+use glovebox::store::{Logged, Opened, StoreError};
 use glovebox::uplink;
 use glovebox_core::batch::{ClockQuality, LossReason, TimeMapping};
 use glovebox_core::consent::Gate;
@@ -110,6 +110,20 @@ impl Outside {
     }
 }
 
+pub const LEDGER_LOG: &str = "ledger.wal";
+pub const INDEX_LOG: &str = "index.wal";
+
+/// Where the logs before the tables are.
+pub fn logs(disk: &SimDisk) -> Place {
+    Place { disk: Arc::new(disk.clone()), path: PathBuf::from("/store") }
+}
+
+fn logged(table: &SimTable, disk: &SimDisk, log: &str) -> Result<Logged, StoreError> {
+    let place = logs(disk);
+    place.create()?;
+    Logged::open(Box::new(table.clone()), &place, log)
+}
+
 impl Car {
     /// Opens everything as the daemon does, and puts in force what is stored.
     pub fn start(outside: &mut Outside) -> Result<Self, String> {
@@ -123,7 +137,8 @@ impl Car {
         }
         let entries_max = outside.settings.ledger_entries;
         let settings = ledger::Config { entries_max, entries_truncated: 16 };
-        let ledger = Ledger::open(Box::new(outside.ledger.clone()), &opened, settings).map_err(said)?;
+        let table = logged(&outside.ledger, &outside.disk, LEDGER_LOG).map_err(said)?;
+        let ledger = Ledger::open(table, &opened, settings).map_err(said)?;
         let documents = Box::new(outside.documents.clone());
         let leaves = Box::new(bus::leaf_digest);
         let authority = LocalAuthority::new(papers::keys(), documents, Arc::new(machine.clone()), leaves)
@@ -136,8 +151,8 @@ impl Car {
         let settings =
             outbox::Config { bytes_max: cap, flow_bytes_max: cap, free_bytes_min: 0, new_epoch: false };
         let tombstones = force.authority.control().grants().tombstones();
-        let (outbox, report) =
-            Outbox::open(place, settings, Box::new(outside.index.clone()), tombstones).map_err(said)?;
+        let index = logged(&outside.index, &outside.disk, INDEX_LOG).map_err(said)?;
+        let (outbox, report) = Outbox::open(place, settings, index, tombstones).map_err(said)?;
         outside.trace.say(|| {
             let failed = report.failed.iter().map(|(_, why)| why.as_str()).collect::<Vec<_>>();
             format!(

@@ -201,6 +201,13 @@ impl SimDisk {
         lengths.map(|length| length.next_multiple_of(BLOCK)).sum()
     }
 
+    /// What a power cut leaves of a file.
+    pub fn durable(&self, path: &Path) -> Vec<u8> {
+        let state = self.state();
+        let content = state.durable.get(path).copied().flatten();
+        content.map(|content| state.contents[content].durable.clone()).unwrap_or_default()
+    }
+
     /// Every path that is there now or after a power cut.
     pub fn paths(&self) -> Vec<PathBuf> {
         let state = self.state();
@@ -210,7 +217,8 @@ impl SimDisk {
     /// Whether these bytes stand in any content that was ever written.
     pub fn holds(&self, needle: &[u8]) -> bool {
         let state = self.state();
-        let found = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        let finder = memchr::memmem::Finder::new(needle);
+        let found = |bytes: &[u8]| finder.find(bytes).is_some();
         state.contents.iter().any(|content| found(&content.now) || found(&content.durable))
     }
 }

@@ -7,7 +7,7 @@ use glovebox::clock::Time as _;
 use glovebox_core::limits::BUILD_DATE_US;
 use glovebox_tests::seeded::Seeded;
 
-use super::car::{Car, Outside, Settings};
+use super::car::{Car, INDEX_LOG, LEDGER_LOG, Outside, Settings};
 use super::disk::{SimDisk, Survives};
 use super::documents::SimDocuments;
 use super::machine::{Cut, Machine, Temper};
@@ -84,21 +84,22 @@ impl World {
         let machine = Machine::new(random.fork(), START_US);
         let sector = random.pick(&[512, 4096]);
         let settings = Settings {
-            // Key files, folders and index count too: below the first nothing of the last flow would ever fit.
-            cap: random.pick(&[128, 192, 384, 4096]) * 1024,
+            // Key files, folders, index and its log count too: below the first nothing of the last flow would ever fit.
+            cap: random.pick(&[192, 256, 448, 4096]) * 1024,
             column_bytes: random.pick(&[1024, 4096, 6144]),
             ledger_entries: random.pick(&[64, 100_000]),
         };
         let ledger = SimTable::new(machine.clone(), "ledger");
         let troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();
-        let mut oracle = Oracle::new(ledger.clone());
+        let disk = SimDisk::new(machine.clone(), sector);
+        let mut oracle = Oracle::new(ledger.clone(), disk.clone());
         oracle.disk_fails = troubles.contains(&Trouble::DiskFails);
         // What gives way on a full disk may not be noted there, and is found missing at the next start.
         oracle.damage = oracle.disk_fails
             || [Trouble::Rot, Trouble::DiskFull].iter().any(|trouble| troubles.contains(trouble));
         let outside = Outside {
             settings,
-            disk: SimDisk::new(machine.clone(), sector),
+            disk,
             index: SimTable::new(machine.clone(), "index"),
             documents: SimDocuments::new(machine.clone()),
             net: Net::new(random.fork()),
@@ -345,6 +346,9 @@ impl World {
             }
             _ => {
                 let what = self.outside.disk.rot();
+                let hit = |log| what.as_ref().is_some_and(|what| what.contains(log));
+                self.outside.index_lost |= hit(INDEX_LOG);
+                self.outside.oracle.ledger_rots |= hit(LEDGER_LOG);
                 self.outside.trace.say(|| format!("  {what:?}"));
             }
         }
@@ -445,7 +449,7 @@ impl Outside {
                 self.oracle.fail(format!("5: {} of a withdrawn flow is on the disk", path.display()));
             }
             let key = flow.0.to_be_bytes();
-            if self.index.durable().keys().any(|it| it.get(1..9) == Some(&key[..])) {
+            if self.index.now().keys().any(|it| it.get(1..9) == Some(&key[..])) {
                 self.oracle.fail(format!("5: the index knows of withdrawn flow {name}"));
             }
         }
