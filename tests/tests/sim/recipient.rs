@@ -65,6 +65,11 @@ impl Recipients {
         ready
     }
 
+    /// What a batch that arrived declares.
+    pub fn said_by(&self, batch: BatchId) -> &[v1::Loss] {
+        self.losses.get(&batch).map_or(&[], Vec::as_slice)
+    }
+
     fn losses_of(&self, flow: FlowId) -> impl Iterator<Item = (&BatchId, &v1::Loss)> {
         let of_flow = self.losses.iter().filter(move |(carrier, _)| carrier.flow == flow);
         of_flow.flat_map(|(carrier, losses)| losses.iter().map(move |loss| (carrier, loss)))
