@@ -408,16 +408,7 @@ impl Outbox {
     pub fn save(&mut self) -> Result<(), OutboxError> {
         let mut change = None;
         for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.is_behind()) {
-            let change = change.get_or_insert_with(Change::default);
-            if let Some(watermark) = self.queue.watermark(*flow) {
-                folder.state.watermark = watermark;
-            }
-            let settled =
-                |gap: &&Gap| Position { epoch: gap.epoch, sequence: gap.last } <= folder.state.watermark;
-            folder.gaps.iter().filter(settled).for_each(|gap| change.forget_gap(*flow, *gap));
-            folder.gaps.iter().filter(|gap| !settled(gap)).for_each(|gap| change.gap(*flow, *gap));
-            change.state(*flow, &folder.state);
-            change.losses(*flow, &folder.losses);
+            folder.note(self.queue.watermark(*flow), change.get_or_insert_with(Change::default));
         }
         let Some(change) = change else { return Ok(()) };
         self.index.apply(&change)?;

@@ -98,3 +98,52 @@ fn behind_a_segment_that_cannot_be_read_a_new_epoch_begins() {
     std::fs::rename(&aside, &newest).unwrap();
     assert_eq!(stored(&rig.open()), before, "what was only not readable comes all the same");
 }
+
+#[test]
+fn a_record_is_stored_though_nobody_says_how_large_its_file_is() {
+    let rig = Rig::new(MIB);
+    let mut outbox = rig.open();
+    put_many(&mut outbox, A, 1, 500);
+    rig.disk.0.sizes_fail(EIO);
+    put_many(&mut outbox, A, 1, 500);
+    rig.disk.0.sizes_fail(0);
+    assert!(outbox.bytes() > 0);
+    drop(outbox);
+    assert_eq!(stored(&rig.open()).len(), 2);
+}
+
+#[test]
+fn what_a_failed_write_left_goes_with_a_narrowing() {
+    let rig = Rig::new(MIB);
+    let mut outbox = rig.open();
+    rig.disk.0.writes_fail_late(EIO);
+    let (epoch, sequence) = outbox.next(A).unwrap();
+    let batch = BatchId { flow: A, epoch, sequence };
+    assert!(outbox.store(&sealed(batch, 500), NOW).unwrap_err().is_trouble());
+    rig.disk.0.writes_fail_late(0);
+    assert_eq!(segments(&rig.dir()).len(), 1);
+    outbox.discard(A, LossReason::Narrowed).unwrap();
+    assert_eq!(segments(&rig.dir()).len(), 0);
+}
+
+#[test]
+fn invariant_8_what_was_given_up_does_not_come_to_light_as_another_batch() {
+    let rig = Rig::new(MIB);
+    let mut outbox = rig.open();
+    let before = put_many(&mut outbox, A, 1, 500);
+    outbox.lose_samples(A, LossReason::Overload, 7).unwrap();
+    assert_eq!(outbox.take_losses(A).len(), 1);
+    rig.disk.0.writes_fail_late(EIO);
+    let given_up = BatchId { sequence: Sequence(2), ..before[0] };
+    assert!(outbox.store(&sealed(given_up, 500), NOW).unwrap_err().is_trouble());
+    assert!(outbox.give_up(given_up, LossReason::Quota) && !outbox.give_up(given_up, LossReason::Quota));
+    assert_eq!(outbox.next(A).unwrap().1, Sequence(3), "its own is used");
+    assert_eq!(outbox.take_losses(A).len(), 2, "also what it had declared");
+    let next = BatchId { sequence: Sequence(3), ..before[0] };
+    assert!(outbox.store(&sealed(next, 500), NOW).unwrap_err().is_trouble());
+    drop(outbox);
+    rig.disk.0.writes_fail_late(0);
+    let (mut outbox, report) = rig.open_with(&[]);
+    assert_eq!((report.lost, stored(&outbox)), (0, vec![before[0], next]), "both lie there whole");
+    assert_eq!(outbox.take_losses(A), [], "that one declares all");
+}
