@@ -84,19 +84,47 @@ fn invariant_9_syncs_that_fail_again_and_again_do_not_fill_the_disk() {
     read_all(&mut outbox, 500);
 }
 
-#[test]
-fn behind_a_segment_that_cannot_be_read_a_new_epoch_begins() {
-    let rig = Rig::new(8 * 4 * 1024);
-    let before = put_many(&mut rig.open(), A, 9, 1_000);
+/// Puts a folder in the place of the newest segment, and that right again.
+fn hide_newest(rig: &Rig) -> impl Fn() {
     let newest = segments(&rig.dir()).pop().unwrap();
     let aside = newest.with_extension("aside");
     std::fs::rename(&newest, &aside).unwrap();
     std::fs::create_dir(&newest).unwrap();
-    let (epoch, _) = rig.open().next(A).unwrap();
-    assert!(epoch > before[0].epoch, "it may hold the next sequence");
-    std::fs::remove_dir(&newest).unwrap();
-    std::fs::rename(&aside, &newest).unwrap();
-    assert_eq!(stored(&rig.open()), before, "what was only not readable comes all the same");
+    move || {
+        std::fs::remove_dir(&newest).unwrap();
+        std::fs::rename(&aside, &newest).unwrap();
+    }
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_is_waited_for() {
+    let rig = Rig::new(8 * 4 * 1024);
+    let before = put_many(&mut rig.open(), A, 9, 1_000);
+    let put_right = hide_newest(&rig);
+    let mut outbox = rig.open();
+    assert!(outbox.take_up_again().is_err() && !outbox.is_taken_up(A));
+    put_right();
+    outbox.take_up_again().unwrap();
+    assert_eq!((outbox.sync().unwrap(), outbox.take_losses(A)), (before, vec![]));
+}
+
+#[test]
+fn a_segment_that_stays_unreadable_is_lost_and_behind_it_a_new_epoch_begins() {
+    let rig = Rig::new(8 * 4 * 1024);
+    let before = put_many(&mut rig.open(), A, 9, 1_000);
+    let _ = hide_newest(&rig);
+    let mut outbox = rig.open();
+    for _ in 1..UNREADABLE_TRIES_MAX {
+        assert!(outbox.take_up_again().is_err());
+    }
+    outbox.take_up_again().unwrap();
+    let found = outbox.sync().unwrap();
+    assert_eq!(found, before[..found.len()]);
+    assert!(found.len() < before.len());
+    let (epoch, _) = outbox.next(A).unwrap();
+    assert!(epoch > before[0].epoch, "it may hold many sequences");
+    let losses = outbox.take_losses(A);
+    assert_eq!((losses.len(), losses[0].batches), (1, 1), "nobody knows how many, but that there was one");
 }
 
 #[test]
