@@ -8,12 +8,11 @@ use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, m
 
 use super::folder::Folder;
 use super::index::{Change, FlowState, Gap, Index};
-use super::keys;
 use super::scan::{self, Scan};
 use super::segment::SegmentId;
 use super::{Keep, Report};
 use crate::store::StoreError;
-use crate::store::disk::{Open, Place};
+use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
 
 /// Why a flow could not be taken up.
@@ -56,15 +55,14 @@ pub(super) fn load(
     report: &mut Report,
 ) -> Result<Folder, LoadError> {
     let known = index.state(flow)?;
-    let had_keys = has_keys(&dir.join(&flow.to_string()))?;
     let mut scanned = scan(dir, (flow, unreadable))?;
     let first = scanned.iter().find_map(|(_, scan)| first_of(scan.as_ref()?));
     report.index_lost += u64::from(known.is_none());
     // Without the index nobody knows which sequences were used; without the key file neither: a withdrawal may have
     // destroyed what was queued, and not have been stored itself.
-    let new_epoch = known.is_none() || !had_keys;
+    let is_known = known.is_some();
     let mut folder = Folder::open(dir, flow, known.unwrap_or_else(|| unknown(first)))?;
-    folder.new_epoch = new_epoch;
+    folder.new_epoch = !is_known || !folder.keys.is_there();
     let present: BTreeSet<SegmentNumber> = folder.segments()?.into_iter().collect();
     let orphans: Vec<_> = folder.keys.segments().filter(|number| !present.contains(number)).collect();
     folder.keys.destroy(&orphans).map_err(files::io_error("destroy keys in", &folder.place.path))?;
@@ -111,7 +109,26 @@ fn take_in(scanned: &[Scanned], folder: &mut Folder, queue: &mut Queue, report: 
         report.torn += u64::from(scan.as_ref().is_some_and(|scan| scan.torn.is_some()));
         report.damaged += scan.as_ref().map_or(1, |scan| scan.damaged.into());
     }
+    go_past_gaps(at, folder, report)
+}
+
+/// A sequence that was declared lost is used, though nothing lies there: an earlier start may have cut it off, or it was
+/// given up. What was before it and is not there either is lost too.
+fn go_past_gaps(mut at: Position, folder: &mut Folder, report: &mut Report) -> Position {
+    let mut gaps = folder.gaps.clone();
+    gaps.sort_unstable_by_key(|gap| (gap.epoch, gap.first));
+    for Gap { epoch, first, last } in gaps {
+        lose_between(at, Position { epoch, sequence: first }, folder, report);
+        at = at.max(Position { epoch, sequence: last });
+    }
     at
+}
+
+fn lose_between(at: Position, found: Position, folder: &mut Folder, report: &mut Report) {
+    let Some(range) = missing(at, found).filter(|_| at < found) else { return };
+    for lost in without(range, &noted(&folder.gaps, found.epoch)) {
+        lose(lost, found.epoch, folder, report);
+    }
 }
 
 /// Behind `at` there was a record that was not yet reported, or a damaged one that was, or a whole segment: it had the
@@ -166,19 +183,6 @@ fn go_on_from(at: Position, folder: &mut Folder, queue: &mut Queue) {
         (folder.state.epoch, folder.new_epoch) = (at.epoch, true);
     }
     queue.begin(flow, Position::start(folder.state.epoch));
-    // A sequence that was declared lost is used, though nothing lies there: an earlier start may have cut it off.
-    for gap in &folder.gaps {
-        queue.begin(flow, Position { epoch: gap.epoch, sequence: gap.last });
-    }
-}
-
-/// Whether there is a key file; to find none because the disk fails would be another thing.
-fn has_keys(folder: &Place) -> Result<bool, FileError> {
-    match folder.open(keys::NAME, Open::Read) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(files::io_error("open", &folder.path.join(keys::NAME))(error)),
-    }
 }
 
 fn first_of(scan: &Scan) -> Option<Position> {
@@ -236,11 +240,7 @@ fn place(
         queue.moved(flow, entry);
         return at;
     }
-    if let Some(range) = missing(at, position) {
-        for lost in without(range, &noted(&folder.gaps, position.epoch)) {
-            lose(lost, position.epoch, folder, report);
-        }
-    }
+    lose_between(at, position, folder, report);
     let here = (position.sequence, position.sequence);
     if without(here, &noted(&folder.gaps, position.epoch)).is_empty() {
         return position;

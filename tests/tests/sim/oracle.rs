@@ -309,14 +309,6 @@ impl Oracle {
             let outcome = self.flow_ended(*flow, &waiting, index_lost);
             self.check(outcome);
         }
-        // If the batch that described it was lost, and the grant renewed or withdrawn since, nobody says it again; of a
-        // withdrawn one its loss is not declared either.
-        if self.recipients.held() > 0 && !self.recipients.any_loss() && now.model.ended.is_empty() {
-            self.fail(format!(
-                "8: {} batches cannot be read: what is in them was never said",
-                self.recipients.held()
-            ));
-        }
         if let Some(wrong) = self.recipients.wrong_loss() {
             self.fail(format!("8: {wrong}"));
         }
@@ -329,6 +321,12 @@ impl Oracle {
         }
         if index_lost || self.destroyed.contains(&flow) {
             return Ok(());
+        }
+        // If the batch that described it was lost, and the grant renewed since, nobody says it again. Of a flow that is
+        // held back the one that does may still wait.
+        let held = self.recipients.held(flow);
+        if held > 0 && !self.recipients.any_loss(flow) {
+            return Err(format!("8: {held} batches cannot be read: what is in them was never said"));
         }
         let of_flow = self.reported.iter().filter(|batch| batch.flow == flow);
         let lost: Vec<&BatchId> = of_flow.filter(|it| !self.recipients.received.contains(it)).collect();

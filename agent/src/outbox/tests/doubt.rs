@@ -53,6 +53,8 @@ fn after_a_purge_that_a_power_cut_revived_sequences_do_not_come_again() {
     for file in files_below(&rig.dir().join(A.to_string())) {
         std::fs::remove_file(file).unwrap();
     }
+    // Taken up, and nothing stored in it.
+    drop(rig.open());
     let (epoch, _) = rig.open().next(A).unwrap();
     assert!(epoch > before[0].epoch, "nobody knows which of them were sent");
 }
@@ -174,4 +176,24 @@ fn invariant_8_what_was_given_up_does_not_come_to_light_as_another_batch() {
     let (mut outbox, report) = rig.open_with(&[]);
     assert_eq!((report.lost, stored(&outbox)), (0, vec![before[0], next]), "both lie there whole");
     assert_eq!(outbox.take_losses(A), [], "that one declares all");
+}
+
+#[test]
+fn what_was_lost_before_one_that_was_given_up_is_declared_too() {
+    let rig = Rig::new(MIB);
+    let mut outbox = rig.open();
+    let unsynced = put(&mut outbox, A, 500);
+    rig.disk.0.writes_fail_late(EIO);
+    let given_up = BatchId { sequence: Sequence(2), ..unsynced };
+    assert!(outbox.store(&sealed(given_up, 500), NOW).unwrap_err().is_trouble());
+    assert!(outbox.give_up(given_up, LossReason::Quota));
+    let _ = outbox.save();
+    drop(outbox);
+    rig.disk.0.writes_fail_late(0);
+    // The power went.
+    std::fs::write(&segments(&rig.dir())[0], b"").unwrap();
+    let (mut outbox, report) = rig.open_with(&[]);
+    assert_eq!((report.lost, outbox.next(A).unwrap().1), (1, Sequence(3)));
+    let declared: u64 = outbox.take_losses(A).iter().map(|loss| loss.batches).sum();
+    assert_eq!(declared, 2);
 }
