@@ -68,7 +68,7 @@ pub struct Oracle {
     on_connection: BTreeSet<BatchId>,
     /// Ended in this life, though no tombstone could be stored.
     pub buried: BTreeSet<FlowId>,
-    /// Were withdrawn once. If no tombstone could be stored the flow goes on after a restart, but what it had is gone.
+    /// Were withdrawn once, or nearly. If no tombstone could be stored the flow goes on after a restart, but what it had is gone.
     destroyed: BTreeSet<FlowId>,
     checkpoint: Option<Checkpoint>,
     /// Samples lost before they were sealed, that must be declared.
@@ -127,10 +127,14 @@ impl Oracle {
         self.seen.insert(ms, Seen { values, allowed });
     }
 
-    /// A flow was withdrawn: whatever was stored of it, nobody is owed it.
+    /// A flow is about to be withdrawn: whatever was stored of it, nobody is owed it, however far that gets.
+    pub fn withdraws(&mut self, flow: FlowId) {
+        self.destroyed.insert(flow);
+    }
+
+    /// It was.
     pub fn withdrawn(&mut self, flow: FlowId) {
         self.buried.insert(flow);
-        self.destroyed.insert(flow);
     }
 
     pub fn owes(&mut self, flow: FlowId, samples: u64) {
