@@ -318,6 +318,9 @@ pub const SEGMENT_RESERVE_BYTES: u64 = 128 * 1024;
 pub const DISK_FULL_BYTES: u64 = 256 * 1024;
 /// What is read of a segment at once at start.
 pub const SCAN_WINDOW_BYTES: u64 = 64 * 1024;
+/// A segment that cannot be read is tried again so many times, one a second, before what is in it counts as lost: a disk
+/// that was reset is back by then, and its flow has waited long enough.
+pub const UNREADABLE_TRIES_MAX: u32 = 60;
 /// With a small cap a segment is this part of it, so that the cap takes an eighth at a time and not all.
 pub const SEGMENTS_PER_CAP_MIN: u64 = 8;
 /// Envelopes between two syncs are kept in memory too, in case the sync fails.

@@ -409,10 +409,7 @@ impl Custody {
     fn narrow(&mut self, flow: FlowId) -> Option<bool> {
         let queued = self.outbox.figures().any(|figures| figures.flow == flow && figures.batches > 0);
         let on_its_way = queued && self.delivery.in_flight() > 0 || self.delivery.has_strays(flow);
-        let waiting = self.forget_waiting(flow);
-        if waiting > 0 {
-            self.lose(flow, LossReason::Narrowed, waiting);
-        }
+        self.narrow_waiting(flow);
         let discarded = self.outbox.discard(flow, LossReason::Narrowed);
         self.drop_what_was_dropped();
         match discarded {

@@ -6,7 +6,7 @@ use glovebox_core::limits::{SEGMENT_BYTES_MAX, SEGMENT_RESERVE_BYTES};
 use glovebox_core::names::{FlowId, WallTime};
 use glovebox_core::outbox::{Losses, Position, SegmentNumber};
 
-use super::index::{FlowState, Gap};
+use super::index::{Change, FlowState, Gap};
 use super::keys::{self, KeyFile, SegmentKey};
 use super::segment::{self, BLOCK, RECORD_BYTES, SegmentId, Writer};
 use crate::store::disk::Place;
@@ -16,10 +16,6 @@ use crate::store::files::{self, FileError};
 pub(super) struct Written {
     pub(super) segment: SegmentNumber,
     pub(super) offset: u64,
-    /// The segment was begun with it.
-    pub(super) begun: bool,
-    /// Space that the segment takes now.
-    pub(super) allocated: u64,
 }
 
 /// One flow on disk.
@@ -87,6 +83,16 @@ impl Folder {
         self.unsaved || self.unsaved_acks > 0
     }
 
+    /// All that the index is to know of it.
+    pub(super) fn note(&mut self, watermark: Option<Position>, change: &mut Change) {
+        self.state.watermark = watermark.unwrap_or(self.state.watermark);
+        let settled = |gap: &&Gap| Position { epoch: gap.epoch, sequence: gap.last } <= self.state.watermark;
+        self.gaps.iter().filter(settled).for_each(|gap| change.forget_gap(self.flow, *gap));
+        self.gaps.iter().filter(|gap| !settled(gap)).for_each(|gap| change.gap(self.flow, *gap));
+        change.state(self.flow, &self.state);
+        change.losses(self.flow, &self.losses);
+    }
+
     pub(super) fn id(&self, number: SegmentNumber) -> SegmentId {
         SegmentId { flow: self.flow, number }
     }
@@ -105,6 +111,11 @@ impl Folder {
     /// The segment that is written to.
     pub(super) fn open_segment(&self) -> Option<SegmentNumber> {
         self.writer.as_ref().map(Writer::number)
+    }
+
+    /// Space that the segment takes that is written to.
+    pub(super) fn open_bytes(&self) -> u64 {
+        self.writer.as_ref().map_or(0, Writer::allocated)
     }
 
     /// Space that it takes beside its segments.
@@ -164,8 +175,7 @@ impl Folder {
         record: (Position, Option<WallTime>),
         envelope: &[u8],
     ) -> Result<Written, FileError> {
-        let begun = self.writer.is_none();
-        if begun {
+        if self.writer.is_none() {
             self.begin().map_err(files::io_error("begin a segment in", &self.place.path))?;
         }
         let Some(writer) = self.writer.as_mut() else {
@@ -174,9 +184,7 @@ impl Folder {
         };
         let offset = writer.append(record, envelope);
         let offset = offset.map_err(files::io_error("append to a segment in", &self.place.path))?;
-        let allocated =
-            writer.allocated().map_err(files::io_error("look at a segment in", &self.place.path))?;
-        Ok(Written { segment: writer.number(), offset, begun, allocated })
+        Ok(Written { segment: writer.number(), offset })
     }
 
     fn begin(&mut self) -> io::Result<()> {

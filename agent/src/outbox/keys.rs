@@ -58,25 +58,33 @@ impl SegmentKey {
     }
 }
 
-/// The open key file of one flow.
+/// The key file of one flow.
 pub(super) struct KeyFile {
-    file: Box<dyn DiskFile>,
+    folder: Place,
+    /// Made with the first key.
+    file: Option<Box<dyn DiskFile>>,
     slots: u64,
     keys: BTreeMap<SegmentNumber, (u64, SegmentKey)>,
     free: Vec<u64>,
 }
 
 impl KeyFile {
-    /// Opens or creates it. Slots that are not whole count as free: what they opened is lost. One that the disk does not
+    /// Opens it, if it is there: where it is missing, keys may have been destroyed, and that must show until something is
+    /// stored again. Slots that are not whole count as free: what they opened is lost. One that the disk does not
     /// give is an error, since it may be whole: it must not be written over.
     pub(super) fn open(folder: &Place) -> io::Result<Self> {
-        let file = folder.open(NAME, Open::Create)?;
-        let length = file.size()?.length;
-        let slots = length.div_ceil(SLOT as u64);
-        let mut opened = Self { file, slots, keys: BTreeMap::new(), free: Vec::new() };
-        for index in 0..slots {
+        let mut opened =
+            Self { folder: folder.clone(), file: None, slots: 0, keys: BTreeMap::new(), free: Vec::new() };
+        match folder.open(NAME, Open::Read) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(opened),
+            Err(error) => return Err(error),
+        }
+        let file = opened.file.insert(folder.open(NAME, Open::Create)?);
+        opened.slots = file.size()?.length.div_ceil(SLOT as u64);
+        for index in 0..opened.slots {
             let mut slot = Zeroizing::new([0; SLOT]);
-            let whole = match opened.file.read_exact_at(slot.as_mut_slice(), index * SLOT as u64) {
+            let whole = match file.read_exact_at(slot.as_mut_slice(), index * SLOT as u64) {
                 Ok(()) => true,
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
                 Err(error) => return Err(error),
@@ -89,6 +97,10 @@ impl KeyFile {
         Ok(opened)
     }
 
+    pub(super) fn is_there(&self) -> bool {
+        self.file.is_some()
+    }
+
     pub(super) fn key(&self, segment: SegmentNumber) -> Option<&SegmentKey> {
         self.keys.get(&segment).map(|(_, key)| key)
     }
@@ -99,13 +111,17 @@ impl KeyFile {
 
     /// Space that it takes.
     pub(super) fn allocated(&self) -> io::Result<u64> {
-        Ok(self.file.size()?.allocated)
+        self.file.as_ref().map_or(Ok(0), |file| Ok(file.size()?.allocated))
     }
 
     /// Writes a new key; durable after [`Self::sync`].
     pub(super) fn put(&mut self, segment: SegmentNumber, key: &SegmentKey) -> io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(self.folder.open(NAME, Open::Create)?),
+        };
         let index = self.free.last().copied().unwrap_or(self.slots);
-        self.file.write_all_at(key.slot(segment).as_slice(), index * SLOT as u64)?;
+        file.write_all_at(key.slot(segment).as_slice(), index * SLOT as u64)?;
         if self.free.pop().is_none() {
             self.slots += 1;
         }
@@ -114,20 +130,21 @@ impl KeyFile {
     }
 
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.file.sync()
+        self.file.as_ref().map_or(Ok(()), |file| file.sync())
     }
 
     /// Overwrites the keys of these segments; gone from the disk when it returns.
     pub(super) fn destroy(&mut self, segments: &[SegmentNumber]) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         let mut any = false;
         for segment in segments {
             if let Some((index, _)) = self.keys.get(segment) {
-                self.file.write_all_at(&[0; SLOT], index * SLOT as u64)?;
+                file.write_all_at(&[0; SLOT], index * SLOT as u64)?;
                 any = true;
             }
         }
         if any {
-            self.file.sync()?;
+            file.sync()?;
         }
         for segment in segments {
             if let Some((index, _)) = self.keys.remove(segment) {

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use glovebox_core::consent::document::Verifier;
-use glovebox_core::limits::ACKS_UNSAVED_MAX;
+use glovebox_core::limits::{ACKS_UNSAVED_MAX, UNREADABLE_TRIES_MAX};
 use glovebox_core::names::{Epoch, FlowId, Sequence, TrustedTime};
 use glovebox_core::outbox::{BatchId, Loss, LossReason, Position, Priority, Queue, SegmentNumber};
 use glovebox_core::seal::{ReadmitError, Sealed, readmit};
@@ -22,6 +22,7 @@ use crate::store::disk::Place;
 use crate::store::files::FileError;
 use folder::Folder;
 use index::{Change, FlowState, Gap, Index};
+use open::{LoadError, Unreadable};
 pub use purge::PurgeError;
 use purge::Steps;
 pub use types::{Config, Dropped, Figures, Keep, OpenError, OutboxError, ReadError, Report};
@@ -37,6 +38,23 @@ mod segment;
 mod types;
 mod write;
 
+/// A flow that could not be taken up yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct NotTakenUp {
+    /// What is found in it then is declared lost by this.
+    lose: Option<LossReason>,
+    /// The last time it was for a segment that cannot be read.
+    unreadable: bool,
+    /// Calls of [`Outbox::take_up_again`] that found it so.
+    tries: u32,
+}
+
+impl NotTakenUp {
+    fn after(self, error: &LoadError) -> Self {
+        Self { unreadable: matches!(error, LoadError::Segment { .. }), ..self }
+    }
+}
+
 /// Everything that was sealed and is not yet acknowledged, on disk.
 pub struct Outbox {
     dir: Place,
@@ -44,8 +62,8 @@ pub struct Outbox {
     index: Index,
     queue: Queue,
     folders: BTreeMap<FlowId, Folder>,
-    /// Could not be taken up yet; with a reason, what is found in it then is declared lost by that.
-    waiting: BTreeMap<FlowId, Option<LossReason>>,
+    /// Could not be taken up yet.
+    waiting: BTreeMap<FlowId, NotTakenUp>,
     withdrawn: BTreeSet<FlowId>,
     keeps: BTreeMap<FlowId, Keep>,
     unsynced: Vec<Unsynced>,
@@ -94,8 +112,8 @@ impl Outbox {
             }
         }
         for flow in flows.difference(tombstones) {
-            if let Err(error) = outbox.load(*flow, &mut report) {
-                outbox.waiting.insert(*flow, None);
+            if let Err(error) = outbox.load((*flow, Unreadable::Waits), &mut report) {
+                outbox.waiting.insert(*flow, NotTakenUp::default().after(&error));
                 report.failed.push((*flow, error.to_string()));
             }
         }
@@ -108,8 +126,12 @@ impl Outbox {
         Ok((outbox, report))
     }
 
-    fn load(&mut self, flow: FlowId, report: &mut Report) -> Result<(), open::LoadError> {
-        match open::load(&self.dir, &self.index, flow, &mut self.queue, report) {
+    fn load(
+        &mut self,
+        (flow, unreadable): (FlowId, Unreadable),
+        report: &mut Report,
+    ) -> Result<(), LoadError> {
+        match open::load(&self.dir, &self.index, (flow, unreadable), &mut self.queue, report) {
             Ok(mut folder) => {
                 folder.new_epoch |= self.config.new_epoch;
                 self.keeps.insert(flow, folder.state.keep);
@@ -123,14 +145,19 @@ impl Outbox {
         }
     }
 
-    /// Tries again to take up what could not be at start; to be called now and then.
+    /// Tries again to take up what could not be at start; to be called once a second. After [`UNREADABLE_TRIES_MAX`] calls
+    /// what is in a segment that cannot be read counts as lost.
     ///
     /// # Errors
     /// The last one; what it was about is tried again with the next call.
     pub fn take_up_again(&mut self) -> Result<(), OutboxError> {
         let flows: Vec<FlowId> = self.waiting.keys().copied().collect();
         // One that cannot be keeps no other one.
-        flows.into_iter().map(|flow| self.take_up(flow)).filter(Result::is_err).last().unwrap_or(Ok(()))
+        let again = flows.into_iter().map(|flow| {
+            self.waiting.entry(flow).and_modify(|waiting| waiting.tries += u32::from(waiting.unreadable));
+            self.take_up(flow)
+        });
+        again.filter(Result::is_err).last().unwrap_or(Ok(()))
     }
 
     /// What lies there of the flow is known.
@@ -142,13 +169,17 @@ impl Outbox {
     /// Tries again to take up a flow that could not be at start. Until then nothing is stored in it: nobody knows which
     /// sequences are used. What is found is reported by the next [`Self::sync`].
     fn take_up(&mut self, flow: FlowId) -> Result<(), OutboxError> {
-        let Some(lose) = self.waiting.get(&flow).copied() else { return Ok(()) };
-        let loaded = self.load(flow, &mut Report::default());
-        loaded.map_err(|error| OutboxError::NotTakenUp { flow, why: error.to_string() })?;
+        let Some(waiting) = self.waiting.get(&flow).copied() else { return Ok(()) };
+        let over = waiting.tries >= UNREADABLE_TRIES_MAX;
+        let unreadable = if over { Unreadable::IsLost } else { Unreadable::Waits };
+        if let Err(error) = self.load((flow, unreadable), &mut Report::default()) {
+            self.waiting.insert(flow, waiting.after(&error));
+            return Err(OutboxError::NotTakenUp { flow, why: error.to_string() });
+        }
         self.waiting.remove(&flow);
         tracing::info!(target: "outbox", %flow, "taken up");
         let found: Vec<BatchId> = self.queue.batches(flow).collect();
-        match lose {
+        match waiting.lose {
             Some(reason) => self.lose(&found, reason),
             None => {
                 let stored = |batch| self.queue.entry(batch).and_then(|entry| entry.stored);
@@ -331,8 +362,8 @@ impl Outbox {
     /// # Errors
     /// As [`Self::lost`].
     pub fn discard(&mut self, flow: FlowId, reason: LossReason) -> Result<(), OutboxError> {
-        if let Some(lose) = self.waiting.get_mut(&flow) {
-            *lose = Some(reason);
+        if let Some(waiting) = self.waiting.get_mut(&flow) {
+            waiting.lose = Some(reason);
             return self.take_up(flow);
         }
         if let Some(folder) = self.folders.get_mut(&flow) {
@@ -410,16 +441,7 @@ impl Outbox {
     pub fn save(&mut self) -> Result<(), OutboxError> {
         let mut change = None;
         for (flow, folder) in self.folders.iter_mut().filter(|(_, folder)| folder.is_behind()) {
-            let change = change.get_or_insert_with(Change::default);
-            if let Some(watermark) = self.queue.watermark(*flow) {
-                folder.state.watermark = watermark;
-            }
-            let settled =
-                |gap: &&Gap| Position { epoch: gap.epoch, sequence: gap.last } <= folder.state.watermark;
-            folder.gaps.iter().filter(settled).for_each(|gap| change.forget_gap(*flow, *gap));
-            folder.gaps.iter().filter(|gap| !settled(gap)).for_each(|gap| change.gap(*flow, *gap));
-            change.state(*flow, &folder.state);
-            change.losses(*flow, &folder.losses);
+            folder.note(self.queue.watermark(*flow), change.get_or_insert_with(Change::default));
         }
         let Some(change) = change else { return Ok(()) };
         self.index.apply(&change)?;

@@ -1,18 +1,18 @@
 //! Finds out at start what is stored. The segments are the truth; the index says what of it is settled.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use glovebox_core::names::{Epoch, FlowId, Sequence};
 use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, missing, without};
 
 use super::folder::Folder;
-use super::index::{FlowState, Gap, Index};
-use super::keys;
+use super::index::{Change, FlowState, Gap, Index};
 use super::scan::{self, Scan};
 use super::segment::SegmentId;
 use super::{Keep, Report};
 use crate::store::StoreError;
-use crate::store::disk::{Open, Place};
+use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
 
 /// Why a flow could not be taken up.
@@ -22,6 +22,18 @@ pub(super) enum LoadError {
     File(#[from] FileError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Nobody knows what is in it.
+    #[error("segment {} cannot be read: {source}", number.0)]
+    Segment { number: SegmentNumber, source: io::Error },
+}
+
+/// What becomes of a flow with a segment that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// The flow waits: it may be readable soon.
+    Waits,
+    /// What is in the segment counts as lost.
+    IsLost,
 }
 
 /// The flows that have a folder.
@@ -38,59 +50,29 @@ pub(super) fn folders(dir: &Place) -> Result<BTreeSet<FlowId>, FileError> {
 pub(super) fn load(
     dir: &Place,
     index: &Index,
-    flow: FlowId,
+    (flow, unreadable): (FlowId, Unreadable),
     queue: &mut Queue,
     report: &mut Report,
 ) -> Result<Folder, LoadError> {
     let known = index.state(flow)?;
-    let had_keys = dir.join(&flow.to_string()).open(keys::NAME, Open::Read).is_ok();
-    let (mut scanned, unreadable) = scan(dir, flow, report)?;
-    let first = scanned.iter().find_map(|(_, scan)| scan.found.first()).map(|(_, head)| head.position);
-    let state = known.clone().unwrap_or_else(|| {
-        let first = first.unwrap_or(Position::start(Epoch { counter: 0, tag: 0 }));
-        let before = Sequence(first.sequence.0.saturating_sub(1));
-        let watermark = Position { epoch: first.epoch, sequence: before };
-        FlowState { epoch: first.epoch, watermark, keep: Keep::default() }
-    });
-    let mut folder = Folder::open(dir, flow, state)?;
+    let mut scanned = scan(dir, (flow, unreadable))?;
+    let first = scanned.iter().find_map(|(_, scan)| first_of(scan.as_ref()?));
+    report.index_lost += u64::from(known.is_none());
+    // Without the index nobody knows which sequences were used; without the key file neither: a withdrawal may have
+    // destroyed what was queued, and not have been stored itself.
+    let is_known = known.is_some();
+    let mut folder = Folder::open(dir, flow, known.unwrap_or_else(|| unknown(first)))?;
+    folder.new_epoch = !is_known || !folder.keys.is_there();
     let present: BTreeSet<SegmentNumber> = folder.segments()?.into_iter().collect();
     let orphans: Vec<_> = folder.keys.segments().filter(|number| !present.contains(number)).collect();
     folder.keys.destroy(&orphans).map_err(files::io_error("destroy keys in", &folder.place.path))?;
     folder.losses = index.losses(flow)?;
     folder.gaps = index.gaps(flow)?;
-    // Without the index nobody knows which sequences were used, nor with a segment that cannot be read; without the key
-    // file neither: a withdrawal may have destroyed what was queued, and not have been stored itself.
-    folder.new_epoch = known.is_none() || !had_keys || unreadable;
-    report.index_lost += u64::from(known.is_none());
     queue.begin(flow, folder.state.watermark);
     queue.set_priority(flow, folder.state.keep.priority);
     queue.set_age_max(flow, folder.state.keep.age_us_max);
-    let mut at = folder.state.watermark;
-    let newest = scanned.last().map(|(number, _)| *number);
-    for (number, scan) in &mut scanned {
-        queue.add_segment(flow, *number, false);
-        for (offset, head) in &scan.found {
-            let entry =
-                Entry { position: head.position, segment: *number, offset: *offset, stored: head.stored };
-            at = place(entry, at, &mut folder, queue, report);
-        }
-        if let Some(torn) = scan.torn {
-            report.torn += 1;
-            if Some(*number) == newest {
-                // A record that was not yet reported, or a damaged one that was: it had the next sequence, which must
-                // not come again with another content, and it is lost.
-                let next = at.sequence.next();
-                lose((next, next), at.epoch, &mut folder, report);
-                at.sequence = next;
-                folder.new_epoch = true;
-            }
-            tracing::warn!(target: "outbox", %flow, segment = number.0, at = torn, "torn end cut off");
-        }
-        report.damaged += u64::from(scan.damaged);
-        let settled = scan::settle(&folder.place, folder.id(*number), scan);
-        settled.map_err(files::io_error("sync a segment in", &folder.place.path))?;
-        queue.set_segment_bytes(flow, *number, scan.allocated);
-    }
+    let at = take_in(&scanned, &mut folder, queue, report);
+    settle(index, &mut scanned, &folder, queue)?;
     // Without its key and its name a segment is nothing: what is found is reported as stored.
     folder.sync()?;
     go_on_from(at, &mut folder, queue);
@@ -98,6 +80,99 @@ pub(super) fn load(
     // The power went between noting what is settled and deleting it.
     folder.unsaved |= queue.unwanted(flow).next().is_some();
     Ok(folder)
+}
+
+/// The state of a flow that the index does not know, by the first record.
+fn unknown(first: Option<Position>) -> FlowState {
+    let first = first.unwrap_or(Position::start(Epoch { counter: 0, tag: 0 }));
+    let before = Sequence(first.sequence.0.saturating_sub(1));
+    let watermark = Position { epoch: first.epoch, sequence: before };
+    FlowState { epoch: first.epoch, watermark, keep: Keep::default() }
+}
+
+/// Puts all that was found in its place and answers how far the flow is known.
+fn take_in(scanned: &[Scanned], folder: &mut Folder, queue: &mut Queue, report: &mut Report) -> Position {
+    let mut at = folder.state.watermark;
+    for ((number, scan), next_epoch) in scanned.iter().zip(epochs_after(scanned)) {
+        queue.add_segment(folder.flow, *number, false);
+        for (offset, head) in scan.iter().flat_map(|scan| &scan.found) {
+            let entry =
+                Entry { position: head.position, segment: *number, offset: *offset, stored: head.stored };
+            at = place(entry, at, folder, queue, report);
+        }
+        let whole = scan.as_ref().is_some_and(|scan| scan.torn.is_none());
+        // Behind it a later record of its epoch would show what is missing.
+        if !whole && next_epoch != Some(at.epoch) {
+            at = lose_end(at, folder, report);
+            folder.new_epoch |= next_epoch.is_none();
+        }
+        report.torn += u64::from(scan.as_ref().is_some_and(|scan| scan.torn.is_some()));
+        report.damaged += scan.as_ref().map_or(1, |scan| scan.damaged.into());
+    }
+    go_past_gaps(at, folder, report)
+}
+
+/// A sequence that was declared lost is used, though nothing lies there: an earlier start may have cut it off, or it was
+/// given up. What was before it and is not there either is lost too.
+fn go_past_gaps(mut at: Position, folder: &mut Folder, report: &mut Report) -> Position {
+    let mut gaps = folder.gaps.clone();
+    gaps.sort_unstable_by_key(|gap| (gap.epoch, gap.first));
+    for Gap { epoch, first, last } in gaps {
+        lose_between(at, Position { epoch, sequence: first }, folder, report);
+        at = at.max(Position { epoch, sequence: last });
+    }
+    at
+}
+
+fn lose_between(at: Position, found: Position, folder: &mut Folder, report: &mut Report) {
+    let Some(range) = missing(at, found).filter(|_| at < found) else { return };
+    for lost in without(range, &noted(&folder.gaps, found.epoch)) {
+        lose(lost, found.epoch, folder, report);
+    }
+}
+
+/// Behind `at` there was a record that was not yet reported, or a damaged one that was, or a whole segment: it had the
+/// next sequence, which must not come again with another content, and it is lost.
+fn lose_end(at: Position, folder: &mut Folder, report: &mut Report) -> Position {
+    let next = at.sequence.next();
+    for lost in without((next, next), &noted(&folder.gaps, at.epoch)) {
+        lose(lost, at.epoch, folder, report);
+    }
+    Position { sequence: next, ..at }
+}
+
+/// Makes durable what the segments hold, without their torn ends. Those are cut off only when it is noted that something
+/// is lost there: else, if this does not come to its end, nobody would know of it any more.
+fn settle(
+    index: &Index,
+    scanned: &mut [Scanned],
+    folder: &Folder,
+    queue: &mut Queue,
+) -> Result<(), LoadError> {
+    let torn = scanned.iter().any(|(_, scan)| scan.as_ref().is_some_and(|scan| scan.torn.is_some()));
+    let noted = !torn || !folder.unsaved || note(index, folder);
+    for (number, scan) in scanned.iter_mut().filter_map(|(number, scan)| Some((number, scan.as_mut()?))) {
+        scan.torn = scan.torn.filter(|_| noted);
+        if let Some(at) = scan.torn {
+            tracing::warn!(target: "outbox", flow = %folder.flow, segment = number.0, at, "torn end cut off");
+        }
+        let settled = scan::settle(&folder.place, folder.id(*number), scan);
+        settled.map_err(files::io_error("sync a segment in", &folder.place.path))?;
+        queue.set_segment_bytes(folder.flow, *number, scan.allocated);
+    }
+    Ok(())
+}
+
+/// Notes what was found lost. Answers whether it is durable.
+fn note(index: &Index, folder: &Folder) -> bool {
+    let mut change = Change::default();
+    change.losses(folder.flow, &folder.losses);
+    folder.gaps.iter().for_each(|gap| change.gap(folder.flow, *gap));
+    let noted = index.apply(&change);
+    if let Err(error) = &noted {
+        tracing::warn!(target: "outbox", flow = %folder.flow, %error, "a torn end stays until its loss can be noted");
+    }
+    noted.is_ok()
 }
 
 /// What comes next in the flow is later than all that was used.
@@ -108,21 +183,26 @@ fn go_on_from(at: Position, folder: &mut Folder, queue: &mut Queue) {
         (folder.state.epoch, folder.new_epoch) = (at.epoch, true);
     }
     queue.begin(flow, Position::start(folder.state.epoch));
-    // A sequence that was declared lost is used, though nothing lies there: an earlier start may have cut it off.
-    for gap in &folder.gaps {
-        queue.begin(flow, Position { epoch: gap.epoch, sequence: gap.last });
-    }
 }
 
-/// What the segments hold, and whether there is one that could not be read.
-fn scan(
-    dir: &Place,
-    flow: FlowId,
-    report: &mut Report,
-) -> Result<(Vec<(SegmentNumber, Scan)>, bool), FileError> {
+fn first_of(scan: &Scan) -> Option<Position> {
+    scan.found.first().map(|(_, head)| head.position)
+}
+
+/// Of each segment, in which epoch the next record behind it is.
+fn epochs_after(scanned: &[Scanned]) -> Vec<Option<Epoch>> {
+    let behind = |at: usize| scanned[at + 1..].iter().find_map(|(_, scan)| first_of(scan.as_ref()?));
+    (0..scanned.len()).map(|at| Some(behind(at)?.epoch)).collect()
+}
+
+/// A segment and what it holds; `None` if it cannot be read.
+type Scanned = (SegmentNumber, Option<Scan>);
+
+/// What the segments hold.
+fn scan(dir: &Place, (flow, unreadable): (FlowId, Unreadable)) -> Result<Vec<Scanned>, LoadError> {
     let place = dir.join(&flow.to_string());
     if !place.exists() {
-        return Ok((Vec::new(), false));
+        return Ok(Vec::new());
     }
     let state = FlowState {
         epoch: Epoch { counter: 0, tag: 0 },
@@ -130,19 +210,20 @@ fn scan(
         keep: Keep::default(),
     };
     let numbers = Folder::open(dir, flow, state)?.segments()?;
-    let (mut scanned, mut unreadable) = (Vec::new(), false);
+    let mut scanned = Vec::new();
     for number in numbers {
         match scan::scan(&place, SegmentId { flow, number }) {
-            Ok(scan) => scanned.push((number, scan)),
+            Ok(scan) => scanned.push((number, Some(scan))),
+            Err(source) if unreadable == Unreadable::Waits => {
+                return Err(LoadError::Segment { number, source });
+            }
             Err(error) => {
-                // Not fatal: what lay in it shows as a gap.
-                report.damaged += 1;
-                unreadable = true;
-                tracing::error!(target: "outbox", %flow, segment = number.0, %error, "segment cannot be read");
+                scanned.push((number, None));
+                tracing::error!(target: "outbox", %flow, segment = number.0, %error, "unreadable: what is in it is lost");
             }
         }
     }
-    Ok((scanned, unreadable))
+    Ok(scanned)
 }
 
 /// Puts one record in its place and answers how far the flow is known now.
@@ -159,17 +240,9 @@ fn place(
         queue.moved(flow, entry);
         return at;
     }
-    let noted = |gaps: &[Gap]| -> Vec<(Sequence, Sequence)> {
-        let same = gaps.iter().filter(|gap| gap.epoch == position.epoch);
-        same.map(|gap| (gap.first, gap.last)).collect()
-    };
-    if let Some(range) = missing(at, position) {
-        for lost in without(range, &noted(&folder.gaps)) {
-            lose(lost, position.epoch, folder, report);
-        }
-    }
+    lose_between(at, position, folder, report);
     let here = (position.sequence, position.sequence);
-    if without(here, &noted(&folder.gaps)).is_empty() {
+    if without(here, &noted(&folder.gaps, position.epoch)).is_empty() {
         return position;
     }
     if folder.keys.key(entry.segment).is_none() {
@@ -178,6 +251,11 @@ fn place(
         tracing::error!(target: "outbox", %flow, sequence = position.sequence.0, "record out of order");
     }
     position
+}
+
+/// What of `epoch` is known to be lost.
+fn noted(gaps: &[Gap], epoch: Epoch) -> Vec<(Sequence, Sequence)> {
+    gaps.iter().filter(|gap| gap.epoch == epoch).map(|gap| (gap.first, gap.last)).collect()
 }
 
 fn lose(range: (Sequence, Sequence), epoch: Epoch, folder: &mut Folder, report: &mut Report) {

@@ -243,9 +243,10 @@ impl Writer {
         }
     }
 
-    /// Space that it takes.
-    pub(super) fn allocated(&self) -> io::Result<u64> {
-        Ok(self.file.size()?.allocated)
+    /// Space that it takes; if the system does not say, what its records need. Not to know it is no reason to call a
+    /// record unwritten that is there.
+    pub(super) fn allocated(&self) -> u64 {
+        self.file.size().map_or(self.length.next_multiple_of(BLOCK), |size| size.allocated)
     }
 
     /// Nothing more comes: what was reserved and not used is given back.

@@ -10,7 +10,7 @@ use glovebox_core::outbox::{
 use glovebox_core::seal::Sealed;
 
 use super::folder::{self, Folder, Written};
-use super::index::Change;
+use super::index::{Change, Gap};
 use super::segment::BLOCK;
 use super::{Config, Outbox, OutboxError};
 
@@ -50,6 +50,25 @@ impl Outbox {
         }
     }
 
+    /// A batch that was sealed for the place that [`Self::next`] gave will not be stored. Its sequence is used all the
+    /// same, and declared lost: a write that failed may have left it on the disk, where a start would find it. Noted with
+    /// the next [`Self::save`]. False, and nothing is done, if the place is not the next one any more.
+    pub fn give_up(&mut self, batch: BatchId, reason: LossReason) -> bool {
+        let BatchId { flow, epoch, sequence } = batch;
+        let Some(folder) = self.folders.get_mut(&flow) else { return false };
+        if self.queue.last(flow).map(following) != Some(batch.position()) {
+            return false;
+        }
+        self.queue.begin(flow, batch.position());
+        folder.losses.undeclared(batch.position());
+        folder.losses.add_batches(reason, epoch, (sequence, sequence));
+        if self.queue.watermark(flow) < Some(batch.position()) {
+            folder.gaps.push(Gap { epoch, first: sequence, last: sequence });
+        }
+        folder.unsaved = true;
+        true
+    }
+
     /// The disk has no room although the caps are kept: others have taken it.
     fn is_full(&self, error: &OutboxError) -> bool {
         let free = || self.dir.disk.free_bytes(&self.dir.path).unwrap_or(u64::MAX);
@@ -80,8 +99,7 @@ impl Outbox {
         // Before anything later is written, so that segments keep the order of sequences.
         self.rewrite()?;
         let last = self.queue.last(batch.flow);
-        let expected = last.map(|last| Position { sequence: last.sequence.next(), ..last });
-        if expected != Some(batch.position()) {
+        if last.map(following) != Some(batch.position()) {
             return Err(OutboxError::Disorder { batch });
         }
         let unsynced: usize = self.unsynced.iter().flat_map(|it| &it.envelope).map(Vec::len).sum();
@@ -96,12 +114,13 @@ impl Outbox {
         Ok(())
     }
 
-    /// That `batch` declares losses is known before it can be there: else they could be declared twice.
+    /// That `batch` declares losses is known before it can be there: else they could be declared twice. And with them
+    /// which sequences they used: else one of these could be given to another batch.
     fn note_carried(&mut self, batch: BatchId) -> Result<(), OutboxError> {
-        let carries = |folder: &&Folder| folder.losses.carried_by(batch.position());
-        if let Some(folder) = self.folders.get(&batch.flow).filter(carries) {
+        let carries = |folder: &&mut Folder| folder.losses.carried_by(batch.position());
+        if let Some(folder) = self.folders.get_mut(&batch.flow).filter(carries) {
             let mut change = Change::default();
-            change.losses(batch.flow, &folder.losses);
+            folder.note(self.queue.watermark(batch.flow), &mut change);
             self.index.apply(&change)?;
         }
         Ok(())
@@ -114,13 +133,17 @@ impl Outbox {
         if let Some(closed) = folder.roll(bytes, self.config.segment_bytes_max()) {
             self.queue.close_segment(flow, closed);
         }
-        let written = folder.append((batch.position(), stored), envelope)?;
-        let Written { segment, offset, begun, allocated } = written;
-        if begun {
-            self.queue.add_segment(flow, segment, true);
-            self.queue.set_bytes_beside(Some(flow), folder.bytes_beside());
+        let before = folder.open_segment();
+        let written = folder.append((batch.position(), stored), envelope);
+        // Also if that failed: what it has left must be deleted with the rest.
+        if let Some(open) = folder.open_segment() {
+            if before != Some(open) {
+                self.queue.add_segment(flow, open, true);
+                self.queue.set_bytes_beside(Some(flow), folder.bytes_beside());
+            }
+            self.queue.set_segment_bytes(flow, open, folder.open_bytes());
         }
-        self.queue.set_segment_bytes(flow, segment, allocated);
+        let Written { segment, offset } = written?;
         self.written += bytes;
         Ok(Entry { position: batch.position(), segment, offset, stored })
     }
@@ -251,4 +274,8 @@ impl Outbox {
         }
         Ok(())
     }
+}
+
+fn following(last: Position) -> Position {
+    Position { sequence: last.sequence.next(), ..last }
 }

@@ -114,6 +114,7 @@ impl World {
     pub(super) fn withdraw(&mut self) {
         let (Some(flow), record_id) = (self.live_flow(), self.record_id()) else { return };
         let remote = self.outside.random.one_in(2);
+        self.outside.oracle.withdraws(flow);
         let Some(car) = &mut self.car else { return };
         if remote {
             let stamp =

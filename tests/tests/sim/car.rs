@@ -311,6 +311,8 @@ impl Hands<'_> {
         for parcel in out.delivered {
             let batch = self.outside.oracle.delivered(&parcel);
             self.outside.trace.batch("arrived", batch);
+            let said = batch.map_or(&[][..], |batch| self.outside.oracle.recipients.said_by(batch));
+            said.iter().for_each(|loss| self.outside.trace.loss(loss));
         }
         for event in out.events {
             self.outside.trace.event(&event);

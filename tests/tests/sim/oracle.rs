@@ -73,7 +73,7 @@ pub struct Oracle {
     on_connection: BTreeSet<BatchId>,
     /// Ended in this life, though no tombstone could be stored.
     pub buried: BTreeSet<FlowId>,
-    /// Were withdrawn once. If no tombstone could be stored the flow goes on after a restart, but what it had is gone.
+    /// Were withdrawn once, or nearly. If no tombstone could be stored the flow goes on after a restart, but what it had is gone.
     destroyed: BTreeSet<FlowId>,
     checkpoint: Option<Checkpoint>,
     /// Samples lost before they were sealed, that must be declared.
@@ -134,10 +134,14 @@ impl Oracle {
         self.seen.insert(ms, Seen { values, allowed });
     }
 
-    /// A flow was withdrawn: whatever was stored of it, nobody is owed it.
+    /// A flow is about to be withdrawn: whatever was stored of it, nobody is owed it, however far that gets.
+    pub fn withdraws(&mut self, flow: FlowId) {
+        self.destroyed.insert(flow);
+    }
+
+    /// It was.
     pub fn withdrawn(&mut self, flow: FlowId) {
         self.buried.insert(flow);
-        self.destroyed.insert(flow);
     }
 
     pub fn owes(&mut self, flow: FlowId, samples: u64) {
@@ -334,14 +338,6 @@ impl Oracle {
             let outcome = self.flow_ended(*flow, &waiting, index_lost);
             self.check(outcome);
         }
-        // If the batch that described it was lost, and the grant renewed or withdrawn since, nobody says it again; of a
-        // withdrawn one its loss is not declared either.
-        if self.recipients.held() > 0 && !self.recipients.any_loss() && now.model.ended.is_empty() {
-            self.fail(format!(
-                "8: {} batches cannot be read: what is in them was never said",
-                self.recipients.held()
-            ));
-        }
         if let Some(wrong) = self.recipients.wrong_loss() {
             self.fail(format!("8: {wrong}"));
         }
@@ -354,6 +350,12 @@ impl Oracle {
         }
         if index_lost || self.destroyed.contains(&flow) {
             return Ok(());
+        }
+        // If the batch that described it was lost, and the grant renewed since, nobody says it again. Of a flow that is
+        // held back the one that does may still wait.
+        let held = self.recipients.held(flow);
+        if held > 0 && !self.recipients.any_loss(flow) {
+            return Err(format!("8: {held} batches cannot be read: what is in them was never said"));
         }
         let of_flow = self.reported.iter().filter(|batch| batch.flow == flow);
         let lost: Vec<&BatchId> = of_flow.filter(|it| !self.recipients.received.contains(it)).collect();

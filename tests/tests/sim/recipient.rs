@@ -24,6 +24,8 @@ pub struct Recipients {
     /// By the batch that declared them.
     losses: BTreeMap<BatchId, Vec<v1::Loss>>,
     pub duplicates: u64,
+    /// Nobody has said so far what is in them.
+    held: BTreeSet<BatchId>,
 }
 
 impl Recipients {
@@ -35,6 +37,7 @@ impl Recipients {
             received: BTreeSet::new(),
             losses: BTreeMap::new(),
             duplicates: 0,
+            held: BTreeSet::new(),
         }
     }
 
@@ -57,12 +60,21 @@ impl Recipients {
         let mut ready = Vec::new();
         for event in self.streams[recipient].accept(opened) {
             match event {
-                Event::Ready(it) => ready.push(it),
+                Event::Ready(it) => {
+                    self.held.remove(&batch_id(&it.header));
+                    ready.push(it);
+                }
+                Event::Held(header) => drop(self.held.insert(batch_id(&header))),
                 Event::Duplicate(_) => self.duplicates += 1,
                 _ => {}
             }
         }
         ready
+    }
+
+    /// What a batch that arrived declares.
+    pub fn said_by(&self, batch: BatchId) -> &[v1::Loss] {
+        self.losses.get(&batch).map_or(&[], Vec::as_slice)
     }
 
     fn losses_of(&self, flow: FlowId) -> impl Iterator<Item = (&BatchId, &v1::Loss)> {
@@ -106,9 +118,9 @@ impl Recipients {
         })
     }
 
-    /// Something was declared lost.
-    pub fn any_loss(&self) -> bool {
-        self.losses.values().any(|losses| !losses.is_empty())
+    /// Something of this flow was declared lost.
+    pub fn any_loss(&self, flow: FlowId) -> bool {
+        self.losses_of(flow).next().is_some()
     }
 
     /// Sequences that were passed over and never explained, in this flow.
@@ -117,8 +129,8 @@ impl Recipients {
         gaps.filter(|(id, _, _)| id.flow == flow.0).map(|(_, first, last)| last - first + 1).sum()
     }
 
-    /// Batches that cannot be read, since nobody said what is in them.
-    pub fn held(&self) -> usize {
-        self.streams.iter().map(Streams::held).sum()
+    /// Batches of this flow that cannot be read, since nobody said what is in them.
+    pub fn held(&self, flow: FlowId) -> usize {
+        self.held.iter().filter(|batch| batch.flow == flow).count()
     }
 }

@@ -7,6 +7,7 @@ use glovebox_core::consent::effective::Effective;
 use glovebox_core::consent::transform::Rule;
 use glovebox_core::names::FlowId;
 use glovebox_core::outbox::BatchId;
+use glovebox_proto::v1;
 
 use super::bus;
 
@@ -68,6 +69,17 @@ impl Trace {
         let Some(BatchId { flow, epoch, sequence }) = batch.filter(|_| self.kept) else { return };
         let flow = self.flow(flow);
         let _ = writeln!(self.text, "  {what} flow {flow} {}-{}", epoch.counter, sequence.0);
+    }
+
+    /// What the batch of the line before declares.
+    pub fn loss(&mut self, loss: &v1::Loss) {
+        let v1::Loss { batches, first_sequence, last_sequence, samples, .. } = *loss;
+        let reason = loss.reason();
+        self.say(|| {
+            format!(
+                "    lost: {reason:?} {batches} batches {first_sequence}..{last_sequence}, {samples} samples"
+            )
+        });
     }
 
     pub fn event(&mut self, event: &Event) {

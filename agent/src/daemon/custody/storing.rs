@@ -97,8 +97,7 @@ impl Custody {
             let least = (0..waiting.len()).min_by_key(|at| self.outbox.priority(waiting[*at].flow()));
             let Some(dropped) = least.and_then(|at| self.state.storing.waiting.remove(at)) else { break };
             self.counters.count(Counter::BatchesDropped);
-            self.sealing.describe_again();
-            self.lose(dropped.flow(), LossReason::Quota, dropped.samples());
+            self.give_up(&dropped, LossReason::Quota);
         }
         self.drop_what_was_dropped();
     }
@@ -115,7 +114,7 @@ impl Custody {
                         self.in_trouble(&error);
                         return Some(Waiting::Batch(batch));
                     }
-                    Err(error) => return self.not_stored(flow, samples, &error),
+                    Err(error) => return self.not_stored(&Waiting::Batch(batch), &error),
                 };
                 let losses = self.outbox.take_losses(flow);
                 match self.sealing.seal(batch, place, &losses, &*self.sealer) {
@@ -126,7 +125,9 @@ impl Custody {
                     }
                     Err(error) => {
                         self.counters.count(Counter::SealsFailed);
-                        return self.not_stored(flow, samples, &error);
+                        tracing::error!(target: "outbox", %flow, %error, "a batch was not sealed");
+                        self.lose(flow, LossReason::Quota, samples);
+                        return None;
                     }
                 }
             }
@@ -146,25 +147,38 @@ impl Custody {
                 self.in_trouble(&error);
                 Some(Waiting::Sealed(sealed, samples))
             }
-            Err(error) => self.not_stored(sealed.header().flow, samples, &error),
+            Err(error) => self.not_stored(&Waiting::Sealed(sealed, samples), &error),
         }
     }
 
     /// It will not be stored, however often it is tried.
-    fn not_stored(&mut self, flow: FlowId, samples: u64, error: &dyn std::error::Error) -> Option<Waiting> {
-        tracing::error!(target: "outbox", %flow, %error, "a batch was not stored");
-        // It may have carried the descriptor.
-        self.sealing.describe_again();
-        self.lose(flow, LossReason::Quota, samples);
+    fn not_stored(&mut self, batch: &Waiting, error: &dyn std::error::Error) -> Option<Waiting> {
+        tracing::error!(target: "outbox", flow = %batch.flow(), %error, "a batch was not stored");
+        self.give_up(batch, LossReason::Quota);
         None
     }
 
-    /// Of a flow that has ended, or was narrowed, nothing waits any more. Answers how many samples that were.
-    pub(super) fn forget_waiting(&mut self, flow: FlowId) -> u64 {
-        let gone = self.state.storing.waiting.iter().filter(|it| it.flow() == flow);
-        let samples = gone.map(Waiting::samples).sum();
+    /// It is declared lost: by its sequence if it has one, since a failed write may have left it on the disk.
+    fn give_up(&mut self, batch: &Waiting, reason: LossReason) {
+        // It may have carried the descriptor.
+        self.sealing.describe_again();
+        match batch {
+            Waiting::Sealed(sealed, _) if self.outbox.give_up(sealed.into(), reason) => {}
+            _ => self.lose(batch.flow(), reason, batch.samples()),
+        }
+    }
+
+    /// Of a flow that has ended nothing waits any more.
+    pub(super) fn forget_waiting(&mut self, flow: FlowId) {
         self.state.storing.waiting.retain(|it| it.flow() != flow);
-        samples
+    }
+
+    /// Of a flow that was narrowed nothing waits any more; it is declared.
+    pub(super) fn narrow_waiting(&mut self, flow: FlowId) {
+        let waiting = std::mem::take(&mut self.state.storing.waiting).into_iter();
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) = waiting.partition(|it| it.flow() == flow);
+        self.state.storing.waiting = kept;
+        gone.iter().for_each(|batch| self.give_up(batch, LossReason::Narrowed));
     }
 
     pub(super) fn lose(&mut self, flow: FlowId, reason: LossReason, samples: u64) {

@@ -75,6 +75,40 @@ fn a_torn_end_is_cut_off_and_its_sequence_not_taken_again() {
 }
 
 #[test]
+fn invariant_8_a_torn_end_is_declared_though_the_start_that_found_it_does_not_come_to_its_end() {
+    let rig = Rig::new(64 * MIB);
+    let record = five(&rig);
+    let path = segments(&rig.dir())[0].clone();
+    let cut = |bytes: usize| {
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(u64::try_from(bytes).unwrap()).unwrap();
+    };
+    cut(5 * record - 7);
+    rig.disk.0.syncs_fail(EIO);
+    assert_eq!(rig.open_with(&[]).1.failed.len(), 1);
+    rig.disk.0.syncs_fail(0);
+    // It had been cut off by then.
+    cut(4 * record);
+    let (mut outbox, report) = rig.open_with(&[]);
+    assert_eq!((report.torn, report.lost, sequences(&stored(&outbox))), (0, 0, vec![1, 2, 3, 4]));
+    assert_eq!(outbox.next(A).unwrap().1, Sequence(6), "it is used");
+    assert_eq!(outbox.take_losses(A), [corrupt(1, 5)]);
+}
+
+#[test]
+fn a_torn_end_before_another_epoch_is_declared() {
+    let mut rig = Rig::new(64 * MIB);
+    let record = five(&rig);
+    rig.config.new_epoch = true;
+    put_many(&mut rig.open(), A, 2, 1000);
+    flip(&segments(&rig.dir())[0], 4 * record + 3);
+    let (mut outbox, report) = rig.open_with(&[]);
+    assert_eq!((report.lost, sequences(&stored(&outbox))), (1, vec![1, 2, 3, 4, 1, 2]));
+    let declared: u64 = outbox.take_losses(A).iter().map(|loss| loss.batches).sum();
+    assert_eq!(declared, 1, "behind it nothing shows as a gap");
+}
+
+#[test]
 fn without_its_key_a_segment_is_lost_and_declared() {
     let rig = Rig::new(8 * 64 * 1024);
     let mut outbox = rig.open();

@@ -17,6 +17,8 @@ pub(super) const EROFS: i32 = 30;
 pub(super) struct Faults {
     write: AtomicI32,
     sync: AtomicI32,
+    size: AtomicI32,
+    late: AtomicI32,
     /// Bytes that the files may still grow by; what is removed comes back.
     space: Mutex<Option<u64>>,
 }
@@ -24,6 +26,16 @@ pub(super) struct Faults {
 impl Faults {
     pub(super) fn writes_fail(&self, errno: i32) {
         self.write.store(errno, Ordering::Relaxed);
+    }
+
+    /// Of a segment all is written, and then it fails, and is not cut off again.
+    pub(super) fn writes_fail_late(&self, errno: i32) {
+        self.late.store(errno, Ordering::Relaxed);
+    }
+
+    /// Nothing is known of a file's size.
+    pub(super) fn sizes_fail(&self, errno: i32) {
+        self.size.store(errno, Ordering::Relaxed);
     }
 
     pub(super) fn has_space(&self, bytes: Option<u64>) {
@@ -71,6 +83,7 @@ struct FaultyFile {
     file: Box<dyn DiskFile>,
     faults: Arc<Faults>,
     synced: Mutex<u64>,
+    segment: bool,
 }
 
 impl Disk for FaultyDisk {
@@ -80,7 +93,8 @@ impl Disk for FaultyDisk {
         }
         let file = SystemDisk.open(path, how)?;
         let synced = Mutex::new(file.size()?.length);
-        Ok(Box::new(FaultyFile { file, faults: Arc::clone(&self.0), synced }))
+        let segment = path.extension().is_some_and(|it| it == "seg");
+        Ok(Box::new(FaultyFile { file, faults: Arc::clone(&self.0), synced, segment }))
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {
@@ -117,6 +131,12 @@ impl Disk for FaultyDisk {
     }
 }
 
+impl FaultyFile {
+    fn late(&self) -> io::Result<()> {
+        if self.segment { check(&self.faults.late) } else { Ok(()) }
+    }
+}
+
 impl DiskFile for FaultyFile {
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(out, offset)
@@ -133,10 +153,12 @@ impl DiskFile for FaultyFile {
             return Err(error);
         }
         self.faults.take((offset + bytes.len() as u64).saturating_sub(length))?;
-        self.file.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)?;
+        self.late()
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
+        self.late()?;
         self.file.set_len(bytes)
     }
 
@@ -156,6 +178,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn size(&self) -> io::Result<Size> {
+        check(&self.faults.size)?;
         self.file.size()
     }
 }
