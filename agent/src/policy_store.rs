@@ -263,7 +263,7 @@ impl PolicyStore {
     }
 
     fn next_number(&self) -> Result<u64, PolicyStoreError> {
-        let last = self.opened()?.records.iter().next_back().transpose()?;
+        let last = self.opened()?.records.iter().last().transpose()?;
         let number = last.and_then(|(key, _)| Some(u64::from_be_bytes(*key.first_chunk()?)));
         Ok(number.map_or(0, |number| number.saturating_add(1)))
     }

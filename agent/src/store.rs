@@ -325,7 +325,7 @@ impl Tree {
     }
 
     /// All entries in the order of their keys.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<> {
+    pub fn iter(&self) -> impl Iterator<Item = Result<Entry, StoreError>> + use<> {
         self.entries(self.tree.iter())
     }
 
@@ -333,7 +333,7 @@ impl Tree {
     pub fn range<'k, R: RangeBounds<&'k [u8]>>(
         &self,
         range: R,
-    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<'k, R> {
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> + use<'k, R> {
         self.entries(self.tree.range(range))
     }
 
@@ -349,10 +349,7 @@ impl Tree {
         self.tree.is_empty()
     }
 
-    fn entries(
-        &self,
-        iterator: sled::Iter,
-    ) -> impl DoubleEndedIterator<Item = Result<Entry, StoreError>> + use<> {
+    fn entries(&self, iterator: sled::Iter) -> impl Iterator<Item = Result<Entry, StoreError>> + use<> {
         let dir = self.dir.clone();
         iterator.map(move |entry| match entry {
             Ok((key, value)) => Ok((key.to_vec(), value.to_vec())),

@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use glovebox_tests::agent::{Agent, Settings};
+use glovebox_tests::disk::Disk;
 use glovebox_tests::fleet::Party;
-use glovebox_tests::mount::Mount;
 use glovebox_tests::need;
 use glovebox_tests::scene::Scene;
 use glovebox_tests::traffic::{SIGNAL, Traffic};
@@ -48,7 +48,7 @@ struct Figures {
 }
 
 fn main() -> Result<()> {
-    if let Some(why) = Mount::missing() {
+    if let Some(why) = Disk::missing() {
         return need::skip("flash_cost", &why);
     }
     let Some(()) = need::broker("flash_cost")? else { return Ok(()) };
@@ -79,7 +79,7 @@ fn measure(case: &Case, time: Duration) -> Result<Figures> {
     let more = format!("[outbox]\ngather_s = {}\n", case.gather_s);
     let settings = Settings { replay: Some(traffic.log), speed: "1.0".to_owned(), broker, more, ..live };
     let mut agent = scene.agent(&settings)?;
-    let disk = Mount::ext4(&scene.path("disk.img")?, &agent.state(), 256)?;
+    let disk = Disk::ext4(&scene.path("disk.img")?, &agent.state(), 256)?;
     scene.fleet.prepare(&agent, case.recipients)?;
     let _listening = case.recipients.iter().map(|id| scene.subscribe(id, &[])).collect::<Result<Vec<_>>>()?;
     agent.start()?;
@@ -101,7 +101,7 @@ fn measure(case: &Case, time: Duration) -> Result<Figures> {
     })
 }
 
-fn figures(agent: &Agent, disk: &Mount) -> Result<Figures> {
+fn figures(agent: &Agent, disk: &Disk) -> Result<Figures> {
     let status = agent.status()?;
     let count = |stage: &str, name: &str| status["counters"][stage][name].as_u64().context("no such counter");
     let io = std::fs::read_to_string(format!("/proc/{}/io", agent.id()?))?;

@@ -10,7 +10,6 @@ pub mod fleet;
 pub mod forge;
 pub mod imports;
 pub mod leak;
-pub mod mount;
 pub mod need;
 pub mod oracle;
 pub mod parties;

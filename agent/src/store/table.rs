@@ -11,8 +11,8 @@ use super::{Store, StoreError, Tree};
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// Entries in the order of their keys, from either end.
-pub type Entries<'a> = Box<dyn DoubleEndedIterator<Item = Result<Entry, StoreError>> + 'a>;
+/// Entries in the order of their keys.
+pub type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, StoreError>> + 'a>;
 
 /// A key and its new value, or none if it is removed.
 pub type Write = (Vec<u8>, Option<Vec<u8>>);

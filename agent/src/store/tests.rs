@@ -38,7 +38,7 @@ fn a_new_store_is_fresh_then_existing_and_keeps_its_order() {
     assert_eq!(keys, [1, 2, 3]);
     let from: Vec<u8> = tree.range(&[2u8][..]..).map(|entry| entry.unwrap().0[0]).collect();
     assert_eq!((from, tree.len(), tree.is_empty()), (vec![2, 3], 3, false));
-    assert_eq!(tree.iter().next_back().unwrap().unwrap().0, [3]);
+    assert_eq!(tree.iter().last().unwrap().unwrap().0, [3]);
     assert!(store.tree("other").unwrap().is_empty());
 }
 
@@ -214,7 +214,7 @@ fn child_that_writes_until_it_is_killed() {
     let Some(dir) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
     let (store, _) = open(&dir);
     let tree = store.tree("a").unwrap();
-    let next = tree.iter().next_back().map_or(0, |entry| number(&entry.unwrap().0) + 1);
+    let next = tree.iter().last().map_or(0, |entry| number(&entry.unwrap().0) + 1);
     for number in next.. {
         tree.insert(&number.to_be_bytes(), &[0x5A; 700]).unwrap();
         if number % 7 == 0 {

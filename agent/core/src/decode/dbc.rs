@@ -6,6 +6,7 @@ mod extras;
 mod message;
 mod multiplex;
 mod statements;
+mod windows_1252;
 
 use super::layout::{Layout, Selector};
 use super::{Notice, ValueType};
@@ -278,8 +279,8 @@ fn text<'b>(bytes: &'b [u8], place: &str) -> Result<Cow<'b, str>, DbcError> {
     let bytes = bytes.strip_prefix(&[0xEF, 0xBB, 0xBF]).unwrap_or(bytes);
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
-        Err(error) => can_dbc::decode_cp1252(bytes)
-            .ok_or_else(|| not_text(&bytes[..error.valid_up_to()], "neither UTF-8 nor Windows-1252"))?,
+        // The library would do it too, and bring the tables of all encodings there are.
+        Err(_) => Cow::Owned(windows_1252::decode(bytes)),
     };
     let old_line_ends = text.contains('\r') && !text.contains('\n');
     Ok(if old_line_ends { Cow::Owned(text.replace('\r', "\n")) } else { text })

@@ -1,6 +1,7 @@
 //! Bytes that change while the car stands: in each kind of file of its state. It starts and says what is damaged; what
 //! is lost is declared, in doubt nothing leaves, and no recipient gets anything that is not in the log.
 
+use crate::{behind_a_proxy, rounds};
 use anyhow::{Context, Result, ensure};
 use glovebox_tests::need;
 use glovebox_tests::process::{copy_folder, until};
@@ -44,6 +45,8 @@ const KINDS: [Kind; 18] = [
     kind("keys/", ".pub", true),
 ];
 
+/// A round over all kinds takes as long as so many lives.
+const LIVES: u64 = 50;
 /// Flips at most so many bytes of a file.
 const FLIPS_MAX: u64 = 4;
 
@@ -58,14 +61,7 @@ struct Car {
 }
 
 fn car(test: &str) -> Result<Car> {
-    let mut proxy = None;
-    let mut stage = Stage::new(test, |scene, settings| {
-        let between = Proxy::new(&scene.broker.address())?;
-        settings.broker = between.address();
-        proxy = Some(between);
-        Ok(())
-    })?;
-    let proxy = proxy.context("no proxy")?;
+    let (mut stage, proxy) = behind_a_proxy(test)?;
     proxy.set(Network::HalfOpen);
     stage.agent.start()?;
     stage.stores(STORED_A_LIFE)?;
@@ -171,7 +167,7 @@ fn invariant_03_damaged_files_lose_nothing_in_silence_and_let_nothing_out() -> R
     let mut car = car(test)?;
     let state = car.stage.agent.state();
     let mut bad = Vec::new();
-    for _ in 0..(need::lives() / 50).max(1) {
+    for _ in 0..rounds(LIVES) {
         for kind in &KINDS {
             let Some(path) = car.flip(kind)? else { continue };
             car.row.runs += 1;

@@ -3,8 +3,8 @@
 
 use anyhow::{Result, ensure};
 use glovebox_tests::agent::{Agent, Settings};
+use glovebox_tests::disk::{Disk, own_mounts};
 use glovebox_tests::fleet::Party;
-use glovebox_tests::mount::Mount;
 use glovebox_tests::need;
 use glovebox_tests::process::until;
 use glovebox_tests::recipient::Printed;
@@ -101,19 +101,18 @@ fn filled_by_others(outbox: &str) -> Result<u64> {
     // 20 KiB a second.
     let away = Settings { more: format!("[outbox]\n{outbox}\n"), ..settings(&scene, 4000, NO_BROKER)? };
     let mut agent = scene.agent(&away)?;
-    let disk = Mount::ext4(&scene.path("disk.img")?, &agent.state(), 48)?;
+    let disk = Disk::ext4(&scene.path("disk.img")?, &agent.state(), 48)?;
     scene.fleet.prepare(&agent, &["garage"])?;
     let garage = scene.subscribe("garage", &[])?;
     agent.start()?;
     stored(&agent, 8)?;
-    let hog = agent.state().join("hog");
-    disk.fill(&hog)?;
+    disk.fill()?;
     agent.wait_for("something that gives way", LIMIT, |status| {
         count(status, "outbox", "batches_dropped") > 0
     })?;
     std::thread::sleep(Duration::from_secs(8));
     need::say(&format!("{outbox}: at the full disk: {}", notices(&agent.status()?)));
-    std::fs::remove_file(&hog)?;
+    disk.free()?;
     // The process is the same.
     let after = stored(&agent, 5)?;
     ensure!(!notices(&after).contains("disk"), "{}", notices(&after));
@@ -134,10 +133,8 @@ fn filled_by_others(outbox: &str) -> Result<u64> {
 
 #[test]
 fn invariant_09_a_disk_that_others_fill_is_survived_without_a_restart() -> Result<()> {
-    if let Some(why) = Mount::missing() {
-        return need::skip("full_disk", &why);
-    }
     let Some(()) = need::broker("full_disk")? else { return Ok(()) };
+    let Some(()) = own_mounts("full_disk")? else { return Ok(()) };
     for outbox in ["free_mib = 0", "free_mib = 16"] {
         let gone = filled_by_others(outbox)?;
         need::say(&format!("full disk, {outbox}: {gone} batches gave way, all declared"));

@@ -1,6 +1,7 @@
 //! A network that delays, throttles, cuts connections off within a packet, resets them, and goes half-open: nothing that
 //! was stored is lost, and the agent finds back by itself.
 
+use crate::{behind_a_proxy, end, rounds};
 use anyhow::{Result, ensure};
 use glovebox_tests::need;
 use glovebox_tests::proxy::{Network, Proxy};
@@ -13,27 +14,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const NOTICED: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_secs() + 3);
 /// The longest wait of the back-off after the failures of one round, and TLS over a good network.
 const BACK: Duration = Duration::from_secs(90);
+/// A round takes as long as so many lives.
+const LIVES: u64 = 25;
 /// So long a bad network lasts: the agent comes back more than once meanwhile.
 const BAD: Duration = Duration::from_secs(3);
-
-/// How many rounds of each.
-fn rounds() -> u64 {
-    (need::lives() / 25).max(1)
-}
 
 /// Rounds of one kind of network. Each begins with a fresh agent, so that the waits of one do not add up to those of
 /// the next.
 fn suffer(test: &str, fault: &str, bad: impl Fn(&mut Stage, &Proxy) -> Result<()>) -> Result<()> {
     let Some(()) = need::broker(test)? else { return Ok(()) };
-    let mut proxy = None;
-    let mut stage = Stage::new(test, |scene, settings| {
-        let between = Proxy::new(&scene.broker.address())?;
-        settings.broker = between.address();
-        proxy = Some(between);
-        Ok(())
-    })?;
-    let Some(proxy) = proxy else { return Ok(()) };
-    for _ in 0..rounds() {
+    let (mut stage, proxy) = behind_a_proxy(test)?;
+    for _ in 0..rounds(LIVES) {
         stage.agent.start()?;
         stage.stores(STORED_A_LIFE)?;
         bad(&mut stage, &proxy)?;
@@ -43,13 +34,8 @@ fn suffer(test: &str, fault: &str, bad: impl Fn(&mut Stage, &Proxy) -> Result<()
         stage.kill()?;
     }
     stage.agent.start()?;
-    let mut row = stage.row(fault)?;
-    row.runs = usize::try_from(rounds())?;
-    row.say();
-    ensure!((row.lost, row.undeclared) == (0, 0), "{row:?}");
-    ensure!(stage.tally.gaps(&stage.gone) == 0, "a recipient has gaps for good");
-    stage.agent.stop()?;
-    stage.scene.finish();
+    let row = end(stage, fault, rounds(LIVES))?;
+    ensure!(row.lost == 0, "{row:?}");
     Ok(())
 }
 

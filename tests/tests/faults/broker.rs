@@ -1,10 +1,10 @@
 //! A broker that is killed, that stands still for longer than two keep-alives, that comes back without its sessions:
 //! nothing that was stored is lost, and the agent finds back by itself.
 
+use crate::{end, rounds};
 use anyhow::{Result, ensure};
 use glovebox_tests::need;
 use glovebox_tests::stage::{STORED_A_LIFE, Stage};
-use glovebox_tests::tally::Row;
 use std::time::{Duration, Instant};
 
 /// Keep-alive in the settings of the tests.
@@ -13,13 +13,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const NOTICED: Duration = Duration::from_secs(2 * KEEP_ALIVE.as_secs() + 3);
 /// The longest wait of the back-off after the few failures of this test, and TLS.
 const BACK: Duration = Duration::from_secs(60);
+/// A round takes as long as so many lives.
+const LIVES: u64 = 25;
 /// Meanwhile the agent collects.
 const AWAY: Duration = Duration::from_millis(800);
-
-/// How many rounds of each.
-fn rounds() -> u64 {
-    (need::lives() / 25).max(1)
-}
 
 fn stage(test: &str) -> Result<Option<Stage>> {
     let Some(()) = need::broker(test)? else { return Ok(None) };
@@ -30,17 +27,12 @@ fn stage(test: &str) -> Result<Option<Stage>> {
 }
 
 /// What was stored meanwhile is taken to account by a restart of the agent, which is not what is tested here.
-fn end(mut stage: Stage, fault: &str, runs: u64) -> Result<Row> {
+fn nothing_is_lost(mut stage: Stage, fault: &str) -> Result<()> {
     stage.kill()?;
     stage.agent.start()?;
-    let mut row = stage.row(fault)?;
-    row.runs = usize::try_from(runs)?;
-    row.say();
-    ensure!((row.lost, row.undeclared) == (0, 0), "{row:?}");
-    ensure!(stage.tally.gaps(&stage.gone) == 0, "a recipient has gaps for good");
-    stage.agent.stop()?;
-    stage.scene.finish();
-    Ok(row)
+    let row = end(stage, fault, rounds(LIVES))?;
+    ensure!(row.lost == 0, "{row:?}");
+    Ok(())
 }
 
 /// Killed while it owes nobody anything that it has acknowledged: Mosquitto syncs no message before its PUBACK, so what
@@ -65,28 +57,28 @@ fn back(stage: &mut Stage) -> Result<()> {
 #[test]
 fn a_killed_broker_costs_nothing() -> Result<()> {
     let Some(mut stage) = stage("faults_broker_killed")? else { return Ok(()) };
-    for _ in 0..rounds() {
+    for _ in 0..rounds(LIVES) {
         killed(&mut stage)?;
         back(&mut stage)?;
     }
-    end(stage, "broker: SIGKILL, back with its sessions", rounds()).map(|_| ())
+    nothing_is_lost(stage, "broker: SIGKILL, back with its sessions")
 }
 
 #[test]
 fn a_broker_without_its_sessions_costs_nothing() -> Result<()> {
     let Some(mut stage) = stage("faults_broker_forgets")? else { return Ok(()) };
-    for _ in 0..rounds() {
+    for _ in 0..rounds(LIVES) {
         killed(&mut stage)?;
         stage.scene.broker.forget()?;
         back(&mut stage)?;
     }
-    end(stage, "broker: SIGKILL, back without its sessions", rounds()).map(|_| ())
+    nothing_is_lost(stage, "broker: SIGKILL, back without its sessions")
 }
 
 #[test]
 fn a_broker_that_stands_still_is_noticed_and_costs_nothing() -> Result<()> {
     let Some(mut stage) = stage("faults_broker_stands")? else { return Ok(()) };
-    for _ in 0..rounds() {
+    for _ in 0..rounds(LIVES) {
         let start = Instant::now();
         stage.scene.broker.freeze()?;
         stage.agent.wait_for("the broker's silence to be noticed", NOTICED, |status| {
@@ -99,5 +91,5 @@ fn a_broker_that_stands_still_is_noticed_and_costs_nothing() -> Result<()> {
         stage.recipients_come_back()?;
         stage.recovers(since, BACK)?;
     }
-    end(stage, "broker: SIGSTOP for two keep-alives", rounds()).map(|_| ())
+    nothing_is_lost(stage, "broker: SIGSTOP for two keep-alives")
 }

@@ -2,6 +2,7 @@
 //! the car starts again. If the command had reported success, or the tombstone is on disk, the grant is over and nothing
 //! of it is left or sent; else it lives as before, and nothing is lost.
 
+use crate::behind_a_proxy;
 use anyhow::{Context, Result, ensure};
 use glovebox::ledger::{Config, Ledger};
 use glovebox::store::Store;
@@ -39,14 +40,7 @@ fn queued(status: &Value, recipient: &str) -> Option<usize> {
 }
 
 fn prepare(test: &str) -> Result<Prepared> {
-    let mut proxy = None;
-    let mut stage = Stage::new(test, |scene, settings| {
-        let between = Proxy::new(&scene.broker.address())?;
-        settings.broker = between.address();
-        proxy = Some(between);
-        Ok(())
-    })?;
-    let proxy = proxy.context("no proxy")?;
+    let (mut stage, proxy) = behind_a_proxy(test)?;
     proxy.set(Network::HalfOpen);
     stage.agent.start()?;
     stage.stores(2 * STORED_A_LIFE)?;

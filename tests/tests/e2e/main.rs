@@ -1,0 +1,11 @@
+//! The real agent, a real Mosquitto with mutual TLS, real recipients: what they promise together, end to end.
+
+mod bad_input;
+mod disk;
+mod first_start;
+mod ledger;
+mod nothing_leaks;
+mod only_when;
+mod three_recipients;
+mod tls;
+mod uplink;
