@@ -18,6 +18,7 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::io;
+use std::iter::Peekable;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -113,7 +114,8 @@ impl Logged {
 
     /// The entries from key `from` up to and without `to`.
     pub fn range(&self, from: &[u8], to: &[u8]) -> Entries<'_> {
-        Box::new(Merged::new(self.table.range(from, to), self.state().since.within(from, to)))
+        let since = self.state().since.within(from, to);
+        Box::new(Merged { table: self.table.range(from, to).peekable(), since })
     }
 
     /// All that `batch` holds, or nothing of it; a power cut takes nothing of it when this returns.
@@ -224,28 +226,10 @@ impl State {
     }
 }
 
-/// The entries of a table, and what was written since, in order from either end.
+/// The entries of a table, and what was written since, in order.
 struct Merged<'a> {
-    table: Entries<'a>,
-    /// Taken from the table already, and not given out yet.
-    front: Option<Result<Entry, StoreError>>,
-    back: Option<Result<Entry, StoreError>>,
+    table: Peekable<Entries<'a>>,
     since: VecDeque<Write>,
-}
-
-impl<'a> Merged<'a> {
-    fn new(table: Entries<'a>, since: VecDeque<Write>) -> Self {
-        Self { table, front: None, back: None, since }
-    }
-
-    /// Whether the next of the table, from that end, comes before the next of what was written since; `None` if it is
-    /// the same key.
-    fn first(found: &Entry, since: Option<&Vec<u8>>, before: Ordering) -> Option<bool> {
-        match since.map(|key| found.0.cmp(key)) {
-            Some(Ordering::Equal) => None,
-            order => Some(order.is_none_or(|order| order == before)),
-        }
-    }
 }
 
 impl Iterator for Merged<'_> {
@@ -253,39 +237,18 @@ impl Iterator for Merged<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let found = self.front.take().or_else(|| self.table.next()).or_else(|| self.back.take());
-            let since = self.since.front().map(|(key, _)| key);
-            match found {
-                Some(Ok(entry)) => match Self::first(&entry, since, Ordering::Less) {
-                    Some(true) => return Some(Ok(entry)),
-                    Some(false) => self.front = Some(Ok(entry)),
-                    None => {}
-                },
-                Some(Err(error)) => return Some(Err(error)),
-                None => {}
+            let order = match (self.table.peek(), self.since.front()) {
+                (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
+                (Some(Ok((key, _))), Some((written, _))) => key.cmp(written),
+                (None, _) => Ordering::Greater,
+            };
+            if order.is_lt() {
+                return self.table.next();
+            }
+            if order.is_eq() {
+                self.table.next();
             }
             if let (key, Some(value)) = self.since.pop_front()? {
-                return Some(Ok((key, value)));
-            }
-        }
-    }
-}
-
-impl DoubleEndedIterator for Merged<'_> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        loop {
-            let found = self.back.take().or_else(|| self.table.next_back()).or_else(|| self.front.take());
-            let since = self.since.back().map(|(key, _)| key);
-            match found {
-                Some(Ok(entry)) => match Self::first(&entry, since, Ordering::Greater) {
-                    Some(true) => return Some(Ok(entry)),
-                    Some(false) => self.back = Some(Ok(entry)),
-                    None => {}
-                },
-                Some(Err(error)) => return Some(Err(error)),
-                None => {}
-            }
-            if let (key, Some(value)) = self.since.pop_back()? {
                 return Some(Ok((key, value)));
             }
         }
