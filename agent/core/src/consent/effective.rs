@@ -11,7 +11,7 @@ use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformatio
 use super::document::request::Request;
 use super::grants::{Grant, Grants};
 use super::transform::{Rule, Transform};
-use crate::decode::{LeafIndex, Leaves, ValueType};
+use crate::decode::{Leaf, LeafIndex, Leaves, ValueType};
 use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
     Digest, FlowId, HpkeKey, PolicyVersion, PurposeId, RecipientId, SignalPath, TrustedTime, WallTime,
@@ -99,6 +99,9 @@ pub enum Clause {
     /// Attack: the signal map relabels.
     #[error("this signal is extracted in another way than when it was granted")]
     ExtractionChanged,
+    /// Attack: a signal map calls a place a pressure.
+    #[error("this signal can be read as values that the catalogue holds for implausible")]
+    Implausible,
     /// `drop`, an op that is not built, or two that have no common coarsening.
     #[error("the transforms let nothing through")]
     TransformDenies,
@@ -368,7 +371,8 @@ impl View<'_> {
         let granted = Rule::of(&asked.transforms).meet(Rule::of(&item.transform));
         let Rule::Pass(as_granted) = granted else { return Err(Clause::TransformDenies) };
         // What is held back now stays in the descriptor, which follows from the grant alone.
-        let permitted = self.permitted(item, granted, grant).unwrap_or_else(|clause| {
+        let plausible = |rule| self.is_plausible(item, extracted).map(|()| rule);
+        let permitted = self.permitted(item, granted, grant).and_then(plausible).unwrap_or_else(|clause| {
             held_back(grant, item, clause, withheld);
             Rule::Deny
         });
@@ -383,6 +387,15 @@ impl View<'_> {
             granted: as_granted,
             permitted,
         })
+    }
+
+    /// Readings outside a leaf's range are states and no values: so the range alone says what can be read.
+    fn is_plausible(&self, item: &PiiInformation, extracted: &Leaf) -> Result<(), Clause> {
+        let plausible = self.policy.catalogue(&item.signal).and_then(|entry| entry.plausible);
+        if plausible.is_none_or(|plausible| plausible.holds(extracted.range)) {
+            return Ok(());
+        }
+        Err(Clause::Implausible)
     }
 
     /// What the catalogue, the directives and later records leave of it.

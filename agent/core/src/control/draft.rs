@@ -198,7 +198,7 @@ fn decide(
     }
     PiiInformation {
         signal: asked.signal.clone(),
-        pii_type: String::new(),
+        pii_type: category.pii_type().to_owned(),
         category,
         necessity: asked.necessity,
         decision,

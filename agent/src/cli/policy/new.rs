@@ -400,6 +400,7 @@ fn catalogue(args: &BundleArgs, requests: &[DsseEnvelope]) -> anyhow::Result<Vec
                 category,
                 labels: Vec::new(),
                 floor: Vec::new(),
+                plausible: None,
             });
         }
     }

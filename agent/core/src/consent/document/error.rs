@@ -100,6 +100,9 @@ pub enum Fault {
     /// A key stands twice in one object.
     #[error("this key stands twice in its object; keep one of them")]
     DuplicateKey,
+    /// A value that says nothing.
+    #[error("is null, which says nothing; leave it out")]
+    Null,
     /// A field is unknown, missing or of another type.
     #[error("{0}")]
     Shape(String),
