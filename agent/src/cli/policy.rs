@@ -34,6 +34,7 @@ enum Command {
     /// Sign a document: JSON in, DSSE envelope out.
     Sign(SignArgs),
     /// Say in words what a signed document holds, without checking its signature.
+    #[command(visible_alias = "show")]
     Inspect {
         /// The signed document.
         file: PathBuf,
