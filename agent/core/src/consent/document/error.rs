@@ -54,7 +54,7 @@ impl DocumentError {
     }
 
     /// The same fault, seen from the document in which this one lies at `outer`.
-    pub(super) fn within(mut self, outer: &str) -> Self {
+    pub(crate) fn within(mut self, outer: &str) -> Self {
         self.path = join(outer, &self.path);
         self
     }

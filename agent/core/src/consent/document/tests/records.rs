@@ -181,7 +181,7 @@ fn the_description_is_plain_and_does_not_depend_on_its_own_digest() {
         &text,
         &[
             "Give consent for acme Ltd (acme)",
-            "+ Vehicle.Speed, as it is",
+            "+ Vehicle.Speed: as it is",
             "kept for P30D, in DE",
             "passed on to nobody",
         ],
