@@ -5,6 +5,7 @@ mod diff;
 mod document;
 mod inspect;
 mod new;
+mod templates;
 
 use crate::control::Authority;
 use crate::key_store;
@@ -54,6 +55,7 @@ enum Command {
         authority: PathBuf,
     },
     Diff(diff::Args),
+    Templates(templates::Args),
     /// List the categories of signals that owners see, or say which one a signal is in.
     Categories(categories::Args),
     /// Put a signed bundle in force, in the running daemon or in the stores.
@@ -122,6 +124,7 @@ pub fn run(
         Command::Show { file, json } => inspect::run(file, *json),
         Command::Verify { file, authority } => check(file, authority),
         Command::Diff(args) => diff::run(args),
+        Command::Templates(args) => templates::run(args),
         Command::Categories(args) => categories::run(args),
         Command::Install { file } => {
             let document = read_file(file)?;

@@ -4,12 +4,17 @@ use super::schemas::{fits, validator};
 use base64::Engine as _;
 use serde_json::Value;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Runs the binary in `folder`; the words of `line` are its arguments.
-fn glovebox(folder: &Path, line: &str) {
+pub(crate) fn run(folder: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glovebox"));
-    let output = command.args(line.split_whitespace()).current_dir(folder).output().unwrap();
+    command.args(line.split_whitespace()).current_dir(folder).output().unwrap()
+}
+
+/// As [`run`]; it must go well.
+pub(crate) fn glovebox(folder: &Path, line: &str) {
+    let output = run(folder, line);
     assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -35,17 +40,25 @@ const LINES: &[&str] = &[
     "policy sign b.json --type bundle --key signing.key --statement s.dsse -o b.dsse",
     "--config try.toml provision --authority root.pub --owner owner.pub",
     "--config try.toml policy install b.dsse",
-    "--config try.toml consent grant --recipient acme --purpose speed --key owner.key --yes",
-    "--config try.toml consent withdraw --recipient acme",
 ];
+pub(crate) const GRANT: &str =
+    "--config try.toml consent grant --recipient acme --purpose speed --key owner.key --yes";
+pub(crate) const WITHDRAW: &str = "--config try.toml consent withdraw --recipient acme";
+
+/// A provisioned car with a bundle in force, and all files that led there.
+pub(crate) fn car() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("try.toml"), CONFIG).unwrap();
+    std::fs::write(folder.path().join("car.dbc"), DBC).unwrap();
+    LINES.iter().for_each(|line| glovebox(folder.path(), line));
+    folder
+}
 
 #[test]
 fn what_the_commands_make_is_as_the_schemas_say() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    std::fs::write(folder.join("try.toml"), CONFIG).unwrap();
-    std::fs::write(folder.join("car.dbc"), DBC).unwrap();
-    LINES.iter().for_each(|line| glovebox(folder, line));
+    let car = car();
+    let folder = car.path();
+    [GRANT, WITHDRAW].iter().for_each(|line| glovebox(folder, line));
     let json =
         |name: &str| serde_json::from_slice::<Value>(&std::fs::read(folder.join(name)).unwrap()).unwrap();
     for (name, schema) in [("s", "key"), ("h", "key"), ("r", "request"), ("b", "policy")] {
@@ -67,4 +80,21 @@ fn records(folder: &Path) -> Vec<Value> {
     let store = PolicyStore::open(&folder.join("state")).unwrap();
     let records = store.load().unwrap().records;
     records.iter().map(|bytes| serde_json::from_slice(bytes).unwrap()).collect()
+}
+
+#[test]
+fn each_template_is_as_the_schema_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let listed = run(folder.path(), "policy templates --json");
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 8);
+    for template in listed {
+        let name = template["template"].as_str().unwrap();
+        glovebox(folder.path(), &format!("policy new request --template {name} --recipient acme -o r.json"));
+        let request: Value =
+            serde_json::from_slice(&std::fs::read(folder.path().join("r.json")).unwrap()).unwrap();
+        fits(&validator("request"), &request, name);
+        assert_eq!(request["signals"].as_array().map(Vec::len), template["signals"].as_array().map(Vec::len));
+    }
 }
