@@ -8,6 +8,7 @@ mod drift;
 mod examples;
 mod made;
 mod schemas;
+mod why;
 
 use std::path::{Path, PathBuf};
 
