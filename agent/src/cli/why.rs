@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use glovebox_core::names::{RecipientId, SignalPath};
 
-use super::out::Paint;
+use super::out::{Paint, answered};
 use super::{Common, FINDINGS};
 use crate::config::Files;
 use crate::control::{ControlClient, Why, WhyClause, WhyOrder, WhyPurpose};
@@ -44,13 +44,16 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let why = asked(args, common)?;
+    let code = if why.leaves { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) };
+    answered(print(args, &why), code)
+}
+
+fn print(args: &Args, why: &Why) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{:#}", serde_json::to_value(&why)?)?;
-    } else {
-        show(&mut out, &why, args.recipient.as_ref(), Paint::of_stdout())?;
+        return Ok(writeln!(out, "{:#}", serde_json::to_value(why)?)?);
     }
-    Ok(if why.leaves { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
+    show(&mut out, why, args.recipient.as_ref(), Paint::of_stdout())
 }
 
 fn asked(args: &Args, common: &Common) -> anyhow::Result<Why> {

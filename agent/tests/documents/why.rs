@@ -72,6 +72,21 @@ fn what_cannot_be_told_is_no_no() {
     assert!(words.contains("car.dbc"), "{words}");
 }
 
+#[test]
+fn the_answer_stands_though_nobody_reads_it_to_the_end() {
+    let car = car();
+    let mut other = std::fs::read_to_string(car.path().join("s.json")).unwrap();
+    other = other.replace("\"serial\": 1", "\"serial\": 2");
+    std::fs::write(car.path().join("other.json"), other).unwrap();
+    for line in [SPEED, "policy diff s.json other.json"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_glovebox"));
+        command.args(line.split_whitespace()).current_dir(car.path()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{line}");
+    }
+}
+
 struct Answers(Why);
 
 impl Handler for Answers {

@@ -2,7 +2,7 @@
 
 use super::super::UNUSABLE;
 use super::super::consent::printable;
-use super::super::out::is_closed_pipe;
+use super::super::out::answered;
 use super::Kind;
 use super::document::{Held, both};
 use glovebox_core::consent::compare::{Change, Direction, bundles, records, requests};
@@ -43,11 +43,11 @@ pub(super) struct Args {
 /// Compares and prints; any trouble is exit code 2, so that it is not taken for a difference.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match compared(args) {
-        Err(error) if !is_closed_pipe(&error) => {
+        Err(error) => {
             writeln!(std::io::stderr().lock(), "glovebox: {error:#}")?;
             Ok(ExitCode::from(UNUSABLE))
         }
-        other => other,
+        answer => answer,
     }
 }
 
@@ -55,15 +55,16 @@ fn compared(args: &Args) -> anyhow::Result<ExitCode> {
     let (old, new) = both(&args.old, &args.new)?;
     let same = old.payload == new.payload;
     let changes = if same { Vec::new() } else { changes(&old, &new)? };
-    let mut out = std::io::stdout().lock();
-    if args.json {
+    let text = if args.json {
         let document = json!({ "same": same, "old": Digest::of(&old.payload), "new": Digest::of(&new.payload),
             "changes": changes });
-        writeln!(out, "{document:#}")?;
+        format!("{document:#}\n")
     } else {
-        write!(out, "{}", printable(&in_words(same, &changes)))?;
-    }
-    Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+        printable(&in_words(same, &changes))
+    };
+    let printed = std::io::stdout().lock().write_all(text.as_bytes());
+    let code = if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) };
+    answered(printed.map_err(Into::into), code)
 }
 
 fn changes(old: &Held, new: &Held) -> anyhow::Result<Vec<Change>> {
