@@ -7,6 +7,7 @@
 //! {"do":"draft","recipient":…,"purpose":…,"signals":[…],…}     -> {"ok":true,"payload":"<base64>","words":…}
 //! {"do":"withdraw","recipient":…,"purpose":…}                  -> {"ok":true,"withdrawn":[…]}
 //! {"do":"consents"}                                            -> {"ok":true,"consents":[…]}
+//! {"do":"why","signal":…,"recipient":…}                        -> {"ok":true,"signal":…,"leaves":…,"purposes":[…]}
 //! {"do":"status"}                                              -> {"ok":true,…}
 //!                                                              -> {"ok":false,"error":"…"}
 //! ```
@@ -15,6 +16,7 @@
 
 mod client;
 mod server;
+mod why;
 
 /// What answers are made of; the crate stays behind this file.
 pub mod json {
@@ -27,6 +29,7 @@ use std::path::PathBuf;
 
 pub use client::ControlClient;
 pub use server::{Handler, listen, serve};
+pub use why::{Why, WhyClause, WhyOrder, WhyPurpose};
 
 /// What a command asks of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,8 @@ pub enum Request {
     },
     /// All consent records. (Braces, so that serde refuses unknown fields here too.)
     Consents {},
+    /// Why a signal leaves or does not.
+    Why(WhyOrder),
     /// What runs now.
     Status {},
 }
@@ -212,7 +217,7 @@ pub trait Authority {
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError>;
 }
 
-/// Answers what an authority can answer; `None` for [`Request::Status`], which is the daemon's.
+/// Answers what an authority can answer; `None` for [`Request::Why`] and [`Request::Status`], which are the daemon's.
 pub fn answer(
     authority: &mut dyn Authority,
     request: &Request,
@@ -232,7 +237,7 @@ pub fn answer(
         Request::Consents {} => authority
             .list()
             .and_then(|list| json(serde_json::to_value(list)).map(|list| wrap("consents", list))),
-        Request::Status {} => return None,
+        Request::Why(_) | Request::Status {} => return None,
     })
 }
 

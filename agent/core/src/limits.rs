@@ -101,6 +101,12 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 pub const LANGUAGE_BYTES_MAX: usize = 35;
 /// Languages of one text.
 pub const LANGUAGES_MAX: usize = 64;
+/// Countries in a list: ISO 3166-1 has 249.
+pub const COUNTRIES_MAX: usize = 256;
+/// Name of a transform or of a parameter: the design's longest has 15.
+pub const TRANSFORM_NAME_BYTES_MAX: usize = 32;
+/// Shortest age at which what was not sent may be dropped: below that a tunnel would cost data.
+pub const MAX_AGE_S_MIN: u32 = 60;
 /// Entries of a catalogue: every leaf once.
 pub const CATALOGUE_ENTRIES_MAX: usize = LEAVES_MAX;
 /// Directives in a bundle.

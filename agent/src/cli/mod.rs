@@ -16,6 +16,7 @@ mod run;
 mod status;
 #[cfg(test)]
 pub(crate) mod trial;
+mod why;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -47,7 +48,9 @@ Examples:
   glovebox keys new ed25519 --out owner          a key pair: owner.key and owner.pub
   glovebox provision --authority A.pub --owner owner.pub
   glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
+  glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
+  glovebox why Vehicle.Speed                     whether it leaves, for whom, and which clause says so
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0` instead: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
   glovebox dbc show car.dbc 'WHEEL*'             its messages and signals in words
@@ -114,6 +117,7 @@ enum Command {
     Provision(provision::Args),
     Policy(policy::Args),
     Consent(consent::Args),
+    Why(why::Args),
     Decode(decode::Args),
     Dbc(dbc::Args),
     Completions(complete::Args),
@@ -125,7 +129,8 @@ enum Command {
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
     // What these are given are arguments: a log or a database that cannot be used is an unusable one.
-    let is_reader = matches!(cli.command, Command::Decode(_) | Command::Dbc(_));
+    // What cannot tell why must not look like a no.
+    let is_reader = matches!(cli.command, Command::Decode(_) | Command::Dbc(_) | Command::Why(_));
     let on_error = if is_reader { UNUSABLE } else { FINDINGS };
     match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {
         Ok(code) => code,
@@ -144,6 +149,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Provision(args) => provision::run(&args, &common.load(Files::NotNeeded)?.health.state),
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
         Command::Consent(args) => consent::run(&args, || common.authority()),
+        Command::Why(args) => why::run(&args, common),
         Command::Decode(args) => decode::run(args),
         Command::Dbc(args) => dbc::run(&args),
         Command::Completions(args) => complete::run(&args),
@@ -167,15 +173,23 @@ impl Common {
     /// Where documents are decided: the running daemon, or the stores when none runs.
     fn authority(&self) -> anyhow::Result<Box<dyn Authority>> {
         let config = self.load(Files::NotNeeded)?;
-        let car = Car { device: config.consent.device, groups: config.consent.groups };
-        consent::authority(&config.health.control_socket, &config.health.state, car, || {
-            let databases = Databases::load(&config.decode).map_err(|errors| {
-                let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-                anyhow::anyhow!("{}", lines.join("\n"))
-            })?;
-            Ok(databases.digests())
+        consent::authority(&config.health.control_socket, &config.health.state, car(&config), || {
+            Ok(databases(&config.decode)?.digests())
         })
     }
+}
+
+/// Which car this is.
+fn car(config: &Config) -> Car {
+    Car { device: config.consent.device.clone(), groups: config.consent.groups.clone() }
+}
+
+/// The databases; all their faults at once.
+fn databases(decode: &config::Decode) -> anyhow::Result<Databases> {
+    Databases::load(decode).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}", lines.join("\n"))
+    })
 }
 
 /// A file of at most `max` bytes, and one more of a larger one: its reader then says that it is too large.

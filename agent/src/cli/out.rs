@@ -1,6 +1,7 @@
 //! What commands print: colours only for a terminal that wants them, and a closed pipe is no error.
 
 use std::io::IsTerminal as _;
+use std::process::ExitCode;
 
 /// Colours for stdout, or none.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,14 @@ pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
+}
+
+/// The exit code that is an answer by itself: it stands also when nobody reads the words to the end.
+pub(super) fn answered(printed: anyhow::Result<()>, code: ExitCode) -> anyhow::Result<ExitCode> {
+    match printed {
+        Err(error) if !is_closed_pipe(&error) => Err(error),
+        _ => Ok(code),
+    }
 }
 
 /// Rows with their cells one under the other, below headings if there are any; what no row has is left out.

@@ -1,8 +1,11 @@
 //! `glovebox policy`: bundles, requests and key statements from a shell.
 
 mod categories;
+mod diff;
+mod document;
 mod inspect;
 mod new;
+mod templates;
 
 use crate::control::Authority;
 use crate::key_store;
@@ -33,9 +36,10 @@ enum Command {
     New(new::Args),
     /// Sign a document: JSON in, DSSE envelope out.
     Sign(SignArgs),
-    /// Say in words what a signed document holds, without checking its signature.
-    Inspect {
-        /// The signed document.
+    /// Say in words what a document holds, without checking its signature.
+    #[command(visible_alias = "inspect")]
+    Show {
+        /// The document: signed, or the JSON before it is signed.
         file: PathBuf,
         /// As JSON, for a script.
         #[arg(long)]
@@ -50,6 +54,8 @@ enum Command {
         #[arg(long, value_name = "A.pub")]
         authority: PathBuf,
     },
+    Diff(diff::Args),
+    Templates(templates::Args),
     /// List the categories of signals that owners see, or say which one a signal is in.
     Categories(categories::Args),
     /// Put a signed bundle in force, in the running daemon or in the stores.
@@ -91,6 +97,18 @@ enum Kind {
     Consent,
 }
 
+impl Kind {
+    fn payload_type(self) -> &'static str {
+        match self {
+            Self::Bundle => Bundle::TYPE,
+            Self::Request => Request::TYPE,
+            Self::SigningKey => SigningKeyStatement::TYPE,
+            Self::HpkeKey => HpkeStatement::TYPE,
+            Self::Consent => ConsentRecord::TYPE,
+        }
+    }
+}
+
 /// Runs it. `authority` opens the way to the daemon or the stores and is asked only by `install`.
 ///
 /// # Errors
@@ -103,8 +121,10 @@ pub fn run(
     match &args.command {
         Command::New(args) => new::run(args, now),
         Command::Sign(args) => sign(args),
-        Command::Inspect { file, json } => inspect::run(file, *json),
+        Command::Show { file, json } => inspect::run(file, *json),
         Command::Verify { file, authority } => check(file, authority),
+        Command::Diff(args) => diff::run(args),
+        Command::Templates(args) => templates::run(args),
         Command::Categories(args) => categories::run(args),
         Command::Install { file } => {
             let document = read_file(file)?;

@@ -1,7 +1,8 @@
 //! The commands' end of the control socket.
 
 use super::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Request, SocketError, Withdrawn,
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Request, SocketError, Why, WhyOrder,
+    Withdrawn,
 };
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
 use glovebox_core::names::{PurposeId, RecipientId};
@@ -47,6 +48,15 @@ impl ControlClient {
     /// If it cannot be asked.
     pub fn status(&mut self) -> Result<Value, AuthorityError> {
         self.ask(&Request::Status {})
+    }
+
+    /// Why a signal leaves or does not.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    pub fn why(&mut self, order: &WhyOrder) -> Result<Why, AuthorityError> {
+        let answer = self.ask(&Request::Why(order.clone()))?;
+        self.typed(answer)
     }
 
     /// Asks and returns the answer, less its `ok`.

@@ -2,15 +2,19 @@
 //! is in force. The daemon holds one behind its control socket; commands make their own while no daemon runs.
 
 use crate::clock::{Clock, Time};
-use crate::control::{Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Withdrawn};
+use crate::control::{
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Why, WhyOrder, Withdrawn,
+};
 use crate::key_store::{KeyError, KeyStore};
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
 use glovebox_core::consent::document::{Document as _, DsseEnvelope, describe, write};
+use glovebox_core::consent::effective::{Situation, explain};
 use glovebox_core::consent::grants::{Effect, Listed};
 use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
+use glovebox_core::decode::Leaves;
 use glovebox_core::limits::GRANT_US_DEFAULT;
 use glovebox_core::names::{
     DeviceId, Digest, FlowId, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
@@ -139,6 +143,25 @@ impl LocalAuthority {
     #[must_use]
     pub fn control(&self) -> &Control {
         &self.control
+    }
+
+    /// All that decides what may leave of `leaves` now.
+    #[must_use]
+    pub fn situation<'a>(&'a self, leaves: &'a Leaves) -> Situation<'a> {
+        Situation {
+            policy: self.control.policy(),
+            grants: self.control.grants(),
+            leaves,
+            time: self.now(),
+            agent_version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// Why a signal leaves or does not.
+    #[must_use]
+    pub fn why(&self, order: &WhyOrder, leaves: &Leaves) -> Why {
+        let explained = explain(&self.situation(leaves), &order.signal, order.recipient.as_ref());
+        Why::of(&order.signal, &explained)
     }
 
     /// The car's cryptography; `None` before it is provisioned.

@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use glovebox_core::consent::effective::{Effective, FlowRules, Situation};
+use glovebox_core::consent::effective::{Effective, FlowRules};
 use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::{Event, Record};
 use glovebox_core::names::FlowId;
@@ -161,15 +161,7 @@ impl Force {
     }
 
     fn worked_out(&self) -> Effective {
-        let control = self.authority.control();
-        let situation = Situation {
-            policy: control.policy(),
-            grants: control.grants(),
-            leaves: &self.leaves,
-            time: self.authority.now(),
-            agent_version: env!("CARGO_PKG_VERSION"),
-        };
-        let mut effective = Effective::of(&situation);
+        let mut effective = Effective::of(&self.authority.situation(&self.leaves));
         for rules in &mut effective.flows {
             if rules.batch_age_us > self.batch_age_us {
                 Arc::make_mut(rules).batch_age_us = self.batch_age_us;

@@ -328,6 +328,10 @@ impl Handler for Steward {
             Request::Consents {} => {
                 Ok(json!({ "consents": lock(&self.force).authority.list().map_err(said)? }))
             }
+            Request::Why(order) => {
+                let force = lock(&self.force);
+                to_value(force.authority.why(&order, &force.leaves))
+            }
             Request::Status {} => to_value(self.status()),
         };
         value.map_err(|error| error.to_string())

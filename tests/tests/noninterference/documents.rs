@@ -105,6 +105,7 @@ pub fn bundle(policy: &Policy) -> Bundle {
         category: category(*letter),
         labels: Vec::new(),
         floor: specs(floor),
+        plausible: None,
     };
     let suspend = policy.suspended.iter().map(|(who, whole)| Directive::Suspend {
         recipient: names(*who, 0).0,

@@ -148,6 +148,7 @@ pub fn bundle(policy: &Policy, by: Option<u8>) -> Vec<u8> {
         category: Category::Driving,
         labels: Vec::new(),
         floor: Vec::new(),
+        plausible: None,
     };
     let bundle = Bundle {
         schema_version: 1,

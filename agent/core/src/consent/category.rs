@@ -103,6 +103,12 @@ impl Category {
         words::label(self, language)
     }
 
+    /// What it is in W3C DPV's list of personal data (`pd:` is `https://w3id.org/dpv/pd#`); empty if nothing fits.
+    #[must_use]
+    pub fn pii_type(self) -> &'static str {
+        words::pii_type(self)
+    }
+
     /// What others call it.
     #[must_use]
     pub fn known_as(self) -> KnownAs {

@@ -4,19 +4,29 @@
 //! granted `yes` ∧ not dropped or suspended ∧ the leaf is extracted as it was when granted ∧ the recipient's request key
 //! is the one whose thumbprint the grant holds, and it signed the HPKE key in use ∧ the time is trustworthy.
 
+mod clause;
+mod docket;
+mod explain;
+
 use super::category::Category;
-use super::document::bundle::{Bundle, Directive, RecipientStatus};
+use super::document::bundle::{Bundle, Directive, Recipient, RecipientStatus};
 use super::document::policy::Policy;
 use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformation};
 use super::document::request::Request;
 use super::grants::{Grant, Grants};
 use super::transform::{Rule, Transform};
-use crate::decode::{LeafIndex, Leaves, ValueType};
+use crate::decode::{Leaf, LeafIndex, Leaves, ValueType};
 use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
     Digest, FlowId, HpkeKey, PolicyVersion, PurposeId, RecipientId, SignalPath, TrustedTime, WallTime,
 };
 use std::sync::Arc;
+
+pub use clause::Clause;
+pub use docket::Answer;
+pub use explain::{Explanation, explain};
+
+use docket::Docket;
 
 /// All that the decision rests on.
 #[derive(Debug, Clone, Copy)]
@@ -31,77 +41,6 @@ pub struct Situation<'a> {
     pub time: Option<TrustedTime>,
     /// Of this program: `1.2.3`.
     pub agent_version: &'a str,
-}
-
-/// Why something does not leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Clause {
-    /// Invariant 3.
-    #[error("there is no policy")]
-    NoPolicy,
-    /// Invariant 3.
-    #[error("the time is in doubt")]
-    TimeInDoubt,
-    /// A bundle that was held back must not go on for ever.
-    #[error("the policy is not valid at this time")]
-    PolicyExpired,
-    /// Directive `require_min_version`.
-    #[error("the policy asks for a newer agent")]
-    AgentTooOld,
-    /// Before or after the dates of the record.
-    #[error("the grant is not live at this time")]
-    GrantNotLive,
-    /// The record sets a condition that is not built.
-    #[error("the grant sets a condition that this agent cannot keep")]
-    Condition,
-    /// Not in the bundle.
-    #[error("the policy does not name the recipient")]
-    RecipientUnknown,
-    /// Status, or directive `suspend`.
-    #[error("the recipient is suspended")]
-    RecipientSuspended,
-    /// Attack: the recipient's key was swapped.
-    #[error("the recipient's request key is not the one that was agreed with")]
-    RecipientKeyChanged,
-    /// None valid now.
-    #[error("the recipient has no valid HPKE key")]
-    NoHpkeKey,
-    /// The bundle does not hold the request that was granted.
-    #[error("the policy does not hold the request that was granted")]
-    RequestGone,
-    /// Past its date.
-    #[error("the request has expired")]
-    RequestExpired,
-    /// Directive `suspend`.
-    #[error("the request is suspended")]
-    RequestSuspended,
-    /// More than [`FLOWS_MAX`].
-    #[error("there are too many flows")]
-    TooManyFlows,
-    /// Decision is not `yes`.
-    #[error("the owner did not say yes to this signal")]
-    NotGranted,
-    /// A grant cannot hold more than was asked.
-    #[error("the request does not ask for this signal")]
-    NotRequested,
-    /// Directive `drop`.
-    #[error("the policy drops this signal")]
-    SignalDropped,
-    /// `unknown`, or not in the catalogue.
-    #[error("the catalogue does not say what this signal is")]
-    CategoryUnknown,
-    /// Attack: the catalogue moves a signal.
-    #[error("the catalogue now puts this signal into another category")]
-    CategoryChanged,
-    /// No database has it.
-    #[error("no database of this car gives this signal")]
-    NoSuchLeaf,
-    /// Attack: the signal map relabels.
-    #[error("this signal is extracted in another way than when it was granted")]
-    ExtractionChanged,
-    /// `drop`, an op that is not built, or two that have no common coarsening.
-    #[error("the transforms let nothing through")]
-    TransformDenies,
 }
 
 /// What does not leave, and why. In no log: a signal's name stands in it.
@@ -201,7 +140,7 @@ impl Effective {
     /// What applies in this situation.
     #[must_use]
     pub fn of(situation: &Situation<'_>) -> Self {
-        match in_force(situation) {
+        match in_force(situation, &mut Docket::deciding()) {
             Err(clause) => {
                 Self { withheld: vec![Withheld { flow: None, signal: None, clause }], ..Self::default() }
             }
@@ -233,20 +172,16 @@ impl Effective {
 }
 
 /// The policy and the time, if both are to be trusted.
-fn in_force<'a>(situation: &Situation<'a>) -> Result<(&'a Policy, TrustedTime), Clause> {
-    let policy = situation.policy.ok_or(Clause::NoPolicy)?;
-    let time = situation.time.ok_or(Clause::TimeInDoubt)?;
+fn in_force<'a>(situation: &Situation<'a>, docket: &mut Docket) -> Result<(&'a Policy, TrustedTime), Clause> {
+    let policy = docket.need(Clause::NoPolicy, situation.policy)?;
+    let time = docket.need(Clause::TimeInDoubt, situation.time)?;
     let bundle = policy.bundle().payload();
-    if time.latest >= bundle.expires || time.latest < bundle.issued {
-        return Err(Clause::PolicyExpired);
-    }
+    docket.hold(Clause::PolicyExpired, time.latest < bundle.expires && time.latest >= bundle.issued)?;
     let too_old = |directive: &Directive| match directive {
         Directive::RequireMinVersion { version } => !at_least(situation.agent_version, version),
         _ => false,
     };
-    if bundle.directives.iter().any(too_old) {
-        return Err(Clause::AgentTooOld);
-    }
+    docket.hold(Clause::AgentTooOld, !bundle.directives.iter().any(too_old))?;
     Ok((policy, time))
 }
 
@@ -279,23 +214,20 @@ struct View<'a> {
 impl View<'_> {
     /// The rules of one grant, or the first clause that ends it.
     fn flow(&self, grant: &Grant, withheld: &mut Vec<Withheld>) -> Result<FlowRules, Clause> {
+        let mut docket = Docket::deciding();
         let given = grant.given().payload();
-        let records =
-            || std::iter::once(given).chain(grant.narrowed().map(super::document::Verified::payload));
-        if !records().all(|record| self.is_live(record)) {
-            return Err(Clause::GrantNotLive);
-        }
-        let kept = |conditions: &Conditions| Conditions { max_age_s: None, ..conditions.clone() };
-        if records().any(|record| kept(&record.conditions) != Conditions::default()) {
-            return Err(Clause::Condition);
-        }
-        let hpke_key = self.recipient(given)?;
-        let request = self.request(given)?;
+        let (hpke_key, request) = self.whole(grant, &mut docket)?;
+        let records = || records(grant);
         let live_until = records().map(|record| record.not_after).min().unwrap_or(given.not_after);
         let mut signals = Vec::new();
         for item in &given.pii_information {
-            match self.signal(item, request, grant, withheld) {
-                Ok(rules) => signals.push(rules),
+            match self.signal(item, request, grant, &mut docket) {
+                Ok((rules, held)) => {
+                    if let Some(clause) = held {
+                        held_back(grant, item, clause, withheld);
+                    }
+                    signals.push(rules);
+                }
                 Err(clause) => held_back(grant, item, clause, withheld),
             }
         }
@@ -313,66 +245,76 @@ impl View<'_> {
         })
     }
 
+    /// The clauses that are about all of a flow.
+    fn whole(&self, grant: &Grant, docket: &mut Docket) -> Result<(HpkeKey, &Request), Clause> {
+        let given = grant.given().payload();
+        docket.hold(Clause::GrantNotLive, records(grant).all(|record| self.is_live(record)))?;
+        let kept = |conditions: &Conditions| Conditions { max_age_s: None, ..conditions.clone() };
+        let kept = records(grant).all(|record| kept(&record.conditions) == Conditions::default());
+        docket.hold(Clause::Condition, kept)?;
+        let recipient = self.active(&given.recipient.party_id, docket)?;
+        let agreed = Digest::of(&recipient.request_key.0) == given.recipient.key_thumbprint;
+        docket.hold(Clause::RecipientKeyChanged, agreed)?;
+        let hpke_key = docket.need(Clause::NoHpkeKey, self.policy.hpke_key(&recipient.id, self.time))?;
+        let same = |request: &&Request| {
+            request.recipient == given.recipient.party_id && request.purpose.id == given.purpose.id
+        };
+        let request = self.policy.request(&given.request_digest).map(super::document::Verified::payload);
+        let request = docket.need(Clause::RequestGone, request.filter(same))?;
+        self.valid(request, docket)?;
+        Ok((hpke_key, request))
+    }
+
     fn is_live(&self, record: &ConsentRecord) -> bool {
         record.not_before <= self.time.earliest && self.time.latest < record.not_after
     }
 
-    fn recipient(&self, given: &ConsentRecord) -> Result<HpkeKey, Clause> {
-        let id = &given.recipient.party_id;
-        let recipient = self.policy.recipient(id).ok_or(Clause::RecipientUnknown)?;
-        let suspended = |directive: &Directive| matches!(directive, Directive::Suspend { recipient, request: None } if recipient == id);
-        if recipient.status != RecipientStatus::Active || self.bundle.directives.iter().any(suspended) {
-            return Err(Clause::RecipientSuspended);
-        }
-        if Digest::of(&recipient.request_key.0) != given.recipient.key_thumbprint {
-            return Err(Clause::RecipientKeyChanged);
-        }
-        self.policy.hpke_key(id, self.time).ok_or(Clause::NoHpkeKey)
+    /// The recipient, if anything may leave for it.
+    fn active(&self, id: &RecipientId, docket: &mut Docket) -> Result<&Recipient, Clause> {
+        let recipient = docket.need(Clause::RecipientUnknown, self.policy.recipient(id))?;
+        let suspends = |directive: &Directive| matches!(directive, Directive::Suspend { recipient, request: None } if recipient == id);
+        let suspended = self.bundle.directives.iter().any(suspends);
+        let active = recipient.status == RecipientStatus::Active && !suspended;
+        docket.hold(Clause::RecipientSuspended, active)?;
+        Ok(recipient)
     }
 
-    fn request(&self, given: &ConsentRecord) -> Result<&Request, Clause> {
-        let request = self.policy.request(&given.request_digest).ok_or(Clause::RequestGone)?.payload();
-        if request.recipient != given.recipient.party_id || request.purpose.id != given.purpose.id {
-            return Err(Clause::RequestGone);
-        }
-        if self.time.latest >= request.expires {
-            return Err(Clause::RequestExpired);
-        }
-        let suspended = |directive: &Directive| {
+    /// Whether anything may leave by this request now.
+    fn valid(&self, request: &Request, docket: &mut Docket) -> Result<(), Clause> {
+        docket.hold(Clause::RequestExpired, self.time.latest < request.expires)?;
+        let suspends = |directive: &Directive| {
             matches!(directive, Directive::Suspend { recipient, request: Some(id) }
                 if *recipient == request.recipient && *id == request.id)
         };
-        if self.bundle.directives.iter().any(suspended) {
-            return Err(Clause::RequestSuspended);
-        }
-        Ok(request)
+        docket.hold(Clause::RequestSuspended, !self.bundle.directives.iter().any(suspends))
     }
 
+    /// The rules of one leaf, and the clause that holds it back for now; or the clause that keeps it out of the flow.
     fn signal(
         &self,
         item: &PiiInformation,
         request: &Request,
         grant: &Grant,
-        withheld: &mut Vec<Withheld>,
-    ) -> Result<SignalRules, Clause> {
-        if item.decision != Decision::Yes {
-            return Err(Clause::NotGranted);
-        }
-        let asked =
-            request.signals.iter().find(|asked| asked.signal == item.signal).ok_or(Clause::NotRequested)?;
-        let leaf = self.leaves.find(&item.signal).ok_or(Clause::NoSuchLeaf)?;
-        let extracted = self.leaves.get(leaf).ok_or(Clause::NoSuchLeaf)?;
-        if extracted.digest != item.signal_map_digest {
-            return Err(Clause::ExtractionChanged);
-        }
-        let granted = Rule::of(&asked.transforms).meet(Rule::of(&item.transform));
-        let Rule::Pass(as_granted) = granted else { return Err(Clause::TransformDenies) };
+        docket: &mut Docket,
+    ) -> Result<(SignalRules, Option<Clause>), Clause> {
+        docket.hold(Clause::NotGranted, item.decision == Decision::Yes)?;
+        let asked = request.signals.iter().find(|asked| asked.signal == item.signal);
+        let asked = docket.need(Clause::NotRequested, asked)?;
+        let leaf = self.leaves.find(&item.signal);
+        let found = leaf.and_then(|leaf| Some((leaf, self.leaves.get(leaf)?)));
+        let (leaf, extracted) = docket.need(Clause::NoSuchLeaf, found)?;
+        docket.hold(Clause::ExtractionChanged, extracted.digest == item.signal_map_digest)?;
+        let granted = docket.rule(&asked.transforms).meet(docket.rule(&item.transform));
+        let Rule::Pass(as_granted) = granted else {
+            docket.hold(Clause::TransformDenies, false)?;
+            return Err(Clause::TransformDenies);
+        };
         // What is held back now stays in the descriptor, which follows from the grant alone.
-        let permitted = self.permitted(item, granted, grant).unwrap_or_else(|clause| {
-            held_back(grant, item, clause, withheld);
-            Rule::Deny
-        });
-        Ok(SignalRules {
+        let (permitted, held) = match self.permitted(item, (granted, extracted), grant, docket) {
+            Ok(rule) => (rule, None),
+            Err(clause) => (Rule::Deny, Some(clause)),
+        };
+        let rules = SignalRules {
             leaf,
             path: item.signal.clone(),
             unit: extracted.unit.clone(),
@@ -382,41 +324,54 @@ impl View<'_> {
             names: extracted.names.clone(),
             granted: as_granted,
             permitted,
-        })
+        };
+        Ok((rules, held))
     }
 
     /// What the catalogue, the directives and later records leave of it.
-    fn permitted(&self, item: &PiiInformation, granted: Rule, grant: &Grant) -> Result<Rule, Clause> {
-        let entry = self.policy.catalogue(&item.signal).ok_or(Clause::CategoryUnknown)?;
+    fn permitted(
+        &self,
+        item: &PiiInformation,
+        (granted, extracted): (Rule, &Leaf),
+        grant: &Grant,
+        docket: &mut Docket,
+    ) -> Result<Rule, Clause> {
         let category = self.policy.category(&item.signal);
-        if category == Category::Unknown {
-            return Err(Clause::CategoryUnknown);
-        }
-        if category != item.category {
-            return Err(Clause::CategoryChanged);
-        }
+        let entry = self.policy.catalogue(&item.signal).filter(|_| category != Category::Unknown);
+        let entry = docket.need(Clause::CategoryUnknown, entry)?;
+        docket.hold(Clause::CategoryChanged, category == item.category)?;
+        // Readings outside a leaf's range are states and no values: so the range alone says what can be read.
+        let plausible = entry.plausible.is_none_or(|plausible| plausible.holds(extracted.range));
+        docket.hold(Clause::Implausible, plausible)?;
         let mut rule = granted;
         if !item.floor_waived {
-            rule = rule.meet(Rule::of(&entry.floor));
+            rule = rule.meet(docket.rule(&entry.floor));
         }
         for record in grant.narrowed() {
             let kept = record.payload().pii_information.iter().find(|kept| kept.signal == item.signal);
-            match kept {
-                Some(kept) if kept.decision == Decision::Yes => rule = rule.meet(Rule::of(&kept.transform)),
-                _ => return Err(Clause::NotGranted),
-            }
+            let kept = kept.filter(|kept| kept.decision == Decision::Yes);
+            let kept = docket.need(Clause::NotGranted, kept)?;
+            rule = rule.meet(docket.rule(&kept.transform));
         }
+        let drops =
+            |directive: &Directive| matches!(directive, Directive::Drop { signal } if *signal == item.signal);
+        docket.hold(Clause::SignalDropped, !self.bundle.directives.iter().any(drops))?;
         for directive in &self.bundle.directives {
-            match directive {
-                Directive::Drop { signal } if *signal == item.signal => return Err(Clause::SignalDropped),
-                Directive::Tighten { signal, transforms } if *signal == item.signal => {
-                    rule = rule.meet(Rule::of(transforms));
-                }
-                _ => {}
+            if let Directive::Tighten { signal, transforms } = directive
+                && *signal == item.signal
+            {
+                rule = rule.meet(docket.rule(transforms));
             }
         }
-        if rule == Rule::Deny { Err(Clause::TransformDenies) } else { Ok(rule) }
+        docket.hold(Clause::TransformDenies, rule != Rule::Deny)?;
+        Ok(rule)
     }
+}
+
+/// The owner's yes and all that narrows it.
+fn records(grant: &Grant) -> impl Iterator<Item = &ConsentRecord> {
+    let narrowed = grant.narrowed().map(super::document::Verified::payload);
+    std::iter::once(grant.given().payload()).chain(narrowed)
 }
 
 #[cfg(test)]

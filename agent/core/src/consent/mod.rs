@@ -5,6 +5,7 @@
 //! ```
 
 pub mod category;
+pub mod compare;
 pub mod decimal;
 pub mod document;
 pub mod effective;
@@ -12,6 +13,7 @@ pub mod gate;
 pub mod grants;
 mod quantise;
 pub mod transform;
+pub mod words;
 
 pub use crate::decode::{SourceAddress, State, ValueType};
 pub use gate::{Consented, Gate};

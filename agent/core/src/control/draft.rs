@@ -51,7 +51,7 @@ pub enum DraftError {
     NoPolicy,
     /// No such request.
     #[error(
-        "the policy in force has no request of recipient `{recipient}` for purpose `{purpose}`; see `policy inspect`"
+        "the policy in force has no request of recipient `{recipient}` for purpose `{purpose}`; see `policy show`"
     )]
     NoRequest {
         /// The recipient.
@@ -62,7 +62,7 @@ pub enum DraftError {
     /// Nothing would leave.
     #[error(
         "nothing would leave: no signal of the request is wanted, has a category in the bundle and is in this car; \
-         `policy inspect` shows what is asked for, `decode` what the car's databases name"
+         `policy show` shows what is asked for, `decode` what the car's databases name"
     )]
     NothingWanted,
     /// Over before it begins.
@@ -198,7 +198,7 @@ fn decide(
     }
     PiiInformation {
         signal: asked.signal.clone(),
-        pii_type: String::new(),
+        pii_type: category.pii_type().to_owned(),
         category,
         necessity: asked.necessity,
         decision,

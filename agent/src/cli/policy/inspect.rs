@@ -1,7 +1,8 @@
-//! `glovebox policy inspect`: a signed document in words, its signature unchecked.
+//! `glovebox policy show`: a document in words, its signature unchecked.
 
 use super::super::consent::printable;
-use super::{Kind, kind_of, read_file};
+use super::Kind;
+use super::document::Held;
 use crate::key_store::thumb;
 use anyhow::Context as _;
 use glovebox_core::consent::document::bundle::{
@@ -10,7 +11,7 @@ use glovebox_core::consent::document::bundle::{
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::{Necessity, Request};
 use glovebox_core::consent::document::{DsseEnvelope, describe, read};
-use glovebox_core::consent::transform::{Parameter, TransformSpec};
+use glovebox_core::consent::words::transforms;
 use glovebox_core::names::Digest;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -20,8 +21,8 @@ use std::process::ExitCode;
 
 pub(super) fn run(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let place = || file.display().to_string();
-    let envelope = DsseEnvelope::parse(&read_file(file)?).with_context(place)?;
-    let text = if json { as_json(&envelope) } else { in_words(&envelope) }.with_context(place)?;
+    let held = Held::open(file)?;
+    let text = if json { as_json(&held) } else { in_words(&held) }.with_context(place)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", text.trim_end())?;
     if !json {
@@ -34,36 +35,37 @@ pub(super) fn run(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// The payload beside what the envelope says; documents inside stay as they are.
-pub(super) fn as_json(envelope: &DsseEnvelope) -> anyhow::Result<String> {
-    let payload = envelope.payload_bytes()?;
-    kind_of(envelope)?;
+pub(super) fn as_json(held: &Held) -> anyhow::Result<String> {
+    let signatures = held.envelope.iter().flat_map(|envelope| &envelope.signatures);
     let value = serde_json::json!({
-        "type": envelope.payload_type,
-        "sha256": Digest::of(&payload),
-        "keyids": envelope.signatures.iter().map(|signature| &signature.keyid).collect::<Vec<_>>(),
-        "payload": serde_json::from_slice::<serde_json::Value>(&payload)?,
+        "type": held.kind.payload_type(),
+        "sha256": Digest::of(&held.payload),
+        "signed": held.envelope.is_some(),
+        "keyids": signatures.map(|signature| &signature.keyid).collect::<Vec<_>>(),
+        "payload": serde_json::from_slice::<serde_json::Value>(&held.payload)?,
     });
     Ok(serde_json::to_string_pretty(&value)?)
 }
 
-pub(super) fn in_words(envelope: &DsseEnvelope) -> anyhow::Result<String> {
-    let payload = envelope.payload_bytes()?;
+pub(super) fn in_words(held: &Held) -> anyhow::Result<String> {
+    let payload = &held.payload;
     let mut text = String::new();
-    match kind_of(envelope)? {
+    match held.kind {
         Kind::Bundle => {
-            let statement = envelope.signing_key.as_deref().map(inner::<SigningKeyStatement>).transpose()?;
-            bundle(&mut text, &read(&payload)?, statement.as_ref())?;
+            let statement = held.envelope.as_ref().and_then(|envelope| envelope.signing_key.as_deref());
+            let statement = statement.map(inner::<SigningKeyStatement>).transpose()?;
+            bundle(&mut text, &read(payload)?, statement.as_ref())?;
         }
-        Kind::Request => request(&mut text, &read(&payload)?)?,
-        Kind::SigningKey => signing_key(&mut text, &read(&payload)?)?,
+        Kind::Request => request(&mut text, &read(payload)?)?,
+        Kind::SigningKey => signing_key(&mut text, &read(payload)?)?,
         Kind::HpkeKey => {
-            let statement: HpkeStatement = read(&payload)?;
+            let statement: HpkeStatement = read(payload)?;
             write!(text, "HPKE-key statement of {}", statement.recipient)?;
             hpke_key(&mut text, &statement)?;
         }
-        Kind::Consent => text.push_str(&describe(&read::<ConsentRecord>(&payload)?)),
+        Kind::Consent => text.push_str(&describe(&read::<ConsentRecord>(payload)?)),
     }
-    writeln!(text, "SHA-256 of the document: {}", Digest::of(&payload))?;
+    writeln!(text, "SHA-256 of the document: {}", Digest::of(payload))?;
     Ok(printable(&text))
 }
 
@@ -91,7 +93,7 @@ fn bundle(text: &mut String, bundle: &Bundle, statement: Option<&SigningKeyState
     writeln!(text, "policy bundle, version {}, for {target}", bundle.version.0)?;
     writeln!(text, "  issued {}, nothing leaves under it after {}", bundle.issued, bundle.expires)?;
     let signed = statement.map_or_else(
-        || "WITHOUT a signing-key statement: no car takes it".to_owned(),
+        || "without a signing-key statement yet: no car takes it so".to_owned(),
         |s| format!("to be signed by {} (serial {}, until {})", s.key, s.serial, s.not_after),
     );
     writeln!(text, "  {signed}")?;
@@ -126,8 +128,11 @@ fn catalogue(text: &mut String, bundle: &Bundle) -> anyhow::Result<()> {
     }
     let counts: Vec<String> = counts.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
     writeln!(text, "catalogue of {} signals: {}", bundle.catalogue.len(), counts.join(", "))?;
+    for (entry, range) in bundle.catalogue.iter().filter_map(|entry| Some((entry, entry.plausible?))) {
+        writeln!(text, "  {} leaves only if it reads {} to {} alone", entry.signal, range.min, range.max)?;
+    }
     for entry in bundle.catalogue.iter().filter(|entry| !entry.floor.is_empty()) {
-        writeln!(text, "  at least {} for {}", transforms(&entry.floor), entry.signal)?;
+        writeln!(text, "  usual limit of {}: {}", entry.signal, transforms(&entry.floor))?;
     }
     Ok(())
 }
@@ -140,7 +145,7 @@ fn directive_words(directive: &Directive) -> String {
         }
         Directive::Drop { signal } => format!("{signal} leaves for nobody"),
         Directive::Tighten { signal, transforms: list } => {
-            format!("{signal} is made at least as coarse as {}", transforms(list))
+            format!("{signal} leaves at most so for anybody: {}", transforms(list))
         }
         Directive::RequireMinVersion { version } => format!("agents before {version} send nothing"),
     }
@@ -157,13 +162,8 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
         writeln!(text, "    {}: \"{}\"", words.language, words.text)?;
     }
     for asked in &request.signals {
-        let reduced = if asked.transforms.is_empty() {
-            "as it is".to_owned()
-        } else {
-            format!("reduced by {}", transforms(&asked.transforms))
-        };
-        let optional = if asked.necessity == Necessity::Optional { ", optional" } else { "" };
-        writeln!(text, "  + {}, {reduced}{optional}", asked.signal)?;
+        let optional = if asked.necessity == Necessity::Optional { "; optional" } else { "" };
+        writeln!(text, "  + {}: {}{optional}", asked.signal, transforms(&asked.transforms))?;
     }
     let yes_no = |flag| if flag { "yes" } else { "no" };
     let storage = request.storage_locations.join(", ");
@@ -176,32 +176,15 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
     let onward = if onward.is_empty() { "nobody".to_owned() } else { onward.join(", ") };
     let (profiling, automated) = (yes_no(request.profiling), yes_no(request.automated_decision));
     writeln!(text, "    passed on to {onward}; profiling: {profiling}; automated decisions: {automated}")?;
+    let notice = &request.privacy_notice;
+    let law = request.jurisdiction.join(", ");
+    writeln!(text, "    notice {} ({}), under the law of {law}", notice.uri, notice.language)?;
+    if !request.incentive.is_empty() {
+        writeln!(text, "    in return: {}", request.incentive)?;
+    }
     let age = request.batch_age_s;
     if let Some(seconds) = request.max_age_s {
         writeln!(text, "    what could not be sent within {seconds} s is dropped in the car")?;
     }
     writeln!(text, "    a batch every {age} s; nothing leaves under it after {}", request.expires)
-}
-
-fn transforms(list: &[TransformSpec]) -> String {
-    let one = |spec: &TransformSpec| {
-        let parameters: Vec<String> =
-            spec.parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value))).collect();
-        if parameters.is_empty() {
-            spec.op.clone()
-        } else {
-            format!("{} ({})", spec.op, parameters.join(", "))
-        }
-    };
-    list.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-fn parameter(value: &Parameter) -> String {
-    match value {
-        Parameter::Flag(flag) => flag.to_string(),
-        Parameter::Integer(number) => number.to_string(),
-        Parameter::Number(number) => number.to_string(),
-        Parameter::Text(text) => text.clone(),
-        Parameter::List(items) => items.iter().map(parameter).collect::<Vec<_>>().join(" "),
-    }
 }

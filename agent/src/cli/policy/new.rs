@@ -1,25 +1,21 @@
 //! `glovebox policy new`: documents with sensible content, made of options or to be edited by hand.
 
+mod request;
 mod spec;
 
 use super::read_file;
 use crate::key_store;
 use crate::sealer::{StrictVerifier, usable_hpke_key};
 use anyhow::{Context as _, bail};
-use glovebox_core::consent::document::bundle::Text;
 use glovebox_core::consent::document::bundle::{
     Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Recipient, RecipientStatus,
     SigningKeyStatement, Target,
 };
 use glovebox_core::consent::document::policy::check_parts;
-use glovebox_core::consent::document::request::{
-    Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
-};
+use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::document::{Document, DsseEnvelope, read, write};
-use glovebox_core::names::{
-    DeviceId, Digest, PolicyVersion, PurposeId, RecipientId, RequestId, SignalPath, WallTime,
-};
-use spec::{CategorySpec, RecipientSpec, SignalSpec, category_of};
+use glovebox_core::names::{DeviceId, PolicyVersion, RecipientId, SignalPath, WallTime};
+use spec::{CategorySpec, RecipientSpec, category_of};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -42,8 +38,7 @@ pub(super) struct Args {
 enum Command {
     /// A policy bundle: which signals are what, who may ask, and what they ask for.
     Bundle(BundleArgs),
-    /// A recipient's request: exact signals for one purpose.
-    Request(RequestArgs),
+    Request(request::Args),
     /// The authority's statement on the key that signs its bundles. Sign it with the root key.
     SigningKey(SigningKeyArgs),
     /// A recipient's statement on its HPKE key. Sign it with the recipient's request key.
@@ -85,53 +80,6 @@ struct BundleArgs {
 }
 
 #[derive(Debug, clap::Args)]
-struct RequestArgs {
-    /// Who asks.
-    #[arg(long, default_value = "example-tyres")]
-    recipient: RecipientId,
-    /// What for.
-    #[arg(long, default_value = "tyre-care")]
-    purpose: PurposeId,
-    /// A signal, and how coarse it may be made: `Vehicle.Speed:rate=1000:quantise=0.5:optional`. Known are rate=MS,
-    /// quantise=STEP, on_change=DELTA, optional.
-    #[arg(long, value_name = "SIGNAL[:rate=MS][:quantise=STEP][:on_change=DELTA][:optional]")]
-    signal: Vec<SignalSpec>,
-    /// Its name within the recipient; the purpose if it is not given.
-    #[arg(long)]
-    id: Option<RequestId>,
-    /// Its version.
-    #[arg(long, default_value_t = 1)]
-    request_version: u64,
-    /// The purpose in words that the owner reads.
-    #[arg(long, value_name = "WORDS")]
-    text: Option<String>,
-    /// ISO 3166-1 code of storage and law.
-    #[arg(long, default_value = "DE")]
-    country: String,
-    /// How long it is kept (ISO 8601).
-    #[arg(long, default_value = "P30D")]
-    retention: String,
-    /// Seconds until a batch is closed.
-    #[arg(long, default_value_t = 10)]
-    batch_age: u32,
-    /// What could not be sent within so many seconds is of no use and is dropped in the car; at least 60.
-    #[arg(long, value_name = "SECONDS")]
-    max_age: Option<u32>,
-    /// Microsecond stamps instead of milliseconds.
-    #[arg(long)]
-    microseconds: bool,
-    /// Where the privacy notice can be read.
-    #[arg(long, value_name = "URI")]
-    notice_uri: Option<String>,
-    /// A file with the privacy notice; its SHA-256 is recorded.
-    #[arg(long, value_name = "FILE")]
-    notice: Option<PathBuf>,
-    /// Nothing leaves under it after so many days.
-    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
-    expires_days: u32,
-}
-
-#[derive(Debug, clap::Args)]
 struct SigningKeyArgs {
     /// The key that will sign bundles (Ed25519, PEM).
     #[arg(long, value_name = "S.pub")]
@@ -170,7 +118,7 @@ pub(super) fn run(args: &Args, now: WallTime) -> anyhow::Result<ExitCode> {
             checked(&bundle)?
         }
         Command::Request(args) => {
-            let request = request(args, now)?;
+            let request = request::made(args, now)?;
             made_up(&args.made_up(&request))?;
             checked(&request)?
         }
@@ -191,27 +139,6 @@ fn made_up(values: &[String]) -> anyhow::Result<()> {
         writeln!(stderr, "made up, correct it before you sign: {value}")?;
     }
     Ok(())
-}
-
-impl RequestArgs {
-    fn made_up(&self, request: &Request) -> Vec<String> {
-        let mut values = Vec::new();
-        if self.text.is_none() {
-            values.extend(request.purpose.text.iter().map(|text| format!("purpose (--text): {}", text.text)));
-        }
-        if self.notice_uri.is_none() {
-            values.push(format!("privacy notice (--notice-uri): {}", request.privacy_notice.uri));
-        }
-        if self.notice.is_none() {
-            values
-                .push("digest of the privacy notice (--notice FILE): that of the purpose's words".to_owned());
-        }
-        if self.signal.is_empty() {
-            let signals: Vec<&str> = request.signals.iter().map(|asked| asked.signal.as_str()).collect();
-            values.push(format!("signals (--signal): {}", signals.join(", ")));
-        }
-        values
-    }
 }
 
 fn checked<T: Document>(document: &T) -> anyhow::Result<Vec<u8>> {
@@ -254,69 +181,6 @@ fn hpke_key(args: &HpkeKeyArgs, now: WallTime) -> anyhow::Result<HpkeStatement> 
         not_before: today(now),
         not_after: after(now, args.days),
     })
-}
-
-fn request(args: &RequestArgs, now: WallTime) -> anyhow::Result<Request> {
-    let id = match &args.id {
-        Some(id) => id.clone(),
-        None => RequestId::new(args.purpose.as_str())?,
-    };
-    let words = args
-        .text
-        .clone()
-        .unwrap_or_else(|| format!("To provide the service {} that you ordered.", args.purpose));
-    let digest = match &args.notice {
-        Some(file) => Digest::of(&read_file(file)?),
-        None => Digest::of(words.as_bytes()),
-    };
-    let mut signals: Vec<RequestedSignal> = args.signal.iter().map(SignalSpec::requested).collect();
-    if signals.is_empty() {
-        signals = samples()?;
-    }
-    Ok(Request {
-        schema_version: 1,
-        id,
-        version: args.request_version,
-        recipient: args.recipient.clone(),
-        purpose: Purpose {
-            id: args.purpose.clone(),
-            code: "https://w3id.org/dpv#ServiceProvision".to_owned(),
-            text: vec![Text { language: "en".to_owned(), text: words }],
-        },
-        lawful_basis: "https://w3id.org/dpv#Consent".to_owned(),
-        signals,
-        retention_period: args.retention.clone(),
-        storage_locations: vec![args.country.clone()],
-        onward_disclosure: Vec::new(),
-        profiling: false,
-        automated_decision: false,
-        incentive: String::new(),
-        privacy_notice: PrivacyNotice {
-            uri: args
-                .notice_uri
-                .clone()
-                .unwrap_or_else(|| format!("https://{}.example/privacy", args.recipient)),
-            digest,
-            language: "en".to_owned(),
-        },
-        jurisdiction: vec![args.country.clone()],
-        batch_age_s: args.batch_age,
-        max_age_s: args.max_age,
-        microseconds: args.microseconds,
-        expires: after(now, args.expires_days),
-        subject_reference: None,
-    })
-}
-
-/// What a template asks for when no signal is named.
-fn samples() -> anyhow::Result<Vec<RequestedSignal>> {
-    [
-        "Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure:on_change=5",
-        "Vehicle.Speed:rate=1000:quantise=5:optional",
-    ]
-    .into_iter()
-    .map(|text| Ok(text.parse::<SignalSpec>().map_err(anyhow::Error::msg)?.requested()))
-    .collect()
 }
 
 fn bundle(args: &BundleArgs, now: WallTime) -> anyhow::Result<Bundle> {
@@ -400,18 +264,9 @@ fn catalogue(args: &BundleArgs, requests: &[DsseEnvelope]) -> anyhow::Result<Vec
                 category,
                 labels: Vec::new(),
                 floor: Vec::new(),
+                plausible: None,
             });
         }
     }
     Ok(entries.into_values().collect())
-}
-
-impl SignalSpec {
-    fn requested(&self) -> RequestedSignal {
-        RequestedSignal {
-            signal: self.signal.clone(),
-            necessity: if self.optional { Necessity::Optional } else { Necessity::Required },
-            transforms: self.transforms.clone(),
-        }
-    }
 }

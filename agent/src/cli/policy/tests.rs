@@ -1,9 +1,9 @@
 //! The documents that commands make are taken by the car, and what is wrong is said with file, place and mend.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use super::document::Held;
 use super::inspect;
 use crate::cli::trial::Trial;
-use glovebox_core::consent::document::DsseEnvelope;
 use std::fs;
 
 #[test]
@@ -20,15 +20,15 @@ fn a_bundle_made_by_commands_only_verifies_and_says_what_it_holds() {
         trial.run(&format!("policy verify @{file} --authority @{key}")).unwrap();
         let error = trial.fails(&format!("policy verify @{file} --authority @owner.pub"));
         assert!(error.contains(file) && error.contains("signature"), "{error}");
-        trial.run(&format!("policy inspect @{file}")).unwrap();
-        trial.run(&format!("policy inspect @{file} --json")).unwrap();
+        trial.run(&format!("policy show @{file}")).unwrap();
+        trial.run(&format!("policy show @{file} --json")).unwrap();
     }
-    let envelope = DsseEnvelope::parse(&trial.read("bundle.dsse")).unwrap();
-    let words = inspect::in_words(&envelope).unwrap();
+    let held = Held::open(&trial.path("bundle.dsse")).unwrap();
+    let words = inspect::in_words(&held).unwrap();
     for expected in [
         "policy bundle, version 3, for the car car-1",
         "recipient tyres: Example_Tyres_GmbH, DE",
-        "+ Vehicle.Speed, reduced by rate (min_interval_ms 1000); quantise (step 0.5)",
+        "+ Vehicle.Speed: at most one every 1 s; in steps of 0.5",
         "catalogue of 3 signals: 1 condition, 2 driving",
         "directive: Vehicle.Speed leaves for nobody",
         "directive: nothing leaves for insurer",
@@ -36,7 +36,10 @@ fn a_bundle_made_by_commands_only_verifies_and_says_what_it_holds() {
     ] {
         assert!(words.contains(expected), "{expected:?} is not in\n{words}");
     }
-    let json: serde_json::Value = serde_json::from_str(&inspect::as_json(&envelope).unwrap()).unwrap();
+    let asked = Held::open(&trial.path("request.json")).unwrap();
+    let asked = inspect::in_words(&asked).unwrap();
+    assert!(asked.contains("notice https://tyres.example/privacy (en), under the law of DE"), "{asked}");
+    let json: serde_json::Value = serde_json::from_str(&inspect::as_json(&held).unwrap()).unwrap();
     assert_eq!(json["payload"]["version"], 3);
 }
 
@@ -109,14 +112,14 @@ fn signing_refuses_what_no_car_would_take() {
 fn another_tools_envelope_and_rubbish_are_named() {
     let trial = Trial::new();
     fs::write(trial.path("rubbish"), "hello").unwrap();
-    let error = trial.fails("policy inspect @rubbish");
+    let error = trial.fails("policy show @rubbish");
     assert!(error.contains("rubbish") && error.contains("not JSON at line 1"), "{error}");
-    let error = trial.fails("policy inspect @gone");
+    let error = trial.fails("policy show @gone");
     assert!(error.contains("gone") && error.contains("No such file"), "{error}");
     let foreign =
         r#"{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"sig":"AA=="}]}"#;
     fs::write(trial.path("foreign"), foreign).unwrap();
-    assert!(trial.fails("policy inspect @foreign").contains("another tool"));
+    assert!(trial.fails("policy show @foreign").contains("another tool"));
     fs::write(trial.path("huge"), vec![b' '; 3 << 20]).unwrap();
-    assert!(trial.fails("policy inspect @huge").contains("longer than"));
+    assert!(trial.fails("policy show @huge").contains("longer than"));
 }

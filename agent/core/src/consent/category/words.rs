@@ -69,6 +69,20 @@ pub(super) fn label(category: Category, language: Language) -> &'static str {
     }
 }
 
+pub(super) fn pii_type(category: Category) -> &'static str {
+    match category {
+        Category::Identity => "pd:Identifier",
+        Category::Details | Category::Condition => "pd:Vehicle",
+        Category::Location => "pd:CurrentLocation",
+        Category::Trips | Category::Energy => "pd:VehicleUsage",
+        Category::Driving | Category::Access | Category::Comfort => "pd:Behavioural",
+        Category::People => "pd:Biometric",
+        Category::Media => "pd:ServiceConsumptionBehaviour",
+        Category::Surroundings => "pd:Geographic",
+        Category::Unknown => "",
+    }
+}
+
 #[rustfmt::skip]
 pub(super) fn known_as(category: Category) -> KnownAs {
     let (smartcar, cardata, android): (&[&str], &[&str], &[&str]) = match category {

@@ -68,6 +68,28 @@ pub struct CatalogueEntry {
     /// Applies unless the owner gave a separate yes to more (`floor_waived`).
     #[serde(default)]
     pub floor: Vec<TransformSpec>,
+    /// Between which values it lies if it is what it says. A leaf of this car that can be read as anything else does
+    /// not leave: perhaps a signal map calls a place a pressure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plausible: Option<Plausible>,
+}
+
+/// A range of physical values in the signal's unit, both ends in it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plausible {
+    /// Least.
+    pub min: f64,
+    /// Most.
+    pub max: f64,
+}
+
+impl Plausible {
+    /// Whether no reading of a leaf with this range is another value. A leaf without a range may read anything.
+    #[must_use]
+    pub fn holds(&self, range: Option<(f64, f64)>) -> bool {
+        range.is_some_and(|(least, most)| self.min <= least && most <= self.max)
+    }
 }
 
 /// Words in one language.
@@ -197,7 +219,9 @@ impl CatalogueEntry {
     fn check(&self) -> Checked {
         leaf(&self.signal, "signal")?;
         texts(&self.labels, 0, "labels")?;
-        transforms(&self.floor, TRANSFORMS_PER_SIGNAL_MAX, "floor")
+        transforms(&self.floor, TRANSFORMS_PER_SIGNAL_MAX, "floor")?;
+        let grows = self.plausible.is_none_or(|range| range.min < range.max);
+        rule(grows, "plausible.max", "must be above `min`")
     }
 }
 

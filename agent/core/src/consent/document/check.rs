@@ -5,7 +5,8 @@ use super::bundle::Text;
 use super::error::{Fault, join};
 use super::request::PrivacyNotice;
 use crate::limits::{
-    LANGUAGE_BYTES_MAX, LANGUAGES_MAX, LIST_PARAMETER_ITEMS_MAX, TEXT_BYTES_MAX, TRANSFORM_PARAMETERS_MAX,
+    COUNTRIES_MAX, LANGUAGE_BYTES_MAX, LANGUAGES_MAX, LIST_PARAMETER_ITEMS_MAX, MAX_AGE_S_MIN,
+    TEXT_BYTES_MAX, TRANSFORM_NAME_BYTES_MAX, TRANSFORM_PARAMETERS_MAX,
 };
 use crate::names::{SignalPath, WallTime};
 use std::collections::HashMap;
@@ -118,9 +119,29 @@ pub(super) fn country(code: &str, path: &str) -> Checked {
 }
 
 pub(super) fn countries(codes: &[String], path: &str) -> Checked {
-    count(codes.len(), 1, 256, path)?;
+    count(codes.len(), 1, COUNTRIES_MAX, path)?;
     each(codes, path, |code| country(code, ""))?;
     distinct(codes, path, "", String::as_str)
+}
+
+fn is_web(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").unwrap_or_default();
+    !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// A term of W3C DPV, in short (`dpv:Consent`) or as its IRI.
+pub(super) fn term(text: &str, path: &str) -> Checked {
+    words(text, path)?;
+    let name = |part: &str, more: &[u8]| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+    };
+    let short = text.split_once(':').is_some_and(|(prefix, term)| name(prefix, b"-") && name(term, b"-_"));
+    rule(
+        short || is_web(text),
+        path,
+        "must be a term of DPV, as `dpv:Consent` or `https://w3id.org/dpv#Consent`",
+    )
 }
 
 /// A non-negative ISO 8601 duration.
@@ -131,7 +152,8 @@ pub(super) fn duration(text: &str, path: &str) -> Checked {
 }
 
 pub(super) fn max_age(seconds: Option<u32>, path: &str) -> Checked {
-    rule(seconds.is_none_or(|seconds| seconds >= 60), path, "must be at least 60 seconds, or left out")
+    let fits = seconds.is_none_or(|seconds| seconds >= MAX_AGE_S_MIN);
+    rule(fits, path, "must be at least 60 seconds, or left out")
 }
 
 pub(super) fn before(first: WallTime, second: WallTime, path: &str, words: &'static str) -> Checked {
@@ -140,6 +162,12 @@ pub(super) fn before(first: WallTime, second: WallTime, path: &str, words: &'sta
 
 pub(super) fn notice(notice: &PrivacyNotice) -> Checked {
     words(&notice.uri, "privacy_notice.uri")?;
+    // It becomes a link on the owner's screen: no scheme that runs or opens anything else.
+    rule(
+        is_web(&notice.uri),
+        "privacy_notice.uri",
+        "must be an `https://` address, in ASCII and without spaces",
+    )?;
     language(&notice.language, "privacy_notice.language")
 }
 
@@ -161,7 +189,7 @@ pub(super) fn transforms(transforms: &[TransformSpec], max: usize, path: &str) -
 
 fn identifier(name: &str) -> bool {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    (1..=32).contains(&name.len()) && name.bytes().all(fits)
+    (1..=TRANSFORM_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
 }
 
 fn parameter(value: &Parameter, path: &str) -> Checked {

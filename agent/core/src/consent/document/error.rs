@@ -54,7 +54,7 @@ impl DocumentError {
     }
 
     /// The same fault, seen from the document in which this one lies at `outer`.
-    pub(super) fn within(mut self, outer: &str) -> Self {
+    pub(crate) fn within(mut self, outer: &str) -> Self {
         self.path = join(outer, &self.path);
         self
     }
@@ -100,6 +100,9 @@ pub enum Fault {
     /// A key stands twice in one object.
     #[error("this key stands twice in its object; keep one of them")]
     DuplicateKey,
+    /// A value that says nothing.
+    #[error("is null, which says nothing; leave it out")]
+    Null,
     /// A field is unknown, missing or of another type.
     #[error("{0}")]
     Shape(String),

@@ -16,11 +16,7 @@ pub mod policy;
 pub mod record;
 pub mod request;
 #[cfg(test)]
-#[expect(
-    clippy::unwrap_used,
-    dead_code,
-    reason = "tests may fail loudly; not every test module uses every sample"
-)]
+#[expect(clippy::unwrap_used, reason = "tests may fail loudly")]
 pub(crate) mod samples;
 mod strict;
 #[cfg(test)]

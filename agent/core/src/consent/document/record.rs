@@ -3,7 +3,7 @@
 use super::super::transform::TransformSpec;
 use super::bundle::Category;
 use super::check::{
-    Checked, before, count, countries, distinct, duration, each, leaf, max_age, notice, plain, rule, schema,
+    Checked, before, count, countries, distinct, duration, each, leaf, max_age, notice, rule, schema, term,
     transforms, words,
 };
 use super::dsse::{DsseEnvelope, verify};
@@ -26,13 +26,14 @@ pub struct ConsentRecord {
     /// 1.
     pub schema_version: u32,
     /// Random (RFC 9562, version 4).
+    #[serde(with = "uuid::serde::hyphenated")]
     pub record_id: Uuid,
     /// HMAC of the alias secret over the recipient: the same for one recipient, nothing to another.
     pub pii_principal_id: Digest,
     /// Alias public key under which this recipient knows the car.
     pub subject_vehicle: VerifyingKey,
     /// The record that this one follows in the same flow; none begins a new flow.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "uuid::serde::hyphenated::option", skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<Uuid>,
     /// SHA-256 of the request's payload.
     pub request_digest: Digest,
@@ -101,7 +102,7 @@ pub struct RecordedRecipient {
 pub struct PiiInformation {
     /// Leaf.
     pub signal: SignalPath,
-    /// DPV-PD term: `dpv-pd:Location`; free.
+    /// What it is by DPV's list of personal data: `pd:CurrentLocation`; empty: not said.
     #[serde(default)]
     pub pii_type: String,
     /// Category when consent was given.
@@ -239,17 +240,23 @@ impl Document for ConsentRecord {
         count(self.events.len(), 1, EVENTS_PER_RECORD_MAX, "events")?;
         each(&self.events, "events", ConsentEvent::check)?;
         notice(&self.privacy_notice)?;
-        words(&self.purpose.code, "purpose.code")?;
-        words(&self.lawful_basis, "lawful_basis")?;
+        term(&self.purpose.code, "purpose.code")?;
+        term(&self.lawful_basis, "lawful_basis")?;
         countries(&self.jurisdiction, "jurisdiction")?;
         words(&self.recipient.party_name, "recipient.party_name")?;
         words(&self.recipient.party_contact, "recipient.party_contact")?;
-        words(&self.recipient.party_role, "recipient.party_role")?;
+        term(&self.recipient.party_role, "recipient.party_role")?;
         duration(&self.retention_period, "retention_period")?;
         countries(&self.storage_locations, "storage_locations")?;
         before(self.not_before, self.not_after, "not_after", "must be later than `not_before`")?;
         max_age(self.conditions.max_age_s, "conditions.max_age_s")?;
         words(&self.withdrawal_method, "withdrawal_method")?;
+        let leaves = self.pii_information.iter().any(|pii| pii.decision == Decision::Yes);
+        rule(
+            self.processing.off_board || !leaves,
+            "processing.off_board",
+            "is false, and yet a signal may leave; say true or grant none",
+        )?;
         let onward = &self.processing.onward_disclosure;
         count(onward.len(), 0, DISCLOSURES_MAX, "processing.onward_disclosure")?;
         each(onward, "processing.onward_disclosure", |party| words(party, ""))?;
@@ -271,7 +278,9 @@ impl ConsentEvent {
 impl PiiInformation {
     fn check(&self) -> Checked {
         leaf(&self.signal, "signal")?;
-        plain(&self.pii_type, "pii_type")?;
+        if !self.pii_type.is_empty() {
+            term(&self.pii_type, "pii_type")?;
+        };
         transforms(&self.transform, TRANSFORMS_PER_RECORDED_SIGNAL_MAX, "transform")
     }
 }

@@ -3,8 +3,8 @@
 use super::super::transform::TransformSpec;
 use super::bundle::Text;
 use super::check::{
-    Checked, count, countries, distinct, duration, each, leaf, max_age, notice, plain, rule, schema, texts,
-    transforms, words,
+    Checked, count, countries, distinct, duration, each, leaf, max_age, notice, plain, rule, schema, term,
+    texts, transforms, words,
 };
 use super::{Complaint, Document, DocumentKind};
 use crate::limits::{DISCLOSURES_MAX, SIGNALS_PER_REQUEST_MAX, TRANSFORMS_PER_SIGNAL_MAX};
@@ -118,9 +118,9 @@ impl Document for Request {
 
     fn check(&self) -> Result<(), Complaint> {
         schema(self.schema_version)?;
-        words(&self.purpose.code, "purpose.code")?;
+        term(&self.purpose.code, "purpose.code")?;
         texts(&self.purpose.text, 1, "purpose.text")?;
-        words(&self.lawful_basis, "lawful_basis")?;
+        term(&self.lawful_basis, "lawful_basis")?;
         duration(&self.retention_period, "retention_period")?;
         countries(&self.storage_locations, "storage_locations")?;
         countries(&self.jurisdiction, "jurisdiction")?;

@@ -133,7 +133,13 @@ pub(crate) fn statement() -> SigningKeyStatement {
 }
 
 pub(crate) fn catalogued(signal: &str, category: Category) -> CatalogueEntry {
-    CatalogueEntry { signal: signal.parse().unwrap(), category, labels: Vec::new(), floor: Vec::new() }
+    CatalogueEntry {
+        signal: signal.parse().unwrap(),
+        category,
+        labels: Vec::new(),
+        floor: Vec::new(),
+        plausible: None,
+    }
 }
 
 pub(crate) fn rate(min_interval_ms: i64) -> TransformSpec {

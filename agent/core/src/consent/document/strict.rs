@@ -3,7 +3,9 @@
 use super::Document;
 use super::error::{DocumentError, DocumentKind, Fault, join};
 use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX};
+use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
@@ -34,19 +36,55 @@ pub(super) fn pretty<T: serde::Serialize>(kind: DocumentKind, value: &T) -> Resu
     Ok(bytes)
 }
 
-/// Bounds, then one strict walk over everything, then serde.
-pub(super) fn typed<T: DeserializeOwned>(kind: DocumentKind, bytes: &[u8]) -> Result<T, DocumentError> {
+/// Bounds, then one strict walk over everything, then serde, then that no struct was read from a list.
+pub(super) fn typed<T: DeserializeOwned + Serialize>(
+    kind: DocumentKind,
+    bytes: &[u8],
+) -> Result<T, DocumentError> {
     if bytes.len() > DOCUMENT_BYTES_MAX {
         let fault = Fault::TooLarge { bytes: bytes.len(), max: DOCUMENT_BYTES_MAX };
         return Err(DocumentError::new(kind, "", fault));
     }
     walk(kind, bytes)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let document: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = safe_path(error.path());
         let fault = explain(error.inner(), &path);
         DocumentError::new(kind, path, fault)
-    })
+    })?;
+    by_name(kind, bytes, &document)?;
+    Ok(document)
+}
+
+/// Serde reads a struct from a list of its fields too. By position nobody sees what is said, so it is refused.
+fn by_name<T: Serialize>(kind: DocumentKind, bytes: &[u8], document: &T) -> Result<(), DocumentError> {
+    let written =
+        serde_json::from_slice::<Value>(bytes).and_then(|there| Ok((there, serde_json::to_value(document)?)));
+    let (there, meant) = written.map_err(|error| DocumentError::new(kind, "", syntax(&error)))?;
+    match listed(&there, &meant, "") {
+        Some(path) => Err(DocumentError::new(
+            kind,
+            path,
+            Fault::Shape("must be an object with named fields".to_owned()),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The first place where an object is meant and a list stands.
+fn listed(there: &Value, meant: &Value, path: &str) -> Option<String> {
+    match (there, meant) {
+        (Value::Array(_), Value::Object(_)) => Some(path.to_owned()),
+        (Value::Array(there), Value::Array(meant)) => there
+            .iter()
+            .zip(meant)
+            .enumerate()
+            .find_map(|(index, (there, meant))| listed(there, meant, &join(path, &format!("[{index}]")))),
+        (Value::Object(there), Value::Object(meant)) => {
+            there.iter().find_map(|(key, there)| listed(there, meant.get(key)?, &join(path, safe_key(key))))
+        }
+        _ => None,
+    }
 }
 
 /// Depth and duplicate keys, everywhere: serde looks for them only in structs, not in the maps of a transform.
@@ -121,8 +159,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_str<E>(self, _: &str) -> Result<(), E> {
         Ok(())
     }
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
+    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+        Err(self.stop(self.path.clone(), Fault::Null))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
@@ -168,8 +206,9 @@ fn safe_path(path: &serde_path_to_error::Path) -> String {
 
 /// Serde's words with the document's own values left out: a value may be a person's.
 fn explain(error: &serde_json::Error, path: &str) -> Fault {
+    // It is JSON, or the walk before had said so: serde calls a wrong type for an enum a fault of syntax.
     if !error.is_data() {
-        return syntax(error);
+        return Fault::Shape(fallback(path).to_owned());
     }
     let message = error.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(head, _)| head);
@@ -181,7 +220,7 @@ fn explain(error: &serde_json::Error, path: &str) -> Fault {
     } else if message.starts_with("unknown variant ") {
         format!("unknown word; known here: {}", tail("`, expected ").unwrap_or_else(|| "none".to_owned()))
     } else if message.starts_with("invalid ") {
-        format!("must be {}", tail(", expected ").unwrap_or_else(|| "something else".to_owned()))
+        format!("must be {}", plain(&tail(", expected ").unwrap_or_else(|| "something else".to_owned())))
     } else if message.starts_with("data did not match any variant") {
         "must be a boolean, number, text or a list of these".to_owned()
     } else if message.starts_with("not ") && message.ends_with(" hexadecimal digits") {
@@ -196,12 +235,30 @@ fn explain(error: &serde_json::Error, path: &str) -> Fault {
     Fault::Shape(words)
 }
 
+/// Serde's names of types in words.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "u64" => "a whole number, not below 0",
+        "u32" => "a whole number from 0 to 4294967295",
+        "f64" => "a number",
+        "a sequence" => "a list",
+        "a string" => "a text",
+        "a UUID string in the hyphenated format" => "a UUID with hyphens",
+        other if other.starts_with("struct ") || other.contains("tagged enum") => "an object",
+        other => other,
+    }
+}
+
 fn fallback(path: &str) -> &'static str {
     match path.rsplit('.').next().unwrap_or_default() {
         "issued" | "expires" | "not_before" | "not_after" | "event_time" => {
             "must be a time of RFC 3339: `2026-11-22T10:00:00Z`"
         }
-        "record_id" | "supersedes" => "must be a UUID",
+        "record_id" | "supersedes" => "must be a UUID with hyphens",
+        "target" => "must name one car or one group: `{\"vehicle\": \"car-1\"}`",
+        "category" | "decision" | "event_state" | "necessity" | "status" => {
+            "must be one of the words for it, as a text"
+        }
         _ => "does not fit its field",
     }
 }

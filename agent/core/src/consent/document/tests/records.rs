@@ -71,7 +71,9 @@ fn an_age_is_at_least_a_minute() {
         verified(&sign_bytes(CONSENT_TYPE, &bent(&given(), bend), OWNER).to_bytes().unwrap())
     };
     assert!(with(json!(60)).is_ok());
-    for (age, words) in [(json!(59), "at least 60"), (json!("1h"), "u32"), (json!(-1), "u32")] {
+    for (age, words) in
+        [(json!(59), "at least 60"), (json!("1h"), "whole number"), (json!(-1), "whole number")]
+    {
         says("age", &with(age).unwrap_err(), &["`conditions.max_age_s", words]);
     }
 }
@@ -179,7 +181,7 @@ fn the_description_is_plain_and_does_not_depend_on_its_own_digest() {
         &text,
         &[
             "Give consent for acme Ltd (acme)",
-            "+ Vehicle.Speed, as it is",
+            "+ Vehicle.Speed: as it is",
             "kept for P30D, in DE",
             "passed on to nobody",
         ],

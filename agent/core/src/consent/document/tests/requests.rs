@@ -47,7 +47,7 @@ fn bad_requests_refuse_the_bundle_with_the_place() {
         ("no profiling said", &|v| remove(v, "", "profiling"), &["missing field `profiling`"]),
         ("batch age", &|v| set(v, "/batch_age_s", 0), &["batch_age_s`", "at least 1"]),
         ("age", &|v| put(v, "", "max_age_s", 0), &["max_age_s`", "at least 60"]),
-        ("age below zero", &|v| put(v, "", "max_age_s", -1), &["max_age_s", "u32"]),
+        ("age below zero", &|v| put(v, "", "max_age_s", -1), &["max_age_s", "whole number"]),
         ("no signals", &|v| set(v, "/signals", json!([])), &["signals`", "0 entries"]),
         ("wildcard signal", &|v| set(v, "/signals/0/signal", "Vehicle.*"), &["signals[0].signal`", "'*'"]),
         ("branch", &|v| set(v, "/signals/0/signal", "Vehicle..Speed"), &["signals[0].signal`", "leaf"]),

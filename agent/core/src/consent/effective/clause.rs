@@ -1,0 +1,180 @@
+//! The clauses of "a signal may leave when": as a question, as a no, and what would change it.
+
+use serde::Serialize;
+
+/// Why something does not leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Clause {
+    /// Invariant 3.
+    #[error("there is no policy")]
+    NoPolicy,
+    /// Invariant 3.
+    #[error("the time is in doubt")]
+    TimeInDoubt,
+    /// A bundle that was held back must not go on for ever.
+    #[error("the policy is not valid at this time")]
+    PolicyExpired,
+    /// Directive `require_min_version`.
+    #[error("the policy asks for a newer agent")]
+    AgentTooOld,
+    /// No record gives this recipient anything for this purpose, or what gave it has ended.
+    #[error("the owner has not agreed to this purpose, or does not any more")]
+    NotGiven,
+    /// Before or after the dates of the record.
+    #[error("the grant is not live at this time")]
+    GrantNotLive,
+    /// The record sets a condition that is not built.
+    #[error("the grant sets a condition that this agent cannot keep")]
+    Condition,
+    /// Not in the bundle.
+    #[error("the policy does not name the recipient")]
+    RecipientUnknown,
+    /// Status, or directive `suspend`.
+    #[error("the recipient is suspended")]
+    RecipientSuspended,
+    /// Attack: the recipient's key was swapped.
+    #[error("the recipient's request key is not the one that was agreed with")]
+    RecipientKeyChanged,
+    /// None valid now.
+    #[error("the recipient has no valid HPKE key")]
+    NoHpkeKey,
+    /// The bundle does not hold the request that was granted.
+    #[error("the policy does not hold the request that was granted")]
+    RequestGone,
+    /// Past its date.
+    #[error("the request has expired")]
+    RequestExpired,
+    /// Directive `suspend`.
+    #[error("the request is suspended")]
+    RequestSuspended,
+    /// More than [`crate::limits::FLOWS_MAX`].
+    #[error("there are too many flows")]
+    TooManyFlows,
+    /// Decision is not `yes`.
+    #[error("the owner did not say yes to this signal")]
+    NotGranted,
+    /// A grant cannot hold more than was asked.
+    #[error("the request does not ask for this signal")]
+    NotRequested,
+    /// Directive `drop`.
+    #[error("the policy drops this signal")]
+    SignalDropped,
+    /// `unknown`, or not in the catalogue.
+    #[error("the catalogue does not say what this signal is")]
+    CategoryUnknown,
+    /// Attack: the catalogue moves a signal.
+    #[error("the catalogue now puts this signal into another category")]
+    CategoryChanged,
+    /// No database has it.
+    #[error("no database of this car gives this signal")]
+    NoSuchLeaf,
+    /// Attack: the signal map relabels.
+    #[error("this signal is extracted in another way than when it was granted")]
+    ExtractionChanged,
+    /// Attack: a signal map calls a place a pressure.
+    #[error("this signal can be read as values that the catalogue holds for implausible")]
+    Implausible,
+    /// `drop`, an op that is not built, or two that have no common coarsening.
+    #[error("the transforms let nothing through")]
+    TransformDenies,
+}
+
+impl Clause {
+    /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass.
+    pub const ALL: [Self; 23] = [
+        Self::NoPolicy,
+        Self::TimeInDoubt,
+        Self::PolicyExpired,
+        Self::AgentTooOld,
+        Self::NotGiven,
+        Self::GrantNotLive,
+        Self::Condition,
+        Self::RecipientUnknown,
+        Self::RecipientSuspended,
+        Self::RecipientKeyChanged,
+        Self::NoHpkeKey,
+        Self::RequestGone,
+        Self::RequestExpired,
+        Self::RequestSuspended,
+        Self::NotGranted,
+        Self::NotRequested,
+        Self::NoSuchLeaf,
+        Self::ExtractionChanged,
+        Self::CategoryUnknown,
+        Self::CategoryChanged,
+        Self::Implausible,
+        Self::SignalDropped,
+        Self::TransformDenies,
+    ];
+
+    /// The clause as it must hold.
+    #[must_use]
+    pub fn asks(self) -> &'static str {
+        match self {
+            Self::NoPolicy => "a policy is in force",
+            Self::TimeInDoubt => "the time is trustworthy",
+            Self::PolicyExpired => "the policy is valid now",
+            Self::AgentTooOld => "this agent is new enough for the policy",
+            Self::NotGiven => "the owner has agreed to this purpose",
+            Self::GrantNotLive => "the grant is live now",
+            Self::Condition => "this agent can keep the conditions of the grant",
+            Self::RecipientUnknown => "the policy names the recipient",
+            Self::RecipientSuspended => "the recipient is active",
+            Self::RecipientKeyChanged => "the recipient's request key is the one that was agreed with",
+            Self::NoHpkeKey => "that key has signed an HPKE key that is valid now",
+            Self::RequestGone => "the policy holds the request that was granted",
+            Self::RequestExpired => "the request has not expired",
+            Self::RequestSuspended => "the request is not suspended",
+            Self::TooManyFlows => "there is room for the flow",
+            Self::NotGranted => "the owner said yes to this signal",
+            Self::NotRequested => "the request asks for this signal",
+            Self::NoSuchLeaf => "this car has the signal",
+            Self::ExtractionChanged => "the signal is extracted as it was when it was granted",
+            Self::CategoryUnknown => "the catalogue says what the signal is",
+            Self::CategoryChanged => "the signal is in the category that was agreed to",
+            Self::Implausible => "the signal can be read only as plausible values",
+            Self::SignalDropped => "the policy does not drop the signal",
+            Self::TransformDenies => "the transforms, all met, let something through",
+        }
+    }
+
+    /// What would turn a no into a yes. Only the owner widens: where it takes consent, it says so.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoPolicy => "install a policy bundle: `glovebox policy install FILE`",
+            Self::TimeInDoubt => "set the clock of the car",
+            Self::PolicyExpired => "install a bundle that is valid now; if the clock is wrong, set it",
+            Self::AgentTooOld => "install a newer agent",
+            Self::NotGiven => "the owner may agree: `glovebox consent grant`",
+            Self::GrantNotLive => "the owner may renew the grant with other dates",
+            Self::Condition => {
+                "install an agent that can keep it, or the owner may renew the grant without the condition"
+            }
+            Self::RecipientUnknown => "a bundle that names the recipient",
+            Self::RecipientSuspended => {
+                "a bundle in which the recipient is active and no directive suspends it"
+            }
+            Self::RecipientKeyChanged => {
+                "the owner may withdraw and agree to the new key; ask the recipient why it changed"
+            }
+            Self::NoHpkeKey => "a bundle with a key statement of the recipient that is valid now",
+            Self::RequestGone => "the owner may withdraw, and agree to the request that took its place",
+            Self::RequestExpired => "a bundle with a later request, and the owner agreeing to it",
+            Self::RequestSuspended => "a bundle without the directive that suspends the request",
+            Self::TooManyFlows => "withdraw a grant that is not needed",
+            Self::NotGranted => {
+                "the owner may withdraw, and agree to this signal too: `glovebox consent grant --signal`"
+            }
+            Self::NotRequested => "a request that asks for it, and the owner agreeing to that",
+            Self::NoSuchLeaf => "a DBC or mapping that has it: `glovebox dbc show`, `glovebox check`",
+            Self::ExtractionChanged => "the owner may look at what changed in the databases, and agree anew",
+            Self::CategoryUnknown => "a bundle whose catalogue gives the signal a category",
+            Self::CategoryChanged => "the owner may agree anew, to the category that it is in now",
+            Self::Implausible => "a range in the DBC or mapping that lies within the plausible one",
+            Self::SignalDropped => "a bundle without the directive that drops the signal",
+            Self::TransformDenies => "transforms that this agent can do, with a common coarsening",
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Why a signal leaves, or does not: the clauses of each grant and request that it is in, with their answers.
+
+use super::super::transform::TransformSpec;
+use super::{Answer, Clause, Docket, Situation, View, in_force};
+use crate::consent::document::request::Request;
+use crate::consent::grants::Grant;
+use crate::names::{FlowId, PurposeId, RecipientId, SignalPath};
+
+/// The clauses for one recipient and purpose.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explanation {
+    /// Who gets it, or asks for it.
+    pub recipient: RecipientId,
+    /// What for.
+    pub purpose: PurposeId,
+    /// The flow; `None`: nothing is granted.
+    pub flow: Option<FlowId>,
+    /// The clauses that could be asked, in their order. One without which the rest could not be asked is the last.
+    pub answers: Vec<Answer>,
+    /// All that reduces it.
+    pub reduced_by: Vec<TransformSpec>,
+}
+
+impl Explanation {
+    /// Whether it leaves: every clause was asked and holds.
+    #[must_use]
+    pub fn leaves(&self) -> bool {
+        self.answers.last().is_some_and(|last| last.clause == Clause::TransformDenies)
+            && self.answers.iter().all(|answer| answer.holds)
+    }
+}
+
+/// Explains `signal` for `recipient`, or for all: first each grant that names it, then each request that asks for it and is
+/// not granted. Empty: nobody asks for it.
+#[must_use]
+pub fn explain(
+    situation: &Situation<'_>,
+    signal: &SignalPath,
+    recipient: Option<&RecipientId>,
+) -> Vec<Explanation> {
+    let meant = |id: &RecipientId| recipient.is_none_or(|recipient| recipient == id);
+    let mut all = Vec::new();
+    for grant in situation.grants.live() {
+        let given = grant.given().payload();
+        let names = given.pii_information.iter().any(|item| item.signal == *signal);
+        if meant(&given.recipient.party_id) && (names || asks_for(situation, grant, signal)) {
+            all.push(of_grant(situation, grant, signal));
+        }
+    }
+    let requests = situation.policy.map(|policy| policy.requests()).unwrap_or_default();
+    for request in requests.iter().map(|request| request.payload()) {
+        let granted = situation.grants.find_for(&request.recipient, &request.purpose.id).is_some();
+        if !granted && meant(&request.recipient) && asks(request, signal) {
+            all.push(of_request(situation, request, signal));
+        }
+    }
+    all
+}
+
+fn asks(request: &Request, signal: &SignalPath) -> bool {
+    request.signals.iter().any(|asked| asked.signal == *signal)
+}
+
+/// Whether a newer request for what was granted asks for it.
+fn asks_for(situation: &Situation<'_>, grant: &Grant, signal: &SignalPath) -> bool {
+    let given = grant.given().payload();
+    let request =
+        situation.policy.and_then(|it| it.request_for(&given.recipient.party_id, &given.purpose.id));
+    request.is_some_and(|request| asks(request.payload(), signal))
+}
+
+fn of_grant(situation: &Situation<'_>, grant: &Grant, signal: &SignalPath) -> Explanation {
+    let given = grant.given().payload();
+    let mut docket = Docket::explaining();
+    // Its outcome is in the answers.
+    let _ = ask_grant(situation, grant, signal, &mut docket);
+    let (answers, reduced_by) = docket.close();
+    Explanation {
+        recipient: given.recipient.party_id.clone(),
+        purpose: given.purpose.id.clone(),
+        flow: Some(grant.flow()),
+        answers,
+        reduced_by,
+    }
+}
+
+fn ask_grant(
+    situation: &Situation<'_>,
+    grant: &Grant,
+    signal: &SignalPath,
+    docket: &mut Docket,
+) -> Result<(), Clause> {
+    let (policy, time) = in_force(situation, docket)?;
+    let view = View { policy, bundle: policy.bundle().payload(), leaves: situation.leaves, time };
+    docket.hold(Clause::NotGiven, true)?;
+    let (_, request) = view.whole(grant, docket)?;
+    let items = &grant.given().payload().pii_information;
+    let item = docket.need(Clause::NotGranted, items.iter().find(|item| item.signal == *signal))?;
+    view.signal(item, request, grant, docket).map(drop)
+}
+
+fn of_request(situation: &Situation<'_>, request: &Request, signal: &SignalPath) -> Explanation {
+    let mut docket = Docket::explaining();
+    let _ = ask_request(situation, request, signal, &mut docket);
+    let (answers, reduced_by) = docket.close();
+    let (recipient, purpose) = (request.recipient.clone(), request.purpose.id.clone());
+    Explanation { recipient, purpose, flow: None, answers, reduced_by }
+}
+
+/// What can be asked while nothing is granted.
+fn ask_request(
+    situation: &Situation<'_>,
+    request: &Request,
+    signal: &SignalPath,
+    docket: &mut Docket,
+) -> Result<(), Clause> {
+    let (policy, time) = in_force(situation, docket)?;
+    let view = View { policy, bundle: policy.bundle().payload(), leaves: situation.leaves, time };
+    docket.hold(Clause::NotGiven, false)?;
+    view.active(&request.recipient, docket)?;
+    view.valid(request, docket)?;
+    docket.need(Clause::NoSuchLeaf, situation.leaves.find(signal)).map(drop)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests;

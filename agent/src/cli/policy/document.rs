@@ -1,0 +1,69 @@
+//! A document for commands that look at it: signed, or the bare payload that is about to be.
+
+use super::{Kind, kind_of, read_file};
+use anyhow::{Context as _, bail};
+use glovebox_core::consent::document::bundle::{Bundle, HpkeStatement, SigningKeyStatement};
+use glovebox_core::consent::document::record::ConsentRecord;
+use glovebox_core::consent::document::request::Request;
+use glovebox_core::consent::document::{Document, DocumentError, DsseEnvelope, read};
+use std::path::Path;
+
+/// What a file holds. No signature was checked.
+pub(super) struct Held {
+    pub(super) kind: Kind,
+    /// The exact bytes that are signed.
+    pub(super) payload: Vec<u8>,
+    /// `None`: a bare payload.
+    pub(super) envelope: Option<DsseEnvelope>,
+}
+
+impl Held {
+    /// Reads a file; `-` is standard input.
+    pub(super) fn open(file: &Path) -> anyhow::Result<Self> {
+        Self::of(read_file(file)?).with_context(|| file.display().to_string())
+    }
+
+    fn of(bytes: Vec<u8>) -> anyhow::Result<Self> {
+        if let Some(kind) = bare(&bytes) {
+            return Ok(Self { kind, payload: bytes, envelope: None });
+        }
+        let neither = "neither a signed document nor a payload that `glovebox policy sign` would take";
+        let envelope = DsseEnvelope::parse(&bytes).context(neither)?;
+        let kind = kind_of(&envelope)?;
+        Ok(Self { kind, payload: envelope.payload_bytes()?, envelope: Some(envelope) })
+    }
+
+    pub(super) fn read<T: Document>(&self) -> Result<T, DocumentError> {
+        read(&self.payload)
+    }
+}
+
+/// The kind of a payload without envelope; the kinds have no document in common.
+fn bare(bytes: &[u8]) -> Option<Kind> {
+    let fits: [(Kind, bool); 5] = [
+        (Kind::Bundle, read::<Bundle>(bytes).is_ok()),
+        (Kind::Request, read::<Request>(bytes).is_ok()),
+        (Kind::Consent, read::<ConsentRecord>(bytes).is_ok()),
+        (Kind::SigningKey, read::<SigningKeyStatement>(bytes).is_ok()),
+        (Kind::HpkeKey, read::<HpkeStatement>(bytes).is_ok()),
+    ];
+    fits.into_iter().find_map(|(kind, fits)| fits.then_some(kind))
+}
+
+/// Two documents that can be compared.
+pub(super) fn both(old: &Path, new: &Path) -> anyhow::Result<(Held, Held)> {
+    let held = (Held::open(old)?, Held::open(new)?);
+    if held.0.kind != held.1.kind {
+        let words = |kind: Kind| {
+            clap::ValueEnum::to_possible_value(&kind).map_or_else(String::new, |v| v.get_name().to_owned())
+        };
+        bail!(
+            "{} is a {}, {} a {}: compare two of one kind",
+            old.display(),
+            words(held.0.kind),
+            new.display(),
+            words(held.1.kind)
+        );
+    }
+    Ok(held)
+}

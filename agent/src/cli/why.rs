@@ -1,0 +1,156 @@
+//! `glovebox why SIGNAL`: does it leave the car, and which clause says so.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use glovebox_core::names::{RecipientId, SignalPath};
+
+use super::out::{Paint, answered};
+use super::{Common, FINDINGS};
+use crate::config::Files;
+use crate::control::{ControlClient, Why, WhyClause, WhyOrder, WhyPurpose};
+use crate::daemon::authority::LocalAuthority;
+
+const LEARN: &str = "\
+Examples:
+  glovebox why Vehicle.Speed                      for everybody who was granted it or asks for it
+  glovebox why Vehicle.Speed --recipient acme     for one
+  glovebox why Vehicle.Speed --json | jq -r '.purposes[].clauses[] | select(.holds == false) | .remedy'
+
+Asked is the running daemon; if none runs, the stores. What may leave may still wait: `glovebox status` says for what.
+
+Exit codes:
+  0  it leaves, for at least one of them
+  1  it does not
+  2  this cannot be told: unusable arguments or configuration, stores or daemon that do not answer";
+
+/// Says whether a signal leaves the car, and which clause says no.
+///
+/// Each clause has yes or no, and for a no what would change it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = LEARN)]
+pub(super) struct Args {
+    /// The signal, as `Vehicle.Speed` or `CAN.can0.Motion.Speed`.
+    signal: SignalPath,
+    /// Only for this recipient.
+    #[arg(long, value_name = "ID")]
+    recipient: Option<RecipientId>,
+    /// As JSON, for a script.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
+    let why = asked(args, common)?;
+    let code = if why.leaves { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) };
+    answered(print(args, &why), code)
+}
+
+fn print(args: &Args, why: &Why) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{:#}", serde_json::to_value(why)?)?);
+    }
+    show(&mut out, why, args.recipient.as_ref(), Paint::of_stdout())
+}
+
+fn asked(args: &Args, common: &Common) -> anyhow::Result<Why> {
+    let config = common.load(Files::NotNeeded)?;
+    let order = WhyOrder { signal: args.signal.clone(), recipient: args.recipient.clone() };
+    if let Some(mut client) = ControlClient::connect(&config.health.control_socket)? {
+        return client.why(&order).context("the daemon cannot be asked");
+    }
+    let databases = super::databases(&config.decode)?;
+    let car = super::car(&config);
+    let local = LocalAuthority::open(&config.health.state, car, databases.digests())?;
+    for complaint in local.complaints() {
+        writeln!(std::io::stderr().lock(), "glovebox: {complaint}")?;
+    }
+    Ok(local.why(&order, &databases.leaves))
+}
+
+fn show(
+    out: &mut impl Write,
+    why: &Why,
+    recipient: Option<&RecipientId>,
+    paint: Paint,
+) -> anyhow::Result<()> {
+    if why.purposes.is_empty() {
+        let whom = recipient.map_or_else(|| "anybody".to_owned(), ToString::to_string);
+        writeln!(
+            out,
+            "{} does not leave for {whom}: no grant names it and no request asks for it",
+            why.signal
+        )?;
+    }
+    for (number, purpose) in why.purposes.iter().enumerate() {
+        if number > 0 {
+            writeln!(out)?;
+        }
+        show_purpose(out, &why.signal, purpose, paint)?;
+    }
+    Ok(())
+}
+
+fn show_purpose(
+    out: &mut impl Write,
+    signal: &SignalPath,
+    purpose: &WhyPurpose,
+    paint: Paint,
+) -> anyhow::Result<()> {
+    let whom = format!("{} for {}", purpose.recipient, purpose.purpose);
+    if purpose.leaves {
+        writeln!(out, "{signal} {} for {whom}: {}", paint.good("leaves"), purpose.reduced)?;
+    } else {
+        writeln!(out, "{signal} {} for {whom}", paint.bad("does not leave"))?;
+    }
+    for clause in &purpose.clauses {
+        writeln!(out, "  {}", line(clause, paint))?;
+        if let Some(remedy) = &clause.remedy {
+            writeln!(out, "       needs: {remedy}")?;
+        }
+    }
+    Ok(())
+}
+
+fn line(clause: &WhyClause, paint: Paint) -> String {
+    let answer = match clause.holds {
+        Some(true) => paint.good("yes"),
+        Some(false) => paint.bad("no "),
+        None => paint.doubtful("-  "),
+    };
+    format!("{answer}  {}", clause.clause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_clause_has_its_line_and_a_no_its_remedy() -> anyhow::Result<()> {
+        let clause = |words: &str, holds: Option<bool>| WhyClause {
+            id: words.replace(' ', "_"),
+            clause: words.to_owned(),
+            holds,
+            remedy: (holds == Some(false)).then(|| "the owner".to_owned()),
+        };
+        let purpose = WhyPurpose {
+            recipient: "acme".parse()?,
+            purpose: "tyre-care".parse()?,
+            flow: None,
+            leaves: false,
+            reduced: "as it is".to_owned(),
+            clauses: vec![clause("a", Some(true)), clause("b", Some(false)), clause("c", None)],
+        };
+        let signal: SignalPath = "Vehicle.Speed".parse()?;
+        let why = Why { signal, leaves: false, purposes: vec![purpose] };
+        let mut text = Vec::new();
+        show(&mut text, &why, None, Paint::none())?;
+        let expected = "Vehicle.Speed does not leave for acme for tyre-care\n  yes  a\n  no   b\n       \
+                        needs: the owner\n  -    c\n";
+        assert_eq!(String::from_utf8(text)?, expected);
+        Ok(())
+    }
+}

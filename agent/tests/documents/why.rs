@@ -1,0 +1,119 @@
+//! `glovebox why` as a person and a script meet it: without a daemon, and asking one.
+
+use super::made::{GRANT, WITHDRAW, car, glovebox, run};
+use glovebox::control::{self, Handler, Request, Why};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+
+const SPEED: &str = "--config try.toml why CAN.can0.Motion.Speed";
+
+fn told(folder: &Path, line: &str) -> (Option<i32>, String) {
+    let output = run(folder, line);
+    (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+#[test]
+fn why_says_no_before_yes_while_and_no_after_a_grant() {
+    let car = car();
+    let folder = car.path();
+    let (code, words) = told(folder, SPEED);
+    assert_eq!(code, Some(1), "{words}");
+    for line in [
+        "CAN.can0.Motion.Speed does not leave for acme for speed",
+        "  yes  a policy is in force",
+        "  no   the owner has agreed to this purpose",
+        "       needs: the owner may agree: `glovebox consent grant`",
+        "  -    the owner said yes to this signal",
+    ] {
+        assert!(words.lines().any(|told| told == line), "{line:?} is not in\n{words}");
+    }
+    glovebox(folder, GRANT);
+    let (code, words) = told(folder, SPEED);
+    assert_eq!(code, Some(0), "{words}");
+    let first = "CAN.can0.Motion.Speed leaves for acme for speed: at most one every 1 s; in steps of 5";
+    assert_eq!(words.lines().next(), Some(first));
+    assert_eq!(words.matches("  yes  ").count(), words.lines().count() - 1, "{words}");
+    assert_eq!(told(folder, &format!("{SPEED} --recipient acme")).0, Some(0));
+    let (code, words) = told(folder, &format!("{SPEED} --recipient borg"));
+    assert_eq!(code, Some(1));
+    assert!(words.contains("no grant names it and no request asks for it"), "{words}");
+    glovebox(folder, WITHDRAW);
+    assert_eq!(told(folder, SPEED).0, Some(1));
+}
+
+#[test]
+fn why_follows_the_databases_of_the_car() {
+    let car = car();
+    let folder = car.path();
+    glovebox(folder, GRANT);
+    let dbc = std::fs::read_to_string(folder.join("car.dbc")).unwrap();
+    std::fs::write(folder.join("car.dbc"), dbc.replace("0|16@1+", "16|16@1+")).unwrap();
+    let (code, words) = told(folder, &format!("{SPEED} --json"));
+    assert_eq!(code, Some(1));
+    let answer: Value = serde_json::from_str(&words).unwrap();
+    let clauses = answer["purposes"][0]["clauses"].as_array().unwrap();
+    let noes: Vec<&Value> = clauses.iter().filter(|clause| clause["holds"] == false).collect();
+    assert_eq!(noes.len(), 1, "{words}");
+    assert_eq!(noes[0]["id"], "extraction_changed");
+    assert!(noes[0]["remedy"].as_str().unwrap().contains("databases"));
+}
+
+#[test]
+fn what_cannot_be_told_is_no_no() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "--config try.toml why Vehicle.Speed";
+    assert_eq!(told(folder.path(), line).0, Some(2), "no configuration");
+    assert_eq!(told(folder.path(), "why Vehicle.*").0, Some(2), "no signal");
+    let car = car();
+    std::fs::remove_file(car.path().join("car.dbc")).unwrap();
+    let (code, words) = told(car.path(), line);
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("car.dbc"), "{words}");
+}
+
+#[test]
+fn the_answer_stands_though_nobody_reads_it_to_the_end() {
+    let car = car();
+    let mut other = std::fs::read_to_string(car.path().join("s.json")).unwrap();
+    other = other.replace("\"serial\": 1", "\"serial\": 2");
+    std::fs::write(car.path().join("other.json"), other).unwrap();
+    for line in [SPEED, "policy diff s.json other.json"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_glovebox"));
+        command.args(line.split_whitespace()).current_dir(car.path()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{line}");
+    }
+}
+
+struct Answers(Why);
+
+impl Handler for Answers {
+    fn handle(&self, request: Request) -> Result<Value, String> {
+        match request {
+            Request::Why(order) if order.signal == self.0.signal => {
+                serde_json::to_value(&self.0).map_err(|error| error.to_string())
+            }
+            _ => Err("asked otherwise".to_owned()),
+        }
+    }
+}
+
+#[test]
+fn a_running_daemon_is_asked_instead_of_the_stores() {
+    let car = car();
+    // The stores say no: nothing is granted.
+    assert_eq!(told(car.path(), SPEED).0, Some(1));
+    let why = Why { signal: "CAN.can0.Motion.Speed".parse().unwrap(), leaves: true, purposes: Vec::new() };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let socket = control::listen(&car.path().join("c.sock")).unwrap();
+    runtime.spawn(async move {
+        let socket = tokio::net::UnixListener::from_std(socket).unwrap();
+        control::serve(socket, Arc::new(Answers(why))).await;
+    });
+    assert_eq!(told(car.path(), SPEED).0, Some(0));
+    let (code, words) = told(car.path(), "--config try.toml why Vehicle.Other");
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.contains("the daemon cannot be asked: asked otherwise"), "{words}");
+}
