@@ -28,14 +28,7 @@ struct Case {
 }
 
 /// What most cars have, and what is measured of it elsewhere.
-const USUAL: Case = Case {
-    name: "one flow, 20 KiB",
-    rate: 400,
-    recipients: ONE,
-    gather_s: 0,
-    online: true,
-    features: "none",
-};
+const USUAL: Case = Case { name: "one flow, 20 KiB", rate: 400, recipients: ONE, gather_s: 0, online: true };
 
 const ONE: &[&str] = &["one"];
 const THREE: &[&str] = &["one", "two", "three"];
