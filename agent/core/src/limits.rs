@@ -37,6 +37,13 @@ pub const GATE_MEMORY_ENTRIES_MAX: usize = 16_384;
 pub const GATE_SOURCES_MAX: usize = 32;
 /// Controllers whose samples are in one batch; then it is closed.
 pub const BATCH_SOURCES_MAX: usize = 32;
+/// Samples that wait in the gate for the end of their bucket of time, over all flows: under 2 MiB. A signal of ten a
+/// second has 9,000 in a quarter of an hour.
+pub const HELD_SAMPLES_MAX: usize = 16_384;
+/// An interval in a transform, 10 years: more is a mistake of units.
+pub const INTERVAL_MS_MAX: i64 = 315_360_000_000;
+/// Coarsest `time_bucket`: what is held back is in memory, and a day of it is enough to lose.
+pub const TIME_BUCKET_S_MAX: i64 = 86_400;
 /// A segment file is closed at this size and deleted whole.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).

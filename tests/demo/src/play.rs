@@ -371,7 +371,7 @@ fn tell_grant(screen: &Screen, view: &mut CompanyView, company: &Company, words:
         screen.say(Look::Bad, &format!("       - {path}: asked for and not granted"));
     }
     // How one signal alone is reduced has room on the screen.
-    let reduced = |one: &String| one.split_once("reduced by ").map(|(_, how)| how.to_owned());
+    let reduced = |one: &String| one.split_once("reduced: ").map(|(_, how)| how.to_owned());
     view.reduced = if granted.len() == 1 { granted.first().and_then(reduced) } else { None };
     let count = granted.len();
     format!("the owner grants {count} {} to {}", if count == 1 { "signal" } else { "signals" }, company.name)

@@ -10,7 +10,7 @@ use super::document::policy::Policy;
 use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformation};
 use super::document::request::Request;
 use super::grants::{Grant, Grants};
-use super::transform::{Rule, Transform};
+use super::transform::{Coding, Rule, Transform};
 use crate::decode::{LeafIndex, Leaves, ValueType};
 use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
@@ -182,6 +182,18 @@ impl SignalRules {
             Rule::Pass(transform) => transform,
             Rule::Deny => self.granted,
         }
+    }
+
+    /// How its raw values are read.
+    #[must_use]
+    pub fn recorded(&self) -> Coding {
+        Coding { value_type: self.value_type, scale: self.scale, offset: self.offset }
+    }
+
+    /// How the values that leave are read.
+    #[must_use]
+    pub fn coding(&self) -> Coding {
+        self.coded().coding(self.recorded())
     }
 }
 

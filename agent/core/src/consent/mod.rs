@@ -10,7 +10,6 @@ pub mod document;
 pub mod effective;
 pub mod gate;
 pub mod grants;
-mod quantise;
 pub mod transform;
 
 pub use crate::decode::{SourceAddress, State, ValueType};

@@ -10,7 +10,7 @@ use glovebox_core::consent::document::bundle::{
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::{Necessity, Request};
 use glovebox_core::consent::document::{DsseEnvelope, describe, read};
-use glovebox_core::consent::transform::{Parameter, TransformSpec};
+use glovebox_core::consent::transform::{TransformSpec, words};
 use glovebox_core::names::Digest;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -127,7 +127,7 @@ fn catalogue(text: &mut String, bundle: &Bundle) -> anyhow::Result<()> {
     let counts: Vec<String> = counts.into_iter().map(|(name, count)| format!("{count} {name}")).collect();
     writeln!(text, "catalogue of {} signals: {}", bundle.catalogue.len(), counts.join(", "))?;
     for entry in bundle.catalogue.iter().filter(|entry| !entry.floor.is_empty()) {
-        writeln!(text, "  at least {} for {}", transforms(&entry.floor), entry.signal)?;
+        writeln!(text, "  {} at least: {}", entry.signal, transforms(&entry.floor))?;
     }
     Ok(())
 }
@@ -140,7 +140,7 @@ fn directive_words(directive: &Directive) -> String {
         }
         Directive::Drop { signal } => format!("{signal} leaves for nobody"),
         Directive::Tighten { signal, transforms: list } => {
-            format!("{signal} is made at least as coarse as {}", transforms(list))
+            format!("{signal} is reduced at least so: {}", transforms(list))
         }
         Directive::RequireMinVersion { version } => format!("agents before {version} send nothing"),
     }
@@ -160,7 +160,7 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
         let reduced = if asked.transforms.is_empty() {
             "as it is".to_owned()
         } else {
-            format!("reduced by {}", transforms(&asked.transforms))
+            format!("reduced: {}", transforms(&asked.transforms))
         };
         let optional = if asked.necessity == Necessity::Optional { ", optional" } else { "" };
         writeln!(text, "  + {}, {reduced}{optional}", asked.signal)?;
@@ -184,24 +184,5 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
 }
 
 fn transforms(list: &[TransformSpec]) -> String {
-    let one = |spec: &TransformSpec| {
-        let parameters: Vec<String> =
-            spec.parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value))).collect();
-        if parameters.is_empty() {
-            spec.op.clone()
-        } else {
-            format!("{} ({})", spec.op, parameters.join(", "))
-        }
-    };
-    list.iter().map(one).collect::<Vec<_>>().join("; ")
-}
-
-fn parameter(value: &Parameter) -> String {
-    match value {
-        Parameter::Flag(flag) => flag.to_string(),
-        Parameter::Integer(number) => number.to_string(),
-        Parameter::Number(number) => number.to_string(),
-        Parameter::Text(text) => text.clone(),
-        Parameter::List(items) => items.iter().map(parameter).collect::<Vec<_>>().join(" "),
-    }
+    list.iter().map(words).collect::<Vec<_>>().join("; ")
 }

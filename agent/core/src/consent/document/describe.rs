@@ -1,6 +1,6 @@
 //! A consent record in plain words, for a person to read before it is signed.
 
-use super::super::transform::{Parameter, TransformSpec};
+use super::super::transform::words;
 use super::record::{ConsentRecord, Decision, EventState, PiiInformation};
 use std::fmt::Write as _;
 
@@ -68,26 +68,10 @@ fn signals(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
 }
 
 fn reductions(pii: &PiiInformation) -> String {
-    let list: Vec<String> = pii.transform.iter().map(transform).collect();
+    let list: Vec<String> = pii.transform.iter().map(words).collect();
     let reduced =
-        if list.is_empty() { ", as it is".to_owned() } else { format!(", reduced by {}", list.join("; ")) };
+        if list.is_empty() { ", as it is".to_owned() } else { format!(", reduced: {}", list.join("; ")) };
     if pii.floor_waived { format!("{reduced}; MORE THAN THE USUAL LIMIT") } else { reduced }
-}
-
-fn transform(spec: &TransformSpec) -> String {
-    let parameters: Vec<String> =
-        spec.parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value))).collect();
-    if parameters.is_empty() { spec.op.clone() } else { format!("{} ({})", spec.op, parameters.join(", ")) }
-}
-
-fn parameter(value: &Parameter) -> String {
-    match value {
-        Parameter::Flag(flag) => flag.to_string(),
-        Parameter::Integer(number) => number.to_string(),
-        Parameter::Number(number) => number.to_string(),
-        Parameter::Text(text) => text.clone(),
-        Parameter::List(items) => items.iter().map(parameter).collect::<Vec<_>>().join(" "),
-    }
 }
 
 fn promises(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {

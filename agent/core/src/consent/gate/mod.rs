@@ -1,14 +1,17 @@
 //! The compiled form of all live grants: the one place where a reading becomes a [`Consented`] one.
 
-use super::decimal::Decimal;
+mod stages;
+mod thinning;
+
 use super::effective::{Effective, FlowRules, SignalRules};
-use super::quantise::{Quantiser, float};
-use super::transform::{DeadBand, Rule, Transform};
-use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State, ValueType};
-use crate::limits::{GATE_MEMORY_ENTRIES_MAX, GATE_SOURCES_MAX};
+use super::transform::{Change, Quantiser, Rule, Transform, Trigger};
+use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
+use crate::limits::GATE_MEMORY_ENTRIES_MAX;
 use crate::names::{FlowId, Moment, PolicyVersion};
-use std::collections::HashMap;
+use stages::{Held, Now, Place, Stages};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use thinning::{Emitted, Thinning};
 
 /// Number of a flow in the gate that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,67 +90,47 @@ pub struct Gate {
     starts: Vec<u32>,
     routes: Vec<Route>,
     thinnings: Vec<Thinning>,
+    stages: Vec<Stages>,
+    held: Held,
+    lost: BTreeMap<(FlowId, Lost), u64>,
     /// What was emitted last before a swap, also in flows that are held back for now: a pause shortens no gap.
-    memory: HashMap<(FlowId, LeafIndex, SourceAddress), Emitted>,
+    memory: HashMap<(FlowId, LeafIndex, SourceAddress), (Emitted, Transform)>,
     /// Counts calls of `pass`, so that one decision holds for a whole frame.
     frame: u64,
+    /// Wall time less moment: edges of time lie by wall time.
+    offset_us: i64,
+}
+
+/// Why a sample that was let through and held back is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// More than [`crate::limits::HELD_SAMPLES_MAX`].
+    Full,
+    /// The rules that it was let through under do not apply any more.
+    Narrowed,
 }
 
 /// What one leaf becomes in one flow.
 #[derive(Debug, Clone)]
 struct Route {
-    flow: FlowSlot,
-    signal: u16,
-    times: u16,
+    address: Address,
     /// Index into `thinnings`; `u32::MAX`: emit always.
     thinning: u32,
+    /// Index into `stages`, which then do all; `u32::MAX`: none.
+    stages: u32,
     quantiser: Option<Quantiser>,
 }
 
+/// Where a sample goes.
+#[derive(Debug, Clone, Copy)]
+struct Address {
+    flow: FlowSlot,
+    signal: u16,
+    times: u16,
+}
+
 const ALWAYS: u32 = u32::MAX;
-
-/// When to emit, and what was emitted last.
-#[derive(Debug, Clone)]
-struct Thinning {
-    flow: FlowId,
-    /// All leaves of the group: so that a swap that takes the first away still finds the rest.
-    leaves: Vec<LeafIndex>,
-    transform: Transform,
-    change: Option<Change>,
-    /// One for each sender, at most [`GATE_SOURCES_MAX`].
-    last: Vec<Emitted>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Emitted {
-    moment: Moment,
-    frame: u64,
-    state: State,
-    source: SourceAddress,
-    bits: u64,
-    /// What it was emitted under; under another one `bits` cannot be compared any more.
-    transform: Transform,
-}
-
-/// When two values differ enough.
-#[derive(Debug, Clone, Copy)]
-struct Change {
-    least: Least,
-    max_interval_us: Option<i64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Least {
-    Unsigned(u64),
-    Signed(u64),
-    Float {
-        double: bool,
-        scale: f64,
-        delta: f64,
-    },
-    /// The dead band has no exact form for this leaf: only the first reading and changes of state leave.
-    Never,
-}
+const NONE: u32 = u32::MAX;
 
 impl Gate {
     /// Compiles what applies. Times of last emission are carried over by [`Gate::inherit`].
@@ -174,17 +157,18 @@ impl Gate {
         let mut groups: Vec<Group> = Vec::new();
         for (signal, rule) in (0u16..).zip(&rules.signals) {
             let Rule::Pass(transform) = rule.permitted else { continue };
-            let quantiser = match transform.quantise {
-                Some(grid) => match Quantiser::new(rule.value_type, rule.scale, rule.offset, grid) {
-                    Some(quantiser) => Some(quantiser),
-                    None => continue,
-                },
-                None => None,
-            };
+            let Some(steps) = Steps::new(&transform, rule) else { continue };
             let (times, thinning) = self.group(&mut groups, rules.flow, rule, &transform, leaves);
-            if let Some(routes) = by_leaf.get_mut(rule.leaf.0 as usize) {
-                routes.push(Route { flow, signal, times, thinning, quantiser });
+            let address = Address { flow, signal, times };
+            let Some(routes) = by_leaf.get_mut(rule.leaf.0 as usize) else { continue };
+            if transform.is_plain() {
+                routes.push(Route { address, thinning, stages: NONE, quantiser: steps.quantiser });
+                continue;
             }
+            let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning };
+            self.stages.push(Stages::new(place, transform, steps.quantiser, steps.trigger));
+            let stages = u32::try_from(self.stages.len() - 1).unwrap_or(NONE);
+            routes.push(Route { address, thinning, stages, quantiser: None });
         }
     }
 
@@ -197,7 +181,7 @@ impl Gate {
         transform: &Transform,
         leaves: &Leaves,
     ) -> (u16, u32) {
-        let shared = transform.on_change.is_none();
+        let shared = transform.on_change.is_none() && transform.is_plain();
         let alike = |group: &Group| {
             shared
                 && group.shared
@@ -212,12 +196,11 @@ impl Gate {
             }
             return (u16::try_from(at).unwrap_or(u16::MAX), thinning);
         }
-        let thinning = if shared && transform.min_interval_us == 0 {
+        let thinning = if transform.on_change.is_none() && transform.min_interval_us == 0 {
             ALWAYS
         } else {
-            let change = transform.on_change.map(|band| Change::new(band, transform, rule));
-            let leaves = vec![rule.leaf];
-            self.thinnings.push(Thinning { flow, leaves, transform: *transform, change, last: Vec::new() });
+            let change = transform.on_change.map(|band| Change::new(band, rule.coding()));
+            self.thinnings.push(Thinning::new(flow, rule.leaf, *transform, change));
             u32::try_from(self.thinnings.len() - 1).unwrap_or(ALWAYS)
         };
         let min_interval_us = transform.min_interval_us;
@@ -225,14 +208,27 @@ impl Gate {
         (u16::try_from(groups.len() - 1).unwrap_or(u16::MAX), thinning)
     }
 
-    /// Takes over when each signal was last emitted, so that a swap shortens no gap.
-    pub fn inherit(&mut self, old: &Gate) {
-        self.frame = old.frame;
+    /// Takes over when each signal was last emitted, so that a swap shortens no gap, and what is held back of signals
+    /// whose rule stays the same. What is held back of others is gone; of flows that go on it counts as lost.
+    pub fn inherit(&mut self, old: &mut Gate) {
+        (self.frame, self.offset_us) = (old.frame, old.offset_us);
+        self.lost.append(&mut old.lost);
+        self.inherit_thinnings(old);
+        for old in &old.stages {
+            if let Some(stages) = self.stages.iter_mut().find(|stages| stages.follows(old)) {
+                stages.inherit(old);
+            }
+        }
+        self.inherit_held(old);
+    }
+
+    fn inherit_thinnings(&mut self, old: &Gate) {
         self.memory.clone_from(&old.memory);
         for thinning in &old.thinnings {
             for last in &thinning.last {
                 let key = |leaf: &LeafIndex| (thinning.flow, *leaf, last.source);
-                self.memory.extend(thinning.leaves.iter().map(|leaf| (key(leaf), *last)));
+                let told = (*last, thinning.transform);
+                self.memory.extend(thinning.leaves.iter().map(|leaf| (key(leaf), told)));
             }
         }
         if self.memory.len() > GATE_MEMORY_ENTRIES_MAX {
@@ -248,14 +244,29 @@ impl Gate {
         for (at, thinning) in self.thinnings.iter().enumerate() {
             groups.extend(thinning.leaves.iter().map(|leaf| ((thinning.flow, *leaf), at)));
         }
-        for ((flow, leaf, _), emitted) in &self.memory {
+        for ((flow, leaf, _), (emitted, transform)) in &self.memory {
             let group = groups.get(&(*flow, *leaf)).and_then(|at| self.thinnings.get_mut(*at));
-            if let Some(Thinning { last, .. }) = group {
-                match last.iter().position(|last| last.source == emitted.source) {
-                    Some(at) if last[at].moment < emitted.moment => last[at] = *emitted,
-                    None if last.len() < GATE_SOURCES_MAX => last.push(*emitted),
-                    _ => {}
+            if let Some(thinning) = group {
+                thinning.remember(*emitted, transform);
+            }
+        }
+    }
+
+    fn inherit_held(&mut self, old: &Gate) {
+        for (due, sample) in old.held.iter() {
+            let is_from = |stages: &&Stages| {
+                (stages.address.flow, stages.address.signal) == (sample.flow, sample.signal)
+            };
+            let Some(from) = old.stages.iter().find(is_from) else { continue };
+            match self.stages.iter().find(|stages| stages.follows(from)) {
+                Some(Stages { address: Address { flow, signal, times }, .. }) => {
+                    let (flow, signal, times) = (*flow, *signal, *times);
+                    self.held.put(due, Consented { flow, signal, times, ..sample });
                 }
+                None if self.flows.iter().any(|rules| rules.flow == from.flow) => {
+                    *self.lost.entry((from.flow, Lost::Narrowed)).or_default() += 1;
+                }
+                None => {}
             }
         }
     }
@@ -268,20 +279,55 @@ impl Gate {
             let leaf = reading.leaf.0 as usize;
             let Some(&[start, end]) = self.starts.get(leaf..leaf + 2) else { continue };
             for route in self.routes.get(start as usize..end as usize).unwrap_or_default() {
+                if route.stages != NONE {
+                    let now = Now { moment, frame: self.frame, offset_us: self.offset_us };
+                    let stages = &mut self.stages[route.stages as usize];
+                    let Some((due, sample)) = stages.take(now, reading, &mut self.thinnings) else {
+                        continue;
+                    };
+                    if due <= moment {
+                        out(sample);
+                    } else if !self.held.put(due, sample) {
+                        *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
+                    }
+                    continue;
+                }
                 let Some((state, bits)) = reduce(route, reading) else { continue };
+                let source = reading.source;
                 if route.thinning != ALWAYS {
-                    let thinning = &mut self.thinnings[route.thinning as usize];
-                    let transform = thinning.transform;
-                    let now =
-                        Emitted { moment, frame: self.frame, state, source: reading.source, bits, transform };
-                    if !thinning.emits(now) {
+                    let now = Emitted { moment, frame: self.frame, state, source, bits, stale: false };
+                    if !self.thinnings[route.thinning as usize].emits(now) {
                         continue;
                     }
                 }
-                let &Route { flow, signal, times, .. } = route;
-                out(Consented { moment, bits, flow, signal, times, state, source: reading.source });
+                let Address { flow, signal, times } = route.address;
+                out(Consented { moment, bits, flow, signal, times, state, source });
             }
         }
+    }
+
+    /// Gives to `out` what was held back until now.
+    pub fn release(&mut self, now: Moment, mut out: impl FnMut(Consented)) {
+        while let Some(sample) = self.held.next(now) {
+            out(sample);
+        }
+    }
+
+    /// When [`Self::release`] has something to give.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Moment> {
+        self.held.due()
+    }
+
+    /// Samples that were let through and are gone since this was last asked, by flow.
+    pub fn take_lost(&mut self) -> BTreeMap<(FlowId, Lost), u64> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Wall time less moment has changed: edges of time lie by wall time.
+    pub fn set_offset(&mut self, offset_us: i64) {
+        self.held.shift(self.offset_us.saturating_sub(offset_us));
+        self.offset_us = offset_us;
     }
 
     /// The flows of this gate, by slot.
@@ -323,82 +369,24 @@ fn reduce(route: &Route, reading: &Reading) -> Option<(State, u64)> {
     }
 }
 
-impl Thinning {
-    /// Decides and, if it emits, remembers. One decision holds for all signals of a shared group in a frame.
-    fn emits(&mut self, now: Emitted) -> bool {
-        let Some(at) = self.last.iter().position(|last| last.source == now.source) else {
-            // More senders than can be remembered: what cannot be held to its rate does not leave.
-            let room = self.last.len() < GATE_SOURCES_MAX;
-            if room {
-                self.last.push(now);
-            }
-            return room;
-        };
-        let last = self.last[at];
-        if self.change.is_none() && last.frame == now.frame {
-            return true;
-        }
-        let gap = now.moment.0.saturating_sub(last.moment.0);
-        let due = gap >= self.transform.min_interval_us
-            && self.change.is_none_or(|change| change.is_due(gap, &last, &now));
-        if due {
-            self.last[at] = now;
-        }
-        due
-    }
+/// What a rule needs that is made once.
+struct Steps {
+    quantiser: Option<Quantiser>,
+    trigger: Option<Trigger>,
 }
 
-impl Change {
-    fn new(band: DeadBand, transform: &Transform, rule: &SignalRules) -> Self {
-        let least = match transform.quantise {
-            Some(grid) => least_steps(band.min_delta, grid.step()).map(Least::Signed),
-            None => Self::of_raw(band.min_delta, rule),
+impl Steps {
+    /// `None` if a number has too many digits: then nothing may leave.
+    fn new(transform: &Transform, rule: &SignalRules) -> Option<Self> {
+        let recorded = rule.recorded();
+        let quantiser = match transform.quantise {
+            Some(grid) => Some(Quantiser::new(recorded, grid)?),
+            None => None,
         };
-        Self { least: least.unwrap_or(Least::Never), max_interval_us: band.max_interval_us }
+        let trigger = match transform.threshold {
+            Some(threshold) => Some(Trigger::new(threshold, transform.measured(recorded))?),
+            None => None,
+        };
+        Some(Self { quantiser, trigger })
     }
-
-    fn of_raw(delta: Decimal, rule: &SignalRules) -> Option<Least> {
-        let step = Decimal::from_f64(rule.scale.abs());
-        match rule.value_type {
-            ValueType::Float32 | ValueType::Float64 => Some(Least::Float {
-                double: rule.value_type == ValueType::Float64,
-                scale: rule.scale,
-                delta: delta.to_f64(),
-            }),
-            ValueType::Signed => least_steps(delta, step?).map(Least::Signed),
-            ValueType::Unsigned | ValueType::Boolean => least_steps(delta, step?).map(Least::Unsigned),
-        }
-    }
-
-    fn is_due(&self, gap: i64, last: &Emitted, now: &Emitted) -> bool {
-        if self.max_interval_us.is_some_and(|max| gap >= max)
-            || last.state != now.state
-            || last.transform != now.transform
-        {
-            return true;
-        }
-        now.state == State::Value && self.differs(last.bits, now.bits)
-    }
-
-    fn differs(&self, a: u64, b: u64) -> bool {
-        match self.least {
-            Least::Unsigned(least) => a.abs_diff(b) >= least,
-            Least::Signed(least) => a.cast_signed().abs_diff(b.cast_signed()) >= least,
-            Least::Float { double, scale, delta } => {
-                let gap = (float(double, a) * scale - float(double, b) * scale).abs();
-                a != b && (gap >= delta || !gap.is_finite())
-            }
-            Least::Never => false,
-        }
-    }
-}
-
-/// The least difference of raw values that is a difference of `delta`: `ceil(delta / step)`, at least 1.
-fn least_steps(delta: Decimal, step: Decimal) -> Option<u64> {
-    let (delta, step, _) = Decimal::aligned(delta, step)?;
-    if step == 0 {
-        return None;
-    }
-    let steps = delta / step + i128::from(delta % step != 0);
-    Some(u64::try_from(steps.max(1)).unwrap_or(u64::MAX))
 }
