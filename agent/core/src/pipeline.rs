@@ -3,7 +3,7 @@
 
 use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
-use crate::consent::gate::Lost;
+use crate::consent::gate::{LastRun, Lost};
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
 use crate::decode::{Decoder, Leaves, Plan, Reading};
@@ -176,7 +176,11 @@ impl Pipeline {
             Event::Swap(compiled) => self.swap(*compiled, out),
             Event::Mapping(mapping) => self.map(mapping, out),
             Event::Flush => {
-                self.release(Moment(i64::MAX), out);
+                let Self { gate, open, counts, .. } = self;
+                gate.release_all(|sample| {
+                    counts.samples += 1;
+                    out.extend(open.push(&sample, sample.moment()).map(Output::Batch));
+                });
                 self.flush(out);
             }
         }
@@ -206,6 +210,11 @@ impl Pipeline {
         &self.gate
     }
 
+    /// Takes up what the last run emitted, before the first frame. See [`Gate::recall`].
+    pub fn recall(&mut self, last: &LastRun, now: Moment) {
+        self.gate.recall(last, now);
+    }
+
     /// Whether the watched signal is as it must be; `None` if none is watched, or it was not seen, or has no value.
     #[must_use]
     pub fn signal_holds(&self) -> Option<bool> {
@@ -233,9 +242,7 @@ impl Pipeline {
         let Self { gate, readings, open, counts, .. } = self;
         gate.pass(frame.moment, readings, |sample| {
             counts.samples += 1;
-            if let Some(full) = open.push(&sample, frame.moment) {
-                out.push(Output::Batch(full));
-            }
+            out.extend(open.push(&sample, frame.moment).map(Output::Batch));
         });
     }
 
@@ -250,10 +257,7 @@ impl Pipeline {
         let Self { gate, open, counts, .. } = self;
         gate.release(now, |sample| {
             counts.samples += 1;
-            let opened = if now.0 == i64::MAX { sample.moment() } else { now };
-            if let Some(full) = open.push(&sample, opened) {
-                out.push(Output::Batch(full));
-            }
+            out.extend(open.push(&sample, now).map(Output::Batch));
         });
     }
 

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
-use glovebox_core::consent::gate::Lost;
+use glovebox_core::consent::gate::{LastRun, Lost, Remembered};
 use glovebox_core::consent::transform::{Rule, Transform, TransformSpec};
 use glovebox_core::consent::{Consented, Gate};
 use glovebox_core::decode::dbc::Database;
@@ -368,4 +368,85 @@ fn what_is_held_back_stays_on_its_edge_when_the_clock_steps() {
     let mut stamps = Vec::new();
     gate.release(Moment(30_000_000), |sample| stamps.push(sample.moment().0 + 95_000_000));
     assert_eq!(stamps, [0]);
+}
+
+/// A run after the other, each with a time line of its own: ended in order, or cut.
+#[derive(Debug, Clone)]
+struct Run {
+    cut: bool,
+    readings: Vec<(i64, u8)>,
+}
+
+proptest! {
+    /// By their stamps no two emitted readings of a sender lie closer than the rate says, whatever ends between them; and
+    /// after an orderly end nothing waits that need not.
+    #[test]
+    fn no_restart_shortens_a_gap(
+        runs in proptest::collection::vec(
+            (any::<bool>(), proptest::collection::vec((0i64..40, 0u8..2), 1..12))
+                .prop_map(|(cut, readings)| Run { cut, readings }),
+            1..6,
+        ),
+        swap: bool,
+    ) {
+        const INTERVAL_US: i64 = 50;
+        let leaves = leaves();
+        let make = || {
+            let slow = Transform { min_interval_us: INTERVAL_US, ..Transform::default() };
+            gate(&leaves, vec![flow(1, &leaves, &[None, Some(slow), None, None])])
+        };
+        let (mut wall, mut last): (i64, [Option<i64>; 2]) = (1_000_000, [None; 2]);
+        let mut told = LastRun::Ended { remembered: Vec::new(), cut: None };
+        let mut cut_at = None;
+        for (number, run) in runs.iter().enumerate() {
+            let begin = wall;
+            let mut gate = make();
+            // Every run counts its moments from its own begin.
+            gate.set_offset(begin);
+            gate.recall(&told, Moment(0));
+            if swap {
+                let mut empty = Gate::default();
+                empty.inherit(&mut gate);
+                gate = make();
+                gate.inherit(&mut empty);
+            }
+            if number > 0 && runs[number - 1].cut {
+                cut_at = Some(begin);
+            }
+            for (gap, sender) in &run.readings {
+                wall += gap;
+                let reading = Reading { leaf: LeafIndex(1), state: State::Value, source: SourceAddress(*sender), bits: 0 };
+                let mut emitted = false;
+                gate.pass(Moment(wall - begin), &[reading], |_| emitted = true);
+                let before = &mut last[usize::from(*sender)];
+                let waits = before.is_some_and(|before| wall - before < INTERVAL_US);
+                prop_assert!(!(emitted && waits), "{} after the last one", wall - before.unwrap());
+                let unknown = cut_at.filter(|cut| before.is_none_or(|before| before < *cut));
+                let due = unknown.map_or(!waits, |cut| wall - cut >= INTERVAL_US);
+                prop_assert_eq!(emitted, due);
+                if emitted {
+                    *before = Some(wall);
+                }
+            }
+            told = if run.cut { LastRun::Cut } else { gate.remembered(Moment(wall - begin)) };
+        }
+    }
+}
+
+/// The clock is a day behind what the last run said: it waits its interval and no longer.
+#[test]
+fn a_clock_that_was_set_back_does_not_silence_a_signal() {
+    let leaves = leaves();
+    let slow = Transform { min_interval_us: 50, ..Transform::default() };
+    let mut gate = gate(&leaves, vec![flow(1, &leaves, &[Some(slow), None, None, None])]);
+    let at = WallTime(86_400_000_000);
+    let it = Remembered { flow: FlowId(1), leaf: LeafIndex(0), function: None, source: SourceAddress(0), at };
+    gate.recall(&LastRun::Ended { remembered: vec![it], cut: None }, Moment(7));
+    assert!(pass(&mut gate, 56, 1).is_empty());
+    assert_eq!(pass(&mut gate, 57, 1).len(), 1);
+    let waits = |now| match gate.remembered(Moment(now)) {
+        LastRun::Ended { remembered, .. } => remembered.len(),
+        LastRun::Cut => unreachable!("it ends in order"),
+    };
+    assert_eq!((waits(106), waits(107)), (1, 0), "then it need not wait");
 }

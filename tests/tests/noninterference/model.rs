@@ -20,6 +20,10 @@ pub enum Reduce {
     Bucket {
         s: i64,
     },
+    /// The greatest of each window of so many seconds.
+    Max {
+        s: i64,
+    },
     /// An event above the level, again after it was so much below.
     Above {
         level: i128,
@@ -125,6 +129,8 @@ pub struct Sample {
     pub width: Option<i128>,
     /// The descriptor says that its stamp is on the edge of so many seconds; 0: as it was.
     pub bucket_s: i64,
+    /// The descriptor says that it is the greatest of a window of so many seconds; 0: a reading.
+    pub window_s: i64,
     /// The descriptor says that it is no value but an event.
     pub event: bool,
 }
@@ -289,11 +295,12 @@ impl Checker {
             let flow = (sample.recipient, sample.purpose);
             let now =
                 self.rules(flow, sample.signal).ok_or_else(|| format!("not granted any more: {sample:?}"))?;
-            let length = 1000 * sample.bucket_s;
-            if length > 0 && !end && self.ms < sample.ms + length {
-                return Err(format!("left before its bucket was over, at {}: {sample:?}", self.ms));
+            let (bucket, window) = (1000 * sample.bucket_s, 1000 * sample.window_s);
+            let over = sample.ms + if end { window } else { window.max(bucket) };
+            if over > sample.ms && self.ms < over {
+                return Err(format!("left before its window or bucket was over, at {}: {sample:?}", self.ms));
             }
-            let until = sample.ms + length.max(1);
+            let until = sample.ms + (bucket + window).max(1);
             let of_it = self.chances.entry((flow, sample.signal)).or_default();
             let within = of_it.range_mut(sample.ms..until);
             let mut chances: Vec<&mut Chance> = within.flat_map(|(_, list)| list).collect();
@@ -316,7 +323,7 @@ impl Checker {
     /// Before an event the value was once where it has to come from. With a grid it is that of a cell, so not looked at.
     fn is_crossing(&self, sample: &Sample, rules: &[Reduce]) -> Result<(), String> {
         let has_grid = rules.iter().any(|rule| matches!(rule, Reduce::Grid { .. }));
-        let end = sample.ms + (1000 * sample.bucket_s).max(1);
+        let end = sample.ms + (1000 * (sample.bucket_s + sample.window_s)).max(1);
         let before = || self.history[&sample.signal].iter().filter(|(then, _)| *then < end);
         for rule in rules {
             if let Reduce::Above { level, back } = rule
@@ -337,6 +344,11 @@ impl Checker {
         let (then, value) = (before.ms, before.value);
         for rule in rules {
             match rule {
+                Reduce::Max { s }
+                    if sample.bucket_s == 0 && before.rules.contains(rule) && sample.ms - then < s * 1000 =>
+                {
+                    return Err(format!("two of one window: {sample:?}"));
+                }
                 Reduce::Rate { ms } if before.rules.contains(rule) && sample.ms - then < *ms => {
                     return Err(format!("{} ms after the last one: {sample:?}", sample.ms - then));
                 }
@@ -366,6 +378,10 @@ fn keeps(sample: &Sample, value: i128, rules: &[Reduce]) -> bool {
         Reduce::Bucket { s } => {
             sample.bucket_s > 0 && sample.bucket_s % s == 0 && sample.ms.rem_euclid(s * 1000) == 0
         }
+        Reduce::Max { s } => {
+            let on_edge = sample.ms.rem_euclid(s * 1000) == 0 || sample.bucket_s > 0;
+            sample.window_s > 0 && sample.window_s % s == 0 && on_edge
+        }
         Reduce::Above { level, .. } => sample.event && value > level * 10,
         _ => true,
     });
@@ -386,7 +402,7 @@ fn on_grid(sample: &Sample, step: i128, offset: i128) -> bool {
 fn bucket_is_kept(sample: &Sample, rules: &[Reduce]) -> bool {
     rules.iter().all(|rule| match rule {
         Reduce::Bucket { s } => sample.ms.rem_euclid(s * 1000) == 0,
-        Reduce::Above { .. } => false,
+        Reduce::Above { .. } | Reduce::Max { .. } => false,
         _ => true,
     })
 }

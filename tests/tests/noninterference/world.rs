@@ -120,6 +120,10 @@ pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
                 ("on_change", list)
             }
             Reduce::Bucket { s } => ("time_bucket", vec![("granularity_s", Parameter::Integer(*s))]),
+            Reduce::Max { s } => {
+                let functions = Parameter::List(vec![Parameter::Text("max".to_owned())]);
+                ("aggregate", vec![("window_s", Parameter::Integer(*s)), ("functions", functions)])
+            }
             Reduce::Above { level, back } => {
                 let when = Parameter::Text("above".to_owned());
                 ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
@@ -517,7 +521,8 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
         let has = |op: &str| signal.transforms.iter().find(|t| t.op == op);
         let event = has("threshold").is_some();
         let width = has("quantise").filter(|_| !event).map(|_| scale);
-        let bucket_s = has("time_bucket").map_or(0, |t| t.parameters[0].value.parse().unwrap());
+        let seconds = |op: &str| has(op).map_or(0, |t| t.parameters[0].value.parse().unwrap());
+        let (bucket_s, window_s) = (seconds("time_bucket"), seconds("aggregate"));
         for (at, moment) in (0u32..).zip(moments) {
             let value = match states.get(&at) {
                 Some(v1::State::Absent) => continue,
@@ -539,6 +544,7 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
                 value,
                 width,
                 bucket_s,
+                window_s,
                 event,
             });
         }
@@ -552,7 +558,7 @@ fn pick(random: &mut Random, end: usize) -> usize {
 }
 
 fn reduction(random: &mut Random) -> Reduce {
-    match random.below(13) {
+    match random.below(14) {
         0..=3 => Reduce::Grid {
             step: random.pick(&[5, 10, 20, 30, 50, 100]),
             offset: random.pick(&[0, 0, 0, 10, 5, -35]),
@@ -562,7 +568,8 @@ fn reduction(random: &mut Random) -> Reduce {
             Reduce::Change { delta: random.pick(&[0, 5, 10, 100]), repeat: random.pick(&[None, Some(500)]) }
         }
         9 | 10 => Reduce::Bucket { s: random.pick(&[1, 1, 2, 3]) },
-        11 => Reduce::Above { level: random.pick(&[30, 30, 0]), back: random.pick(&[0, 0, 20]) },
+        11 => Reduce::Max { s: random.pick(&[1, 1, 2]) },
+        12 => Reduce::Above { level: random.pick(&[30, 30, 0]), back: random.pick(&[0, 0, 20]) },
         _ => Reduce::Nothing,
     }
 }

@@ -4,6 +4,7 @@
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
 //! ```
 
+mod atom;
 pub mod category;
 pub mod decimal;
 pub mod document;

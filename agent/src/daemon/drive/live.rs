@@ -30,6 +30,9 @@ impl Drive {
         self.map(&time)?;
         live.filter(|bus| compiled.plan.patterns(bus));
         self.swap(compiled, done)?;
+        if let Some(emitted) = &self.emitted {
+            self.pipeline.recall(&emitted.begin(), time.now);
+        }
         let (mut told, mut more) = (Counts::default(), false);
         loop {
             let at_most = if more { Duration::ZERO } else { self.until_due(time.now) };

@@ -1,14 +1,18 @@
 //! The compiled form of all live grants: the one place where a reading becomes a [`Consented`] one.
 
+mod memory;
 mod stages;
 mod thinning;
 
+use super::atom;
 use super::effective::{Effective, FlowRules, SignalRules};
-use super::transform::{Change, Quantiser, Rule, Transform, Trigger};
+use super::transform::{Change, Coordinate, Function, Quantiser, Rule, Transform, Trigger};
 use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
-use crate::limits::GATE_MEMORY_ENTRIES_MAX;
+use crate::limits::GEO_PAIR_US_MAX;
 use crate::names::{FlowId, Moment, PolicyVersion};
-use stages::{Held, Now, Place, Stages};
+use memory::Memory;
+pub use memory::{LastRun, Remembered};
+use stages::{Geo, Held, Now, Place, Stages, Windows};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thinning::{Emitted, Thinning};
@@ -91,10 +95,12 @@ pub struct Gate {
     routes: Vec<Route>,
     thinnings: Vec<Thinning>,
     stages: Vec<Stages>,
+    /// When the first window of these is over.
+    windows_due: Option<Moment>,
     held: Held,
     lost: BTreeMap<(FlowId, Lost), u64>,
-    /// What was emitted last before a swap, also in flows that are held back for now: a pause shortens no gap.
-    memory: HashMap<(FlowId, LeafIndex, SourceAddress), (Emitted, Transform)>,
+    /// What was emitted last before a swap or a restart.
+    memory: Memory,
     /// Counts calls of `pass`, so that one decision holds for a whole frame.
     frame: u64,
     /// Wall time less moment: edges of time lie by wall time.
@@ -129,6 +135,9 @@ struct Address {
     times: u16,
 }
 
+/// A leaf, and the figure that is told of it.
+type Series = (LeafIndex, Option<Function>);
+
 const ALWAYS: u32 = u32::MAX;
 const NONE: u32 = u32::MAX;
 
@@ -157,7 +166,11 @@ impl Gate {
         let mut groups: Vec<Group> = Vec::new();
         for (signal, rule) in (0u16..).zip(&rules.signals) {
             let Rule::Pass(transform) = rule.permitted else { continue };
-            let Some(steps) = Steps::new(&transform, rule) else { continue };
+            if transform.geo_cell.is_some() && atom::coordinate(&rule.path) != Some(Coordinate::Latitude) {
+                // The latitude's stages take it.
+                continue;
+            }
+            let Some(steps) = Steps::new(rule, &rules.signals, leaves) else { continue };
             let (times, thinning) = self.group(&mut groups, rules.flow, rule, &transform, leaves);
             let address = Address { flow, signal, times };
             let Some(routes) = by_leaf.get_mut(rule.leaf.0 as usize) else { continue };
@@ -166,9 +179,15 @@ impl Gate {
                 continue;
             }
             let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning };
-            self.stages.push(Stages::new(place, transform, steps.quantiser, steps.trigger));
-            let stages = u32::try_from(self.stages.len() - 1).unwrap_or(NONE);
+            let stages = u32::try_from(self.stages.len()).unwrap_or(NONE);
+            let beside = steps.geo.as_ref().map(|_| atom::partner(&rules.signals, rule));
+            self.stages.push(Stages::new(place, &transform, steps));
             routes.push(Route { address, thinning, stages, quantiser: None });
+            if let Some(Some(longitude)) = beside
+                && let Some(routes) = by_leaf.get_mut(longitude.leaf.0 as usize)
+            {
+                routes.push(Route { address, thinning, stages, quantiser: None });
+            }
         }
     }
 
@@ -192,7 +211,7 @@ impl Gate {
         if let Some(at) = groups.iter().rposition(alike) {
             let thinning = groups[at].thinning;
             if let Some(thinning) = self.thinnings.get_mut(thinning as usize) {
-                thinning.leaves.push(rule.leaf);
+                thinning.series.push((rule.leaf, transform.function()));
             }
             return (u16::try_from(at).unwrap_or(u16::MAX), thinning);
         }
@@ -200,7 +219,7 @@ impl Gate {
             ALWAYS
         } else {
             let change = transform.on_change.map(|band| Change::new(band, rule.coding()));
-            self.thinnings.push(Thinning::new(flow, rule.leaf, *transform, change));
+            self.thinnings.push(Thinning::new(flow, (rule.leaf, transform.function()), transform, change));
             u32::try_from(self.thinnings.len() - 1).unwrap_or(ALWAYS)
         };
         let min_interval_us = transform.min_interval_us;
@@ -213,60 +232,38 @@ impl Gate {
     pub fn inherit(&mut self, old: &mut Gate) {
         (self.frame, self.offset_us) = (old.frame, old.offset_us);
         self.lost.append(&mut old.lost);
-        self.inherit_thinnings(old);
+        self.inherit_memory(old);
+        let successors = self.inherit_stages(old);
+        self.inherit_held(old, &successors);
+    }
+
+    /// Answers which stages go on where old ones stood, by flow slot and signal number of the old gate.
+    fn inherit_stages(&mut self, old: &Gate) -> HashMap<(FlowSlot, u16), usize> {
+        let by_series: HashMap<(FlowId, Series), usize> =
+            self.stages.iter().enumerate().map(|(at, stages)| (stages.series(), at)).collect();
+        let mut successors = HashMap::new();
         for old in &old.stages {
-            if let Some(stages) = self.stages.iter_mut().find(|stages| stages.follows(old)) {
-                stages.inherit(old);
-            }
+            let at = by_series.get(&old.series()).copied();
+            let Some(at) = at.filter(|at| self.stages[*at].transform == old.transform) else { continue };
+            let stages = &mut self.stages[at];
+            stages.inherit(old);
+            self.windows_due = sooner(self.windows_due, stages.due(self.offset_us));
+            successors.insert((old.address.flow, old.address.signal), at);
         }
-        self.inherit_held(old);
+        successors
     }
 
-    fn inherit_thinnings(&mut self, old: &Gate) {
-        self.memory.clone_from(&old.memory);
-        for thinning in &old.thinnings {
-            for last in &thinning.last {
-                let key = |leaf: &LeafIndex| (thinning.flow, *leaf, last.source);
-                let told = (*last, thinning.transform);
-                self.memory.extend(thinning.leaves.iter().map(|leaf| (key(leaf), told)));
-            }
-        }
-        if self.memory.len() > GATE_MEMORY_ENTRIES_MAX {
-            let flows = &self.flows;
-            self.memory.retain(|(flow, ..), _| flows.iter().any(|rules| rules.flow == *flow));
-        }
-        self.remember();
-    }
-
-    /// What was emitted last, out of the memory into the groups.
-    fn remember(&mut self) {
-        let mut groups: HashMap<(FlowId, LeafIndex), usize> = HashMap::new();
-        for (at, thinning) in self.thinnings.iter().enumerate() {
-            groups.extend(thinning.leaves.iter().map(|leaf| ((thinning.flow, *leaf), at)));
-        }
-        for ((flow, leaf, _), (emitted, transform)) in &self.memory {
-            let group = groups.get(&(*flow, *leaf)).and_then(|at| self.thinnings.get_mut(*at));
-            if let Some(thinning) = group {
-                thinning.remember(*emitted, transform);
-            }
-        }
-    }
-
-    fn inherit_held(&mut self, old: &Gate) {
+    fn inherit_held(&mut self, old: &Gate, successors: &HashMap<(FlowSlot, u16), usize>) {
         for (due, sample) in old.held.iter() {
-            let is_from = |stages: &&Stages| {
-                (stages.address.flow, stages.address.signal) == (sample.flow, sample.signal)
-            };
-            let Some(from) = old.stages.iter().find(is_from) else { continue };
-            match self.stages.iter().find(|stages| stages.follows(from)) {
-                Some(Stages { address: Address { flow, signal, times }, .. }) => {
-                    let (flow, signal, times) = (*flow, *signal, *times);
-                    self.held.put(due, Consented { flow, signal, times, ..sample });
-                }
-                None if self.flows.iter().any(|rules| rules.flow == from.flow) => {
-                    *self.lost.entry((from.flow, Lost::Narrowed)).or_default() += 1;
-                }
-                None => {}
+            if let Some(at) = successors.get(&(sample.flow, sample.signal)) {
+                let Address { flow, signal, times } = self.stages[*at].address;
+                self.held.put(due, Consented { flow, signal, times, ..sample });
+                continue;
+            }
+            let flow = old.flows.get(sample.flow.index()).map(|rules| rules.flow);
+            let goes_on = |flow: &FlowId| self.flows.iter().any(|rules| rules.flow == *flow);
+            if let Some(flow) = flow.filter(goes_on) {
+                *self.lost.entry((flow, Lost::Narrowed)).or_default() += 1;
             }
         }
     }
@@ -282,9 +279,9 @@ impl Gate {
                 if route.stages != NONE {
                     let now = Now { moment, frame: self.frame, offset_us: self.offset_us };
                     let stages = &mut self.stages[route.stages as usize];
-                    let Some((due, sample)) = stages.take(now, reading, &mut self.thinnings) else {
-                        continue;
-                    };
+                    let taken = stages.take(now, reading, &mut self.thinnings);
+                    self.windows_due = sooner(self.windows_due, stages.due(self.offset_us));
+                    let Some((due, sample)) = taken else { continue };
                     if due <= moment {
                         out(sample);
                     } else if !self.held.put(due, sample) {
@@ -306,17 +303,47 @@ impl Gate {
         }
     }
 
-    /// Gives to `out` what was held back until now.
+    /// Gives to `out` what was held back until now, and what is told of windows that are over. To be called before the
+    /// first reading of `now`, see [`Self::next_due`].
     pub fn release(&mut self, now: Moment, mut out: impl FnMut(Consented)) {
+        if self.windows_due.is_some_and(|due| due <= now) {
+            self.close_windows(now);
+        }
         while let Some(sample) = self.held.next(now) {
             out(sample);
         }
     }
 
-    /// When [`Self::release`] has something to give.
+    /// The same at the end: what is held back goes out on its edge; of windows that are not over nothing is told.
+    pub fn release_all(&mut self, out: impl FnMut(Consented)) {
+        self.windows_due = None;
+        self.release(Moment(i64::MAX), out);
+    }
+
+    #[cold]
+    fn close_windows(&mut self, moment: Moment) {
+        let offset_us = self.offset_us;
+        self.windows_due = None;
+        for stages in &mut self.stages {
+            loop {
+                self.frame += 1;
+                let now = Now { moment, frame: self.frame, offset_us };
+                let Some(figure) = stages.next(now, &mut self.thinnings) else { break };
+                if let Some((due, sample)) = figure
+                    && !self.held.put(due, sample)
+                {
+                    *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
+                }
+            }
+            self.windows_due = sooner(self.windows_due, stages.due(offset_us));
+        }
+    }
+
+    /// When [`Self::release`] has something to do.
     #[must_use]
+    #[inline]
     pub fn next_due(&self) -> Option<Moment> {
-        self.held.due()
+        sooner(self.held.due(), self.windows_due)
     }
 
     /// Samples that were let through and are gone since this was last asked, by flow.
@@ -326,6 +353,11 @@ impl Gate {
 
     /// Wall time less moment has changed: edges of time lie by wall time.
     pub fn set_offset(&mut self, offset_us: i64) {
+        if offset_us == self.offset_us {
+            return;
+        }
+        self.windows_due = None;
+        self.stages.iter_mut().for_each(Stages::step);
         self.held.shift(self.offset_us.saturating_sub(offset_us));
         self.offset_us = offset_us;
     }
@@ -369,24 +401,45 @@ fn reduce(route: &Route, reading: &Reading) -> Option<(State, u64)> {
     }
 }
 
+/// The earlier of two, if there are any.
+#[inline]
+fn sooner(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// What a rule needs that is made once.
 struct Steps {
+    windows: Option<Windows>,
     quantiser: Option<Quantiser>,
+    geo: Option<Geo>,
     trigger: Option<Trigger>,
 }
 
 impl Steps {
-    /// `None` if a number has too many digits: then nothing may leave.
-    fn new(transform: &Transform, rule: &SignalRules) -> Option<Self> {
-        let recorded = rule.recorded();
+    /// `None` if a number has too many digits, or a place is not whole: then nothing may leave.
+    fn new(rule: &SignalRules, signals: &[SignalRules], leaves: &Leaves) -> Option<Self> {
+        let (transform, recorded) = (rule.coded(), rule.recorded());
+        let windows = transform.aggregate.map(|aggregate| Windows::new(aggregate, recorded));
         let quantiser = match transform.quantise {
-            Some(grid) => Some(Quantiser::new(recorded, grid)?),
+            Some(grid) => Some(Quantiser::new(transform.aggregated(recorded), grid)?),
+            None => None,
+        };
+        let geo = match transform.geo_cell {
+            Some(resolution) => {
+                let other = atom::partner(signals, rule)?;
+                let together = leaves.get(rule.leaf)?.same_frames(leaves.get(other.leaf)?);
+                let apart_us = if together { 0 } else { GEO_PAIR_US_MAX };
+                Some(Geo::new(resolution, apart_us, recorded, other.recorded()))
+            }
             None => None,
         };
         let trigger = match transform.threshold {
             Some(threshold) => Some(Trigger::new(threshold, transform.measured(recorded))?),
             None => None,
         };
-        Some(Self { quantiser, trigger })
+        Some(Self { windows, quantiser, geo, trigger })
     }
 }

@@ -1,7 +1,8 @@
 //! When to emit: `rate` and `on_change`, and what was emitted last.
 
 use super::super::transform::{Change, Transform};
-use crate::decode::{LeafIndex, SourceAddress, State};
+use super::Series;
+use crate::decode::{SourceAddress, State};
 use crate::limits::GATE_SOURCES_MAX;
 use crate::names::{FlowId, Moment};
 
@@ -9,12 +10,14 @@ use crate::names::{FlowId, Moment};
 #[derive(Debug, Clone)]
 pub(super) struct Thinning {
     pub(super) flow: FlowId,
-    /// All leaves of the group: so that a swap that takes the first away still finds the rest.
-    pub(super) leaves: Vec<LeafIndex>,
+    /// All of the group: so that a swap that takes the first away still finds the rest.
+    pub(super) series: Vec<Series>,
     pub(super) transform: Transform,
     change: Option<Change>,
     /// One for each sender, at most [`GATE_SOURCES_MAX`].
     pub(super) last: Vec<Emitted>,
+    /// Of a sender of which nothing is known it counts as emitted then: the last run was cut.
+    pub(super) cut: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +32,8 @@ pub(super) struct Emitted {
 }
 
 impl Thinning {
-    pub(super) fn new(flow: FlowId, leaf: LeafIndex, transform: Transform, change: Option<Change>) -> Self {
-        Self { flow, leaves: vec![leaf], transform, change, last: Vec::new() }
+    pub(super) fn new(flow: FlowId, series: Series, transform: &Transform, change: Option<Change>) -> Self {
+        Self { flow, series: vec![series], transform: *transform, change, last: Vec::new(), cut: None }
     }
 
     /// Decides and, if it emits, remembers. One decision holds for all signals of a shared group in a frame.
@@ -38,10 +41,12 @@ impl Thinning {
         let Some(at) = self.last.iter().position(|last| last.source == now.source) else {
             // More senders than can be remembered: what cannot be held to its rate does not leave.
             let room = self.last.len() < GATE_SOURCES_MAX;
-            if room {
+            let waits = |cut: Moment| now.moment.0.saturating_sub(cut.0) < self.transform.min_interval_us;
+            let emits = room && !self.cut.is_some_and(waits);
+            if emits {
                 self.last.push(now);
             }
-            return room;
+            return emits;
         };
         let last = self.last[at];
         if self.change.is_none() && last.frame == now.frame {
@@ -60,7 +65,10 @@ impl Thinning {
     pub(super) fn remember(&mut self, emitted: Emitted, transform: &Transform) {
         let emitted = Emitted { stale: emitted.stale || *transform != self.transform, ..emitted };
         match self.last.iter().position(|last| last.source == emitted.source) {
-            Some(at) if self.last[at].moment < emitted.moment => self.last[at] = emitted,
+            // Of the same moment, the one that can be compared.
+            Some(at) if (self.last[at].moment, emitted.stale) < (emitted.moment, self.last[at].stale) => {
+                self.last[at] = emitted;
+            }
             None if self.last.len() < GATE_SOURCES_MAX => self.last.push(emitted),
             _ => {}
         }

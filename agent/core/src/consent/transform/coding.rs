@@ -21,6 +21,17 @@ impl Coding {
         Self { value_type, scale, offset }
     }
 
+    /// The nearest double of a value.
+    #[expect(clippy::cast_precision_loss, reason = "a double has no more")]
+    pub(in super::super) fn value(&self, bits: u64) -> f64 {
+        let raw = match (self.float(), self.value_type) {
+            (Some(double), _) => float(double, bits),
+            (None, ValueType::Signed) => bits.cast_signed() as f64,
+            (None, _) => bits as f64,
+        };
+        raw * self.scale + self.offset
+    }
+
     /// Whether the bits are a floating-point number: of 64 bits, else of 32.
     pub(super) fn float(&self) -> Option<bool> {
         match self.value_type {

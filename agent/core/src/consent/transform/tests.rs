@@ -27,6 +27,17 @@ fn any_spec() -> impl Strategy<Value = String> {
             0 => format!(r#"{{"op":"threshold","when":"above","value":{value},"hysteresis":{back}}}"#),
             _ => format!(r#"{{"op":"threshold","when":"below","value":{value},"cooldown_ms":{ms}}}"#),
         }),
+        2 => (0i64..=10).prop_map(|n| format!(r#"{{"op":"geo_cell","resolution":{n}}}"#)),
+        2 => (1i64..20, 1u8..64, 1i64..4).prop_map(|(s, set, least)| {
+            let names: Vec<String> = Function::ALL
+                .into_iter()
+                .filter(|function| set & (1 << *function as u8) != 0)
+                .map(|function| format!("\"{}\"", function.name()))
+                .collect();
+            let names = names.join(",");
+            format!(r#"{{"op":"aggregate","window_s":{s},"functions":[{names}],"min_samples":{least}}}"#)
+        }),
+        2 => (1i64..5).prop_map(|s| format!(r#"{{"op":"delay","hold_back_s":{s}}}"#)),
         1 => Just(r#"{"op":"in_vehicle"}"#.to_owned()),
     ]
 }
@@ -74,6 +85,21 @@ fn what_is_not_built_or_does_not_fit_denies() {
         r#"{"op":"time_bucket","granularity_s":1.5}"#,
         r#"{"op":"time_bucket","granularity_s":86401}"#,
         r#"{"op":"time_bucket","granularity_s":60,"jitter_s":1}"#,
+        r#"{"op":"aggregate","window_s":60}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":[]}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":"mean"}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":["mean","histogram"]}"#,
+        r#"{"op":"aggregate","window_s":86401,"functions":["mean"]}"#,
+        r#"{"op":"aggregate","window_s":"trip","functions":["mean"]}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":["mean"],"min_samples":0}"#,
+        r#"{"op":"geo_cell"}"#,
+        r#"{"op":"geo_cell","resolution":-1}"#,
+        r#"{"op":"geo_cell","resolution":11}"#,
+        r#"{"op":"geo_cell","resolution":7.0}"#,
+        r#"{"op":"geo_cell","resolution":7,"grid_km":5}"#,
+        r#"{"op":"delay"}"#,
+        r#"{"op":"delay","hold_back_s":0}"#,
+        r#"{"op":"delay","hold_back_s":2592001}"#,
         r#"{"op":"threshold","value":1}"#,
         r#"{"op":"threshold","when":"above"}"#,
         r#"{"op":"threshold","when":"at","value":1}"#,
@@ -111,6 +137,32 @@ fn buckets_without_a_common_edge_within_a_day_deny() {
 }
 
 #[test]
+fn of_two_aggregates_what_both_tell_applies_in_common_windows() {
+    let of = |s: i64, names: &str, least: i64| {
+        rule(&format!(r#"{{"op":"aggregate","window_s":{s},"functions":[{names}],"min_samples":{least}}}"#))
+    };
+    let met = of(60, r#""min","mean""#, 3).meet(of(90, r#""mean","max""#, 2));
+    assert_eq!(met, of(180, r#""mean""#, 3));
+    assert_eq!(of(60, r#""min""#, 1).meet(of(60, r#""max""#, 1)), Rule::Deny);
+    assert_eq!(of(86_399, r#""min""#, 1).meet(of(86_400, r#""min""#, 1)), Rule::Deny);
+    assert_eq!(met.meet(rule(r#"{"op":"geo_cell","resolution":3}"#)), Rule::Deny);
+}
+
+#[test]
+fn of_two_resolutions_the_coarser_applies_and_a_cell_has_no_steps_or_levels() {
+    let cell = |n: u8| rule(&format!(r#"{{"op":"geo_cell","resolution":{n}}}"#));
+    assert_eq!(cell(8).meet(cell(5)), cell(5));
+    for json in [
+        r#"{"op":"quantise","step":1}"#,
+        r#"{"op":"threshold","when":"above","value":1}"#,
+        r#"{"op":"on_change","min_delta":0.001}"#,
+    ] {
+        assert_eq!(cell(5).meet(rule(json)), Rule::Deny, "{json}");
+    }
+    assert_ne!(cell(5).meet(rule(r#"{"op":"on_change"}"#)), Rule::Deny);
+}
+
+#[test]
 fn a_dead_band_beside_a_threshold_becomes_its_hysteresis() {
     let threshold =
         |back: i64| rule(&format!(r#"{{"op":"threshold","when":"above","value":7,"hysteresis":{back}}}"#));
@@ -145,6 +197,19 @@ fn words_say_what_an_op_does() {
             r#"{"op":"threshold","when":"below","value":140,"hysteresis":20,"cooldown_ms":3600000}"#,
             "no value, only that it falls below 140, again only after it rose by 20 from there, at most once in 1 h",
         ),
+        (
+            r#"{"op":"geo_cell","resolution":7}"#,
+            "no point, only the cell of the map it lies in, about 5.16 km² (H3 resolution 7)",
+        ),
+        (
+            r#"{"op":"geo_cell","resolution":8}"#,
+            "no point, only the cell of the map it lies in, about 0.74 km² (H3 resolution 8), WHICH IS PRECISE",
+        ),
+        (
+            r#"{"op":"aggregate","window_s":3600,"functions":["max","mean"],"min_samples":10}"#,
+            "no single value, only max, mean of each 1 h, if there were 10 values or more",
+        ),
+        (r#"{"op":"delay","hold_back_s":3600}"#, "sent 1 h later, with all else for this purpose"),
         (r#"{"op":"blur","radius":3}"#, "blur (radius 3), which this agent cannot do: nothing leaves"),
     ] {
         assert_eq!(words(&spec(json)), want);

@@ -1,6 +1,9 @@
 //! What a transform does, in words for whoever decides on it or checks a bundle.
 
-use super::{DeadBand, Grid, Parameter, Period, Side, Threshold, Transform, TransformSpec, parse};
+use super::{
+    Aggregate, DeadBand, Function, Grid, Parameter, Period, Resolution, Side, Threshold, Transform,
+    TransformSpec, parse,
+};
 
 /// A transform in words; what this agent does not know is told as it is written, and what comes of it: nothing.
 #[must_use]
@@ -16,19 +19,42 @@ pub fn words(spec: &TransformSpec) -> String {
 /// One op's words; here a transform has one op, and a threshold its cool-down.
 fn told(transform: &Transform) -> String {
     let mut parts = Vec::new();
+    parts.extend(transform.aggregate.map(aggregate));
     parts.extend(transform.quantise.map(grid));
+    parts.extend(transform.geo_cell.map(cell));
     parts.extend(transform.time_bucket.map(bucket));
     parts.extend(transform.threshold.map(threshold));
     if transform.min_interval_us > 0 {
         parts.push(format!("at most once in {}", span(transform.min_interval_us)));
     }
     parts.extend(transform.on_change.map(on_change));
+    if transform.delay_us > 0 {
+        parts.push(format!("sent {} later, with all else for this purpose", span(transform.delay_us)));
+    }
     parts.join(", ")
+}
+
+fn aggregate(aggregate: Aggregate) -> String {
+    let functions: Vec<&str> = aggregate.functions.iter().map(Function::name).collect();
+    let least = match aggregate.min_samples {
+        0 | 1 => String::new(),
+        least => format!(", if there were {least} values or more"),
+    };
+    format!("no single value, only {} of each {}{least}", functions.join(", "), span(aggregate.window.us()))
 }
 
 fn grid(grid: Grid) -> String {
     let offset = if grid.offset().is_positive() { format!(" from {}", grid.offset()) } else { String::new() };
     format!("rounded down to steps of {}{offset}", grid.step())
+}
+
+fn cell(resolution: Resolution) -> String {
+    let precise = if resolution > Resolution::COARSE_MAX { ", WHICH IS PRECISE" } else { "" };
+    let area = resolution.area_km2();
+    let area = if area < 10.0 { format!("{area:.2}") } else { format!("{area:.0}") };
+    format!(
+        "no point, only the cell of the map it lies in, about {area} km² (H3 resolution {resolution}){precise}"
+    )
 }
 
 fn bucket(bucket: Period) -> String {

@@ -37,7 +37,7 @@ impl FromStr for RecipientSpec {
     }
 }
 
-/// `SIGNAL[:rate=MS][:quantise=STEP][:on_change=DELTA][:time_bucket=SECONDS][:optional]`
+/// `SIGNAL[:OP=NUMBER…][:optional]`, see [`OPS`].
 #[derive(Debug, Clone)]
 pub(super) struct SignalSpec {
     pub(super) signal: SignalPath,
@@ -63,17 +63,20 @@ impl FromStr for SignalSpec {
 }
 
 /// Ops with one number, and the name of it. Others are written into the request's JSON.
-const OPS: [(&str, &str); 4] = [
+const OPS: [(&str, &str); 6] = [
     ("rate", "min_interval_ms"),
     ("quantise", "step"),
     ("on_change", "min_delta"),
     ("time_bucket", "granularity_s"),
+    ("geo_cell", "resolution"),
+    ("delay", "hold_back_s"),
 ];
 
 fn transform(text: &str) -> Result<TransformSpec, String> {
     let (op, value) = text.split_once('=').ok_or_else(|| {
         format!(
-            "`{text}` is no transform: known are rate=MS, quantise=STEP, on_change=DELTA, time_bucket=SECONDS, optional"
+            "`{text}` is no transform: known are {} and optional",
+            OPS.map(|(op, name)| format!("{op}={name}")).join(", ")
         )
     })?;
     let Some((_, name)) = OPS.iter().find(|(known, _)| *known == op) else {
