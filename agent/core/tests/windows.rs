@@ -109,8 +109,8 @@ fn read(gate: &Gate, sample: &Consented) -> f64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Two senders, all functions at once, a swap on the way: of each window that is over, and had enough values, the
-    /// figure, stamped with its beginning; nothing before it is over and nothing else.
+    /// Two senders, all functions at once, half of them in longer windows, a swap on the way: of each window that is over,
+    /// and had enough values, the figure, stamped with its beginning; nothing before it is over and nothing else.
     #[test]
     fn of_each_window_its_figures_and_not_before_it_is_over(
         frames in proptest::collection::vec((0i64..900_000, 0u8..2, proptest::option::weighted(0.9, any::<i16>())), 1..80),
@@ -118,10 +118,14 @@ proptest! {
         least in 1usize..4,
         swap_at in 0usize..80,
     ) {
-        let transforms = Function::ALL.map(|function| transform(&[aggregate(window_s, function, least)]));
+        let lengths_s = Function::ALL.map(|function| window_s + i64::from(function as u8 % 2));
+        let transforms: Vec<Transform> = Function::ALL
+            .into_iter()
+            .zip(lengths_s)
+            .map(|(function, length_s)| transform(&[aggregate(length_s, function, least)]))
+            .collect();
         let mut gate_now = gate(&transforms);
-        let length = window_s * 1_000_000;
-        let mut windows: BTreeMap<(i64, u8), Vec<i16>> = BTreeMap::new();
+        let mut windows: BTreeMap<(i64, i64, u8), Vec<i16>> = BTreeMap::new();
         let mut now = 0;
         for (at, (gap, source, raw)) in frames.iter().enumerate() {
             if at == swap_at {
@@ -136,19 +140,23 @@ proptest! {
                 .map(|it| (it.moment().0 + OFFSET_US, it.source().0, it.signal(), read(&gate_now, it).to_bits()))
                 .collect();
             got.sort_unstable();
-            let over = windows.extract_if(.., |(begin, _), _| begin + length <= wall);
+            let over = windows.extract_if(.., |(length_s, begin, _), _| begin + *length_s * SECOND <= wall);
             let mut want = Vec::new();
-            for ((begin, source), raws) in over.filter(|(_, raws)| raws.len() >= least) {
-                for (signal, function) in (0u16..).zip(Function::ALL) {
+            for ((length_s, begin, source), raws) in over.filter(|(_, raws)| raws.len() >= least) {
+                let all = (0u16..).zip(Function::ALL).zip(lengths_s);
+                for ((signal, function), _) in all.filter(|(_, of)| *of == length_s) {
                     want.push((begin, source, signal, figure(function, &raws).to_bits()));
                 }
             }
             want.sort_unstable();
             prop_assert_eq!(got, want);
             if let Some(raw) = raw {
-                windows.entry((wall.div_euclid(length) * length, *source)).or_default().push(*raw);
+                for length_s in [window_s, window_s + 1] {
+                    let begin = wall.div_euclid(length_s * SECOND) * length_s * SECOND;
+                    windows.entry((length_s, begin, *source)).or_default().push(*raw);
+                }
             }
-            let due = windows.keys().map(|(begin, _)| begin + length - OFFSET_US).min();
+            let due = windows.keys().map(|(length_s, begin, _)| begin + length_s * SECOND - OFFSET_US).min();
             prop_assert_eq!(gate_now.next_due().map(|due| due.0), due);
         }
         let mut at_the_end = 0;
