@@ -13,6 +13,7 @@ pub mod authority;
 pub mod custody;
 pub mod databases;
 mod drive;
+mod emitted;
 pub mod force;
 pub mod rules;
 mod steward;
@@ -48,6 +49,7 @@ use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
 use drive::{Drive, Orders, ReadClocks, Source};
+use emitted::Emitted;
 use force::Force;
 use rules::Rules;
 use steward::{Steward, Threads};
@@ -195,6 +197,7 @@ impl Parts {
             failed: Arc::clone(&failed),
             pulse: watchdog.pulse("pipeline"),
             told: drive::Told::default(),
+            emitted: emitted(&config, &databases),
         };
         let threads = Threads {
             classes: config.delivery.clone(),
@@ -279,6 +282,12 @@ fn steward(
         begun: Instant::now(),
         seen: Mutex::new(Vec::new()),
     }
+}
+
+/// A recorded drive has a time of its own, again and again: nothing of it is remembered.
+fn emitted(config: &Config, databases: &Databases) -> Option<Emitted> {
+    let path = config.health.state.join("emitted");
+    config.bus.replay.is_none().then(|| Emitted::new(path, Arc::clone(&databases.leaves)))
 }
 
 fn open_authority(config: &Config, databases: &Databases) -> Result<LocalAuthority, DaemonError> {

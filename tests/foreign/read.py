@@ -196,12 +196,24 @@ def decode_raw(pb, kind, data, count):
 def value_of(pb, signal, raw):
     if signal.type == pb.VALUE_TYPE_BOOLEAN:
         return raw != 0
+    if what_of(signal) == "cell":
+        return f"{raw:x}"
     if isinstance(raw, int) and signal.scale == 1.0 and signal.offset == 0.0:
         return raw
     value = float(raw) * signal.scale + signal.offset
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def what_of(signal):
+    """What a value is, where it is no reading: a figure of a window, the cell of a place, an event."""
+    ops = {transform.op: {it.name: it.value for it in transform.parameters} for transform in signal.transforms}
+    if "threshold" in ops:
+        return "event"
+    if "geo_cell" in ops:
+        return "cell"
+    return ops.get("aggregate", {}).get("functions")
 
 
 def label_of(signal, raw):
@@ -252,6 +264,7 @@ def lines(pb, header, message):
                 "seq": header.sequence,
                 "path": signal.path,
                 **({"source": column.source_address} if column.HasField("source_address") else {}),
+                **({"what": what_of(signal)} if what_of(signal) else {}),
                 "value": None if raw is None else value_of(pb, signal, raw),
                 "unit": signal.unit,
                 "label": None if raw is None else label_of(signal, raw),

@@ -52,12 +52,17 @@ class Signal:
         self.scale = Decimal(repr(definition.conversion.scale))
         self.offset = Decimal(repr(definition.conversion.offset))
         self.low, self.high = definition.minimum, definition.maximum
-        unknown = {t["op"] for t in transforms} - {"quantise", "rate", "on_change"}
+        unknown = {t["op"] for t in transforms} - {
+            "quantise", "rate", "on_change", "time_bucket", "threshold", "aggregate"}
         if unknown:
             sys.exit(f"{path}: no idea what {unknown} does")
         by_op = {t["op"]: t for t in transforms}
         self.quantise, self.rate, self.on_change = (by_op.get(op) for op in ("quantise", "rate", "on_change"))
+        self.time_bucket, self.threshold, self.aggregate = (
+            by_op.get(op) for op in ("time_bucket", "threshold", "aggregate"))
         self.last = None  # (stamp, exact value or None) of the last one emitted
+        self.armed = False  # the value was on the other side of the threshold
+        self.window = None  # (begin, values in doubles) of the open window
 
     def reading(self, raw):
         """(state, exact value, value in doubles) of a raw value, made coarse."""
@@ -72,13 +77,41 @@ class Signal:
                 sys.exit(f"{self.path}: raw {raw} lies on the edge of its range; choose another signal")
             if outside:
                 return "out_of_range", None, None
-        if self.quantise:
-            step = Decimal(str(self.quantise["step"]))
-            offset = Decimal(str(self.quantise.get("offset", 0)))
-            cell = ((exact - offset) / step).to_integral_value(rounding="ROUND_FLOOR")
-            exact = cell * step + offset
-            double = float(int(cell)) * float(step) + float(offset)
         return "value", exact, double
+
+    def coarse(self, exact, double):
+        if not self.quantise:
+            return exact, double
+        step = Decimal(str(self.quantise["step"]))
+        offset = Decimal(str(self.quantise.get("offset", 0)))
+        cell = ((exact - offset) / step).to_integral_value(rounding="ROUND_FLOOR")
+        return cell * step + offset, float(int(cell)) * float(step) + float(offset)
+
+    def crosses(self, exact):
+        level, back = (Decimal(str(self.threshold.get(name, 0))) for name in ("value", "hysteresis"))
+        sign = 1 if self.threshold["when"] == "above" else -1
+        above = sign * (exact - level)
+        event = self.armed and above > 0
+        if above > 0:
+            self.armed = False
+        elif above <= -back:
+            self.armed = True
+        return event
+
+    def close(self, now):
+        """The lines of a window that is over by now."""
+        if self.window is None:
+            return
+        begin, values = self.window
+        if now < begin + self.aggregate["window_s"] * 1_000_000:
+            return
+        self.window = None
+        if len(values) < self.aggregate.get("min_samples", 1):
+            return
+        (function,) = self.aggregate["functions"]
+        figure = {"min": min, "max": max, "count": len, "last": lambda v: v[-1], "sum": lambda v: sum(v, 0.0),
+                  "mean": lambda v: sum(v, 0.0) / len(v)}[function](values)
+        yield from self.decide(begin, "value", Decimal(repr(float(figure))), float(figure))
 
     def emits(self, stamp, exact):
         """Whether the reduced reading goes out: rate first, then the dead band, both against the last one emitted."""
@@ -99,15 +132,35 @@ class Signal:
         return exact != last if band == 0 else abs(exact - last) >= band
 
     def take(self, stamp, raw):
+        """The lines that a raw value leads to."""
         state, exact, double = self.reading(raw)
+        if self.aggregate is None:
+            yield from self.decide(stamp, state, exact, double)
+        elif state == "value":
+            yield from self.close(stamp)
+            length = self.aggregate["window_s"] * 1_000_000
+            if self.window is None:
+                self.window = (stamp // length * length, [])
+            self.window[1].append(double)
+
+    def decide(self, stamp, state, exact, double):
+        if state == "value":
+            exact, double = self.coarse(exact, double)
+        if self.time_bucket:
+            length = self.time_bucket["granularity_s"] * 1_000_000
+            stamp = stamp // length * length
+        if self.threshold:
+            if state != "value" or not self.crosses(exact):
+                return
+            exact, double = Decimal(1), 1.0
         if not self.emits(stamp, exact):
-            return None
+            return
         self.last = (stamp, exact)
         shown = stamp if self.microseconds else stamp // 1000 * 1000
         line = {"recipient": self.recipient, "signal": self.path, "time_us": shown, "state": state}
         if state == "value":
             line["value"] = int(double) if double.is_integer() and abs(double) < 2**53 else double
-        return line
+        yield line
 
 
 def compile_plan(plan):
@@ -136,8 +189,15 @@ def compile_plan(plan):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         plan = json.load(file)
-    table, counts = compile_plan(plan), {}
+    table, counts, last = compile_plan(plan), {}, 0
+
+    def tell(signal, lines):
+        for line in lines:
+            counts[signal.recipient] = counts.get(signal.recipient, 0) + 1
+            print(json.dumps(line))
+
     for stamp, interface, identifier, extended, data in frames(plan["log"]):
+        last = max(last, stamp) if interface in plan["buses"] else last
         entry = table.get((interface, identifier, extended))
         if entry is None:
             continue
@@ -145,10 +205,11 @@ def main():
         raw = message.decode(data[: message.length], decode_choices=False, scaling=False, allow_truncated=True)
         for signal in wanted:
             if signal.definition.name in raw:
-                line = signal.take(stamp, raw[signal.definition.name])
-                if line is not None:
-                    counts[signal.recipient] = counts.get(signal.recipient, 0) + 1
-                    print(json.dumps(line))
+                tell(signal, signal.take(stamp, raw[signal.definition.name]))
+    # The last frame of all says which windows are over.
+    for _, wanted in table.values():
+        for signal in wanted:
+            tell(signal, signal.close(last))
     print(" ".join(f"{name}={count}" for name, count in sorted(counts.items())), file=sys.stderr)
 
 

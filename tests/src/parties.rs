@@ -21,7 +21,7 @@ pub fn garage() -> Party {
     )
 }
 
-/// Made coarse and rare in every way that is built.
+/// Made coarse and rare, each reading by itself.
 #[must_use]
 pub fn insurer() -> Party {
     let signals = [
@@ -48,4 +48,35 @@ pub fn insurer() -> Party {
     ];
     let signals = signals.map(|(signal, transforms)| (signal.to_owned(), transforms)).to_vec();
     Party { id: "insurer".to_owned(), signals, microseconds: true, batch_age_s: 5 }
+}
+
+/// What is told late, of a window, or only as an event. By the drive's own time: edges of time lie by the clock.
+#[must_use]
+pub fn researcher() -> Party {
+    let signals = [
+        (
+            "CAN.can0.SPEED.SPEED",
+            json!([
+                { "op": "threshold", "when": "above", "value": 40, "hysteresis": 2 },
+                { "op": "time_bucket", "granularity_s": 10 },
+            ]),
+        ),
+        (
+            "CAN.can0.ENGINE_RPM.RPM",
+            json!([{ "op": "aggregate", "window_s": 5, "functions": ["mean"], "min_samples": 10 }]),
+        ),
+        (
+            "CAN.can0.WHEEL_SPEEDS.WHEEL_SPEED_RL",
+            json!([{ "op": "time_bucket", "granularity_s": 1 }, { "op": "rate", "min_interval_ms": 250 }]),
+        ),
+        (
+            "CAN.can0.WHEEL_SPEEDS.WHEEL_SPEED_RR",
+            json!([
+                { "op": "aggregate", "window_s": 10, "functions": ["max"] },
+                { "op": "quantise", "step": 5 },
+            ]),
+        ),
+    ];
+    let signals = signals.map(|(signal, transforms)| (signal.to_owned(), transforms)).to_vec();
+    Party { id: "researcher".to_owned(), signals, microseconds: true, batch_age_s: 5 }
 }

@@ -31,7 +31,7 @@ fn filled() -> Delivery {
     }
     each("a batch found at the start", BATCHES, begin.elapsed());
     let class = |flow: u64| CLASSES[usize::try_from(flow % 3).unwrap()];
-    let permission = |flow| Permission { until: WallTime(i64::MAX), priority: class(flow) };
+    let permission = |flow| Permission { until: WallTime(i64::MAX), priority: class(flow), hold_back_us: 0 };
     delivery.permit((0..FLOWS).map(|flow| (FlowId(flow), permission(flow))).collect());
     delivery
 }

@@ -66,7 +66,7 @@ const CASES: [Case; 7] = [
     Case { name: "batch, one grant, once a second", upto: Upto::Batch, flows: 1, rule: thinned },
 ];
 
-fn signal(leaves: &Leaves, leaf: LeafIndex, rule: Rule) -> SignalRules {
+fn signal(leaves: &Leaves, leaf: LeafIndex, rule: &Rule) -> SignalRules {
     let from = leaves.get(leaf).unwrap();
     SignalRules {
         leaf,
@@ -77,7 +77,7 @@ fn signal(leaves: &Leaves, leaf: LeafIndex, rule: Rule) -> SignalRules {
         offset: from.offset,
         names: from.names.clone(),
         granted: Transform::default(),
-        permitted: rule,
+        permitted: *rule,
     }
 }
 
@@ -97,7 +97,7 @@ fn flow(number: u64, signals: Vec<SignalRules>) -> Arc<FlowRules> {
 }
 
 fn effective(stream: &Stream, case: &Case) -> Effective {
-    let signals = || stream.needed.iter().map(|leaf| signal(&stream.leaves, *leaf, (case.rule)())).collect();
+    let signals = || stream.needed.iter().map(|leaf| signal(&stream.leaves, *leaf, &(case.rule)())).collect();
     Effective {
         flows: (0..case.flows).map(|number| flow(number, signals())).collect(),
         ..Effective::default()
@@ -175,7 +175,7 @@ fn compile(stream: &Stream) {
     let signals = |number: u64| -> Vec<SignalRules> {
         let from = usize::try_from(number).unwrap() * 7;
         let chosen = leaves.iter().cycle().skip(from).take(SIGNALS.min(leaves.len()));
-        chosen.map(|leaf| signal(&stream.leaves, *leaf, thinned())).collect()
+        chosen.map(|leaf| signal(&stream.leaves, *leaf, &thinned())).collect()
     };
     let flows = (0..GRANTS).map(|number| flow(number, signals(number))).collect();
     let effective = Effective { flows, ..Effective::default() };

@@ -32,11 +32,30 @@ pub const LOSSES_PER_BATCH_MAX: usize = 64;
 pub const DESCRIPTOR_EVERY_BATCHES: u32 = 100;
 /// Last emissions that the gate remembers across swaps: 64 flows × 256 signals.
 pub const GATE_MEMORY_ENTRIES_MAX: usize = 16_384;
+/// The file of what was emitted last: a line has under 90 bytes.
+pub const EMITTED_FILE_BYTES_MAX: usize = 96 * GATE_MEMORY_ENTRIES_MAX;
 /// Controllers of a J1939 bus that send one signal; each has its own rate and dead band. The address has 8 bits, and
 /// no signal comes from more than a few.
 pub const GATE_SOURCES_MAX: usize = 32;
 /// Controllers whose samples are in one batch; then it is closed.
 pub const BATCH_SOURCES_MAX: usize = 32;
+/// Samples that wait in the gate for the end of their bucket of time, over all flows: under 2 MiB. A signal of ten a
+/// second has 9,000 in a quarter of an hour.
+pub const HELD_SAMPLES_MAX: usize = 16_384;
+/// An interval in a transform, 10 years: more is a mistake of units.
+pub const INTERVAL_MS_MAX: i64 = 315_360_000_000;
+/// Coarsest `time_bucket`: what is held back is in memory, and a day of it is enough to lose.
+pub const TIME_BUCKET_S_MAX: i64 = 86_400;
+/// Longest window of `aggregate`: what is gathered is in memory, and a day of it is enough to lose.
+pub const AGGREGATE_WINDOW_S_MAX: i64 = 86_400;
+/// Most values that `min_samples` may ask for: more do not come in a day from one signal in ten a second.
+pub const AGGREGATE_SAMPLES_MAX: i64 = 1_000_000;
+/// Longest `delay`, 30 days: what is older helps nobody and fills the queue.
+pub const DELAY_S_MAX: i64 = 30 * 86_400;
+/// Finest resolution of H3 that `geo_cell` takes: a cell of 0.015 km². Beyond that a cell is a point.
+pub const GEO_CELL_DEPTH_MAX: i64 = 10;
+/// Latitude and longitude that came further apart are not of one position, in microseconds: receivers send once a second.
+pub const GEO_PAIR_US_MAX: u64 = 1_000_000;
 /// A segment file is closed at this size and deleted whole.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).

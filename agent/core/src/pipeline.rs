@@ -3,6 +3,7 @@
 
 use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
+use crate::consent::gate::{LastRun, Lost};
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
 use crate::decode::{Decoder, Leaves, Plan, Reading};
@@ -121,26 +122,28 @@ impl Open {
 
     /// Adds a sample to its flow's batch; the batch if it is full by that.
     #[inline]
-    fn push(&mut self, sample: &Consented) -> Option<Batch> {
+    fn push(&mut self, sample: &Consented, now: Moment) -> Option<Batch> {
         let slot = sample.flow().index();
         let full = match self.batches.get_mut(slot)? {
             Some(open) => open.push(sample),
-            None => self.begin_batch(slot, sample),
+            None => self.begin_batch(slot, sample, now),
         };
         if full { self.batches[slot].take().map(OpenBatch::close) } else { None }
     }
 
     #[cold]
-    fn begin_batch(&mut self, slot: usize, first: &Consented) -> bool {
-        let mut open = self.new_batch(slot, first.moment());
+    fn begin_batch(&mut self, slot: usize, first: &Consented, now: Moment) -> bool {
+        let mut open = self.new_batch(slot, first.moment(), now);
         let full = open.push(first);
         self.batches[slot] = Some(open);
         full
     }
 
-    fn new_batch(&mut self, slot: usize, base: Moment) -> OpenBatch {
+    /// Its time zero is `base`, and it is as old as from `now` on: what was held back has an older stamp.
+    fn new_batch(&mut self, slot: usize, base: Moment, now: Moment) -> OpenBatch {
         let rules = self.flows[slot].clone();
         let open = OpenBatch::new(rules, self.policy_version, self.mapping, base, self.column_bytes_max);
+        let open = open.opened(now);
         let due = open.due();
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
         open
@@ -159,7 +162,8 @@ impl Pipeline {
             column_bytes_max,
             next_due: None,
         };
-        let (decoder, gate) = (Decoder::default(), Gate::default());
+        let (decoder, mut gate) = (Decoder::default(), Gate::default());
+        gate.set_offset(mapping.offset_us);
         Self { decoder, gate, watch: None, open, readings: Vec::new(), counts: Counts::default() }
     }
 
@@ -168,17 +172,29 @@ impl Pipeline {
     pub fn on_event(&mut self, event: Event<'_>, out: &mut Vec<Output>) {
         match event {
             Event::Frame(frame) => self.on_frame(frame, out),
-            Event::Time(now) => self.close_due(now, out),
+            Event::Time(now) => self.on_time(now, out),
             Event::Swap(compiled) => self.swap(*compiled, out),
-            Event::Mapping(mapping) => self.open.mapping = mapping,
-            Event::Flush => self.flush(out),
+            Event::Mapping(mapping) => self.map(mapping, out),
+            Event::Flush => {
+                let Self { gate, open, counts, .. } = self;
+                gate.release_all(|sample| {
+                    counts.samples += 1;
+                    out.extend(open.push(&sample, sample.moment()).map(Output::Batch));
+                });
+                self.flush(out);
+            }
         }
     }
 
-    /// When an open batch has to be closed at the latest; `Event::Time` does it.
+    /// When an open batch has to be closed at the latest, or something is let out that is held back; `Event::Time` does
+    /// both.
     #[must_use]
+    #[inline]
     pub fn next_due(&self) -> Option<Moment> {
-        self.open.next_due
+        match (self.open.next_due, self.gate.next_due()) {
+            (Some(batch), Some(held)) => Some(batch.min(held)),
+            (batch, held) => batch.or(held),
+        }
     }
 
     /// What happened so far.
@@ -194,6 +210,11 @@ impl Pipeline {
         &self.gate
     }
 
+    /// Takes up what the last run emitted, before the first frame. See [`Gate::recall`].
+    pub fn recall(&mut self, last: &LastRun, now: Moment) {
+        self.gate.recall(last, now);
+    }
+
     /// Whether the watched signal is as it must be; `None` if none is watched, or it was not seen, or has no value.
     #[must_use]
     pub fn signal_holds(&self) -> Option<bool> {
@@ -202,8 +223,8 @@ impl Pipeline {
 
     fn on_frame(&mut self, frame: &Frame, out: &mut Vec<Output>) {
         self.counts.frames += 1;
-        if self.open.next_due.is_some_and(|due| frame.moment >= due) {
-            self.close_due(frame.moment, out);
+        if self.next_due().is_some_and(|due| frame.moment >= due) {
+            self.on_time(frame.moment, out);
         }
         self.readings.clear();
         match self.decoder.decode(frame, &mut self.readings) {
@@ -221,10 +242,44 @@ impl Pipeline {
         let Self { gate, readings, open, counts, .. } = self;
         gate.pass(frame.moment, readings, |sample| {
             counts.samples += 1;
-            if let Some(full) = open.push(&sample) {
-                out.push(Output::Batch(full));
-            }
+            out.extend(open.push(&sample, frame.moment).map(Output::Batch));
         });
+    }
+
+    fn on_time(&mut self, now: Moment, out: &mut Vec<Output>) {
+        self.release(now, out);
+        self.close_due(now, out);
+        self.declare(out);
+    }
+
+    /// What was held back until now goes into the open batches.
+    fn release(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let Self { gate, open, counts, .. } = self;
+        gate.release(now, |sample| {
+            counts.samples += 1;
+            out.extend(open.push(&sample, now).map(Output::Batch));
+        });
+    }
+
+    /// Says what the gate could not hold back any longer.
+    fn declare(&mut self, out: &mut Vec<Output>) {
+        for ((flow, lost), samples) in self.gate.take_lost() {
+            let reason = match lost {
+                Lost::Full => LossReason::Overload,
+                Lost::Narrowed => LossReason::Narrowed,
+            };
+            out.push(Output::Lost { flow, reason, samples });
+        }
+    }
+
+    /// What was collected by the old clock is closed under it: a batch has one clock, and stamps that lie on the edges
+    /// of time stay there.
+    fn map(&mut self, mapping: TimeMapping, out: &mut Vec<Output>) {
+        if mapping.offset_us != self.open.mapping.offset_us {
+            self.flush(out);
+            self.gate.set_offset(mapping.offset_us);
+        }
+        self.open.mapping = mapping;
     }
 
     fn close_due(&mut self, now: Moment, out: &mut Vec<Output>) {
@@ -246,7 +301,7 @@ impl Pipeline {
     /// (invariant 5), a narrowed one's is dropped and declared, any other is closed under the rules it was made with.
     fn swap(&mut self, compiled: Compiled, out: &mut Vec<Output>) {
         let Compiled { plan, mut gate, mut watch } = compiled;
-        gate.inherit(&self.gate);
+        gate.inherit(&mut self.gate);
         if let (Some(new), Some(old)) = (&mut watch, &self.watch) {
             new.inherit(old);
         }
@@ -264,6 +319,7 @@ impl Pipeline {
         self.open.begin(&gate);
         self.decoder.swap(plan);
         self.gate = gate;
+        self.declare(out);
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::batch::{Batch, ClockQuality, Loss, LossReason};
 pub use crate::consent::document::Verifier;
 use crate::consent::effective::{FlowRules, SignalRules};
-use crate::consent::transform::Transform;
+use crate::consent::transform::Told;
 use crate::decode::{SourceAddress, ValueType};
 use crate::names::{Digest, Epoch, FlowId, RecipientId, Sequence, VerifyingKey};
 use glovebox_proto::v1;
@@ -62,24 +62,16 @@ impl Descriptor {
 }
 
 fn signal(rules: &SignalRules) -> v1::Signal {
-    let plain = v1::Signal {
+    let (transform, coding) = (rules.coded(), rules.coding());
+    let names = rules.names.iter().filter(|_| transform.keeps_numbers());
+    v1::Signal {
         path: rules.path.to_string(),
-        unit: rules.unit.clone(),
-        r#type: value_type(rules.value_type).into(),
-        scale: rules.scale,
-        offset: rules.offset,
-        names: rules.names.iter().map(|(raw, name)| v1::EnumName { raw: *raw, name: name.clone() }).collect(),
-        transforms: transforms(&rules.coded()),
-    };
-    match rules.coded().quantise {
-        None => plain,
-        Some(grid) => v1::Signal {
-            r#type: v1::ValueType::Signed.into(),
-            scale: grid.step().to_f64(),
-            offset: grid.offset().to_f64(),
-            names: Vec::new(),
-            ..plain
-        },
+        unit: if transform.keeps_unit() { rules.unit.clone() } else { String::new() },
+        r#type: value_type(coding.value_type).into(),
+        scale: coding.scale,
+        offset: coding.offset,
+        names: names.map(|(raw, name)| v1::EnumName { raw: *raw, name: name.clone() }).collect(),
+        transforms: transform.told().into_iter().map(told).collect(),
     }
 }
 
@@ -93,28 +85,9 @@ fn value_type(value_type: ValueType) -> v1::ValueType {
     }
 }
 
-fn transforms(transform: &Transform) -> Vec<v1::Transform> {
-    let mut list = Vec::new();
-    let mut add = |op: &str, parameters: &[(&str, String)]| {
-        let parameter =
-            |(name, value): &(&str, String)| v1::Parameter { name: (*name).to_owned(), value: value.clone() };
-        list.push(v1::Transform {
-            op: op.to_owned(),
-            parameters: parameters.iter().map(parameter).collect(),
-        });
-    };
-    if let Some(grid) = transform.quantise {
-        add("quantise", &[("step", grid.step().to_string()), ("offset", grid.offset().to_string())]);
-    }
-    if transform.min_interval_us > 0 {
-        add("rate", &[("min_interval_ms", (transform.min_interval_us / 1000).to_string())]);
-    }
-    if let Some(band) = transform.on_change {
-        let mut parameters = vec![("min_delta", band.min_delta.to_string())];
-        parameters.extend(band.max_interval_us.map(|us| ("max_interval_ms", (us / 1000).to_string())));
-        add("on_change", &parameters);
-    }
-    list
+fn told((op, parameters): Told) -> v1::Transform {
+    let parameter = |(name, value): (&str, String)| v1::Parameter { name: name.to_owned(), value };
+    v1::Transform { op: op.to_owned(), parameters: parameters.into_iter().map(parameter).collect() }
 }
 
 /// The bytes of a batch, with or without its descriptor.

@@ -1,12 +1,17 @@
-//! Decoding takes no memory per frame, mapped signals included: counted by an allocator that a test crate brings.
+//! Neither decoding, mapped signals included, nor the plain way through the gate takes memory per frame: counted by an
+//! allocator that a test crate brings.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use glovebox_core::consent::Gate;
+use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
+use glovebox_core::consent::transform::{Rule, Transform, TransformSpec};
 use glovebox_core::decode::dbc::Database;
-use glovebox_core::decode::leaves::BusDatabase;
+use glovebox_core::decode::leaves::{BusDatabase, Leaf};
 use glovebox_core::decode::map::Mapping;
-use glovebox_core::decode::{Decoder, Leaves, Plan};
+use glovebox_core::decode::{Decoder, LeafIndex, Leaves, Plan, Reading, SourceAddress, State};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
-use glovebox_core::names::{BusName, Moment};
+use glovebox_core::names::{BusName, Digest, FlowId, HpkeKey, Moment, PurposeId, RecipientId, WallTime};
+use std::sync::Arc;
 
 const DBC: &str = "BO_ 1 M: 8 X
  SG_ Mux M : 0|2@1+ (1,0) [0|3] \"\" X
@@ -98,4 +103,59 @@ fn no_long_message_after_the_first_allocates() {
     let mut whole = 0;
     let info = allocation_counter::measure(|| whole = (0..1_000).map(|_| once(&mut decoder)).sum());
     assert_eq!((info.count_total, whole), (0, 1_000));
+}
+
+/// Readings through the gate, as they are, made coarse, and thinned; what else an op does is off this way.
+#[test]
+fn no_reading_on_the_plain_way_through_the_gate_allocates() {
+    let text = "BO_ 1 M: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] \"\" X\n SG_ B : 8|8@1+ (1,0) [0|0] \"\" X\n SG_ C : 16|8@1+ (1,0) [0|0] \"\" X\n";
+    let database = Database::parse(text.as_bytes(), "a.dbc").unwrap().0;
+    let name = BusName::new("can0").unwrap();
+    let bus = BusDatabase { bus: BusIndex(0), name, databases: vec![database], mapping: None };
+    let (leaves, _) = Leaves::build(&[bus]).unwrap();
+    let rules = ["[]", r#"[{"op":"quantise","step":4}]"#, r#"[{"op":"rate","min_interval_ms":5}]"#];
+    let mut gate = gate(&leaves, rules);
+    let readings: Vec<Reading> = leaves
+        .iter()
+        .map(|(leaf, _)| Reading { leaf, state: State::Value, source: SourceAddress::NONE, bits: 9 })
+        .collect();
+    let mut count = 0;
+    gate.pass(Moment(0), &readings, |_| count += 1);
+    let info = allocation_counter::measure(|| {
+        for ms in 1..=1_000 {
+            gate.release(Moment(ms * 1_000), |_| count += 1);
+            gate.pass(Moment(ms * 1_000), &readings, |_| count += 1);
+        }
+    });
+    assert_eq!((info.count_total, count), (0, 3 + 2_000 + 200));
+}
+
+fn gate(leaves: &Leaves, rules: [&str; 3]) -> Gate {
+    let signal = |((leaf, from), rule): ((LeafIndex, &Leaf), &str)| {
+        let specs: Vec<TransformSpec> = serde_json::from_str(rule).unwrap();
+        SignalRules {
+            leaf,
+            path: from.path.clone(),
+            unit: String::new(),
+            value_type: from.value_type,
+            scale: from.scale,
+            offset: from.offset,
+            names: Vec::new(),
+            granted: Transform::OPEN,
+            permitted: Rule::of(&specs),
+        }
+    };
+    let rules = FlowRules {
+        flow: FlowId(1),
+        recipient: RecipientId::new("r").unwrap(),
+        purpose: PurposeId::new("p").unwrap(),
+        request_digest: Digest([0; 32]),
+        hpke_key: HpkeKey([0; 32]),
+        live_until: WallTime(i64::MAX),
+        batch_age_us: 1,
+        age_us_max: None,
+        microseconds: false,
+        signals: leaves.iter().zip(rules).map(signal).collect(),
+    };
+    Gate::compile(&Effective { flows: vec![Arc::new(rules)], ..Effective::default() }, leaves)
 }

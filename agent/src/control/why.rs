@@ -1,7 +1,7 @@
 //! Why a signal leaves or does not, as the daemon answers it.
 
 use glovebox_core::consent::effective::{Clause, Explanation};
-use glovebox_core::consent::words::transforms;
+use glovebox_core::consent::transform::transforms;
 use glovebox_core::names::{PurposeId, RecipientId, SignalPath};
 use serde::{Deserialize, Serialize};
 

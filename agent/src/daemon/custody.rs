@@ -159,7 +159,7 @@ impl Custody {
     /// Takes up what is stored: before the first turn.
     pub fn begin(&mut self) {
         for batch in self.outbox.batches().collect::<Vec<_>>() {
-            self.delivery.stored(batch);
+            self.delivery.stored_at(batch, self.outbox.stored_at(batch));
         }
     }
 
@@ -249,7 +249,11 @@ impl Custody {
             self.outbox.keep(rules.flow, Keep { priority: *priority, age_us_max: rules.age_us_max });
         }
         let live = flows.iter().filter(|(rules, _)| !self.state.ended.contains(&rules.flow));
-        let permission = |rules: &FlowRules, priority| Permission { until: rules.live_until, priority };
+        let permission = |rules: &FlowRules, priority| Permission {
+            until: rules.live_until,
+            priority,
+            hold_back_us: rules.hold_back_us(),
+        };
         let permitted = live.map(|(rules, priority)| (rules.flow, permission(rules, *priority)));
         self.delivery.permit(permitted.collect());
     }

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::custody::Message;
+use super::emitted::Emitted;
 use crate::bus::States;
 use crate::bus::live::{Bell, Clocks, Live};
 use crate::bus::replay::{Replay, Speed};
@@ -69,6 +70,8 @@ pub(super) struct Drive {
     pub(super) failed: Arc<AtomicBool>,
     pub(super) pulse: Pulse,
     pub(super) told: Told,
+    /// What was emitted last, of a live bus.
+    pub(super) emitted: Option<Emitted>,
 }
 
 /// What others have been told already, and what they still have to be.
@@ -132,8 +135,18 @@ impl Drive {
                 let mut outputs = Vec::new();
                 self.pipeline.on_event(Event::Flush, &mut outputs);
                 let _ = self.hand_over(&mut outputs);
+                self.keep_emitted();
                 Err(Stop)
             }
+        }
+    }
+
+    /// What has a rate waits over the restart.
+    fn keep_emitted(&self) {
+        let Some(emitted) = &self.emitted else { return };
+        let (clocks, _) = (self.clocks)();
+        if let Err(error) = emitted.end(&self.pipeline.gate().remembered(clocks.moment)) {
+            tracing::warn!(target: "consent", %error, "after the next start all that has a rate waits once");
         }
     }
 

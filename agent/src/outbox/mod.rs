@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use glovebox_core::consent::document::Verifier;
 use glovebox_core::limits::{ACKS_UNSAVED_MAX, UNREADABLE_TRIES_MAX};
-use glovebox_core::names::{Epoch, FlowId, Sequence, TrustedTime};
+use glovebox_core::names::{Epoch, FlowId, Sequence, TrustedTime, WallTime};
 use glovebox_core::outbox::{BatchId, Loss, LossReason, Position, Priority, Queue, SegmentNumber};
 use glovebox_core::seal::{ReadmitError, Sealed, readmit};
 
@@ -195,6 +195,12 @@ impl Outbox {
     pub fn batches(&self) -> impl Iterator<Item = BatchId> {
         let stored = self.queue.flows().flat_map(|flow| self.queue.batches(flow));
         stored.filter(|batch| !self.is_unsynced(*batch))
+    }
+
+    /// When a batch was stored; `None` if the time was in doubt, or it is not there.
+    #[must_use]
+    pub fn stored_at(&self, batch: BatchId) -> Option<WallTime> {
+        self.queue.entry(batch).and_then(|entry| entry.stored)
     }
 
     /// Figures of each flow.

@@ -19,5 +19,5 @@ pub mod stream;
 
 pub use keys::HpkeKey;
 pub use open::{Header, OpenError, Opened, Opener};
-pub use samples::{Sample, Value, samples};
+pub use samples::{Sample, Value, What, samples};
 pub use stream::{Event, Ready, Streams};

@@ -19,6 +19,9 @@ pub fn sample(out: &mut String, header: &Header, sample: &Sample<'_>) {
     if let Some(source) = sample.source {
         let _ = write!(out, ",\"source\":{source}");
     }
+    if let Some(what) = sample.what.word() {
+        let _ = write!(out, ",\"what\":{}", Json::from(what));
+    }
     let value = sample.value.map_or(Json::Null, number);
     let _ = write!(out, ",\"value\":{value},\"unit\":{}", Json::from(sample.unit));
     let _ = write!(out, ",\"label\":{},\"state\":\"{}\"}}", Json::from(sample.label), state(sample.state));
@@ -129,6 +132,7 @@ fn notice_fields(notice: &v1::Notice) -> Json {
 fn number(value: Value) -> Json {
     match value {
         Value::Bool(truth) => truth.into(),
+        Value::Cell(cell) => format!("{cell:x}").into(),
         Value::Integer(integer) => match (u64::try_from(integer), i64::try_from(integer)) {
             (Ok(unsigned), _) => unsigned.into(),
             (_, Ok(signed)) => signed.into(),

@@ -62,6 +62,47 @@ pub enum Value {
     Float(f64),
     /// A boolean; any raw value but 0 is true.
     Bool(bool),
+    /// The number of a cell of H3.
+    Cell(u64),
+}
+
+/// What a value is, by the transforms of its signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What<'a> {
+    /// A reading as it was, or made coarse.
+    Reading,
+    /// A figure of a window that begins at its time: `mean`, `count` …
+    Figure(&'a str),
+    /// The cell of a place.
+    Cell,
+    /// It happened, no more.
+    Event,
+}
+
+impl<'a> What<'a> {
+    fn of(signal: &'a v1::Signal) -> Self {
+        let has = |op: &str| signal.transforms.iter().find(|transform| transform.op == op);
+        if has("threshold").is_some() {
+            return Self::Event;
+        }
+        if has("geo_cell").is_some() {
+            return Self::Cell;
+        }
+        let functions =
+            has("aggregate").and_then(|it| it.parameters.iter().find(|it| it.name == "functions"));
+        functions.map_or(Self::Reading, |functions| Self::Figure(&functions.value))
+    }
+
+    /// In a word; `None` for a reading.
+    #[must_use]
+    pub fn word(self) -> Option<&'a str> {
+        match self {
+            Self::Reading => None,
+            Self::Figure(function) => Some(function),
+            Self::Cell => Some("cell"),
+            Self::Event => Some("event"),
+        }
+    }
 }
 
 /// One reading of one signal.
@@ -71,6 +112,8 @@ pub struct Sample<'a> {
     pub path: &'a str,
     /// Its unit; empty if it has none.
     pub unit: &'a str,
+    /// What its value is.
+    pub what: What<'a>,
     /// The controller that sent it, on a J1939 bus.
     pub source: Option<u32>,
     /// Microseconds since the Unix epoch, or of the log in a replay.
@@ -88,6 +131,7 @@ pub struct Sample<'a> {
 struct Series<'a> {
     signal: &'a v1::Signal,
     names: HashMap<i64, &'a str>,
+    what: What<'a>,
     source: Option<u32>,
     time: usize,
     raw: Vec<u64>,
@@ -156,7 +200,8 @@ fn decode_column<'a>(
     let values = count - states.len();
     let raw = column::decode_values(signal.r#type(), &coded.values, values).map_err(failed)?;
     let names = signal.names.iter().map(|name| (name.raw, name.name.as_str())).collect();
-    Ok(Series { signal, names, source: coded.source_address, time, raw, states })
+    let what = What::of(signal);
+    Ok(Series { signal, names, what, source: coded.source_address, time, raw, states })
 }
 
 impl<'a> Series<'a> {
@@ -175,6 +220,7 @@ impl<'a> Series<'a> {
         let (scale, offset) = (self.signal.scale, self.signal.offset);
         let number = match (self.signal.r#type(), self.integer(raw)) {
             (ValueType::Boolean, _) => return Value::Bool(raw != 0),
+            (ValueType::Unsigned, _) if self.what == What::Cell => return Value::Cell(raw),
             (_, Some(integer)) if scale == 1.0 && offset == 0.0 => return Value::Integer(integer),
             (_, Some(integer)) => integer as f64,
             (ValueType::Float32, None) => f32::from_bits(raw as u32).into(),
@@ -223,6 +269,7 @@ impl<'a> Iterator for Samples<'a> {
             return Some(Sample {
                 path: &series.signal.path,
                 unit: &series.signal.unit,
+                what: series.what,
                 source: series.source,
                 time_us,
                 state,

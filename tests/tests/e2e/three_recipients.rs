@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use glovebox_tests::agent::binary;
 use glovebox_tests::fleet::Party;
-use glovebox_tests::parties::{garage, insurer};
+use glovebox_tests::parties::{garage, insurer, researcher};
 use glovebox_tests::process::{output, until};
 use glovebox_tests::scene::Scene;
 use glovebox_tests::source::root;
@@ -25,9 +25,9 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
     let Some(drive) = need::drive() else { return need::skip(test, "no shared data (GLOVEBOX_SHARED)") };
     let Some(python) = need::python() else { return need::skip(test, "no Python with cantools") };
     let broker = Party::plain("broker", &["CAN.can0.SPEED.SPEED", "CAN.can0.GAS_PEDAL.GAS_PEDAL"]);
-    let scene = Scene::new(vec![garage(), insurer(), broker])?;
+    let scene = Scene::new(vec![garage(), insurer(), researcher(), broker])?;
     let settings = scene.settings(&drive, "max", 10);
-    let granted: Vec<&Party> = scene.fleet.parties().iter().take(2).collect();
+    let granted: Vec<&Party> = scene.fleet.parties().iter().take(3).collect();
     let expected = oracle::expect(&python, &scene.path("")?, &drive.log, &settings.buses, &granted)?;
     let mut subscribers = Vec::new();
     let envelopes = scene.path("envelopes")?;
@@ -37,7 +37,7 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
         subscribers.push((party.id.clone(), scene.subscribe(&party.id, more)?));
     }
     let mut agent = scene.agent(&settings)?;
-    scene.fleet.prepare(&agent, &["garage", "insurer"])?;
+    scene.fleet.prepare(&agent, &["garage", "insurer", "researcher"])?;
     agent.start()?;
     agent.drained(REPLAY_LIMIT)?;
     for (id, subscriber) in &mut subscribers {

@@ -50,11 +50,11 @@ fn sequence(seed: u64, honest: bool) -> Result<u64, String> {
         checker.note(&act);
         let mut out: Vec<Sample> = Vec::new();
         world.perform(&act, &mut out);
-        checker.check(&out)?;
+        checker.check(&out, false)?;
     }
     let mut out = Vec::new();
     world.finish(&mut out);
-    checker.check(&out)?;
+    checker.check(&out, true)?;
     Ok(checker.samples())
 }
 

@@ -16,6 +16,19 @@ pub enum Reduce {
         delta: i128,
         repeat: Option<i64>,
     },
+    /// Seconds.
+    Bucket {
+        s: i64,
+    },
+    /// The greatest of each window of so many seconds.
+    Max {
+        s: i64,
+    },
+    /// An event above the level, again after it was so much below.
+    Above {
+        level: i128,
+        back: i128,
+    },
     /// `drop`, or an op that is not built.
     Nothing,
 }
@@ -114,6 +127,12 @@ pub struct Sample {
     /// In hundredths; for a quantised one the lower edge, with the width of its cell.
     pub value: Option<i128>,
     pub width: Option<i128>,
+    /// The descriptor says that its stamp is on the edge of so many seconds; 0: as it was.
+    pub bucket_s: i64,
+    /// The descriptor says that it is the greatest of a window of so many seconds; 0: a reading.
+    pub window_s: i64,
+    /// The descriptor says that it is no value but an event.
+    pub event: bool,
 }
 
 /// Scale of each signal in hundredths, and offset in hundredths.
@@ -159,12 +178,16 @@ pub struct Checker {
     policy: Option<Policy>,
     grants: HashMap<Flow, Live>,
     now: Option<i64>,
-    /// By flow, signal and millisecond.
-    chances: HashMap<(Flow, usize, i64), Vec<Chance>>,
+    /// By flow and signal, then by millisecond.
+    chances: HashMap<(Flow, usize), BTreeMap<i64, Vec<Chance>>>,
     last: HashMap<(Flow, usize), Told>,
     span: u64,
     samples: u64,
     honest: bool,
+    /// All that was on the bus, by signal: millisecond and value.
+    history: HashMap<usize, Vec<(i64, i128)>>,
+    /// Of the last frame.
+    ms: i64,
 }
 
 impl Checker {
@@ -179,6 +202,8 @@ impl Checker {
             span: 0,
             samples: 0,
             honest,
+            history: HashMap::new(),
+            ms: 0,
         }
     }
 
@@ -213,12 +238,16 @@ impl Checker {
     }
 
     fn frame(&mut self, ms: i64, raw: &[(usize, u64)]) {
+        self.ms = ms;
+        for (signal, raw) in raw {
+            self.history.entry(*signal).or_default().push((ms, physical(*signal, *raw)));
+        }
         let flows: Vec<Flow> = self.grants.keys().copied().collect();
         for flow in flows {
             for (signal, raw) in raw {
                 let Some(rules) = self.rules(flow, *signal) else { continue };
                 let chance = Chance { value: physical(*signal, *raw), rules, span: self.span, used: false };
-                self.chances.entry((flow, *signal, ms)).or_default().push(chance);
+                self.chances.entry((flow, *signal)).or_default().entry(ms).or_default().push(chance);
             }
         }
     }
@@ -258,23 +287,51 @@ impl Checker {
         (!rules.contains(&Reduce::Nothing)).then_some(rules)
     }
 
-    /// Every sample that left must have been on the bus, under rules that it keeps, and still be allowed now.
-    pub fn check(&mut self, samples: &[Sample]) -> Result<(), String> {
+    /// Every sample that left must have been on the bus, under rules that it keeps, and still be allowed now. At the
+    /// `end` what waits for the end of its bucket goes out as well.
+    pub fn check(&mut self, samples: &[Sample], end: bool) -> Result<(), String> {
         for sample in samples {
             self.samples += 1;
             let flow = (sample.recipient, sample.purpose);
             let now =
                 self.rules(flow, sample.signal).ok_or_else(|| format!("not granted any more: {sample:?}"))?;
-            let chances = self.chances.get_mut(&(flow, sample.signal, sample.ms));
+            let (bucket, window) = (1000 * sample.bucket_s, 1000 * sample.window_s);
+            let over = sample.ms + if end { window } else { window.max(bucket) };
+            if over > sample.ms && self.ms < over {
+                return Err(format!("left before its window or bucket was over, at {}: {sample:?}", self.ms));
+            }
+            let until = sample.ms + (bucket + window).max(1);
+            let of_it = self.chances.entry((flow, sample.signal)).or_default();
+            let within = of_it.range_mut(sample.ms..until);
+            let mut chances: Vec<&mut Chance> = within.flat_map(|(_, list)| list).collect();
+            // Of one bucket, what was let through last: what waited under other rules is gone.
+            chances.sort_by_key(|chance| std::cmp::Reverse(chance.span));
             let fits = |chance: &&mut Chance| !chance.used && keeps(sample, chance.value, &chance.rules);
-            let chance = chances.and_then(|list| list.iter_mut().find(fits));
+            let chance = chances.into_iter().find(fits);
             let chance = chance.ok_or_else(|| format!("no such reading was let through: {sample:?}"))?;
             chance.used = true;
             let (value, rules, span) = (chance.value, chance.rules.clone(), chance.span);
             if !keeps(sample, value, &now) {
                 return Err(format!("finer than what applies now: {sample:?} under {now:?}"));
             }
+            self.is_crossing(sample, &rules)?;
             self.in_time(flow, sample, &rules, span)?;
+        }
+        Ok(())
+    }
+
+    /// Before an event the value was once where it has to come from. With a grid it is that of a cell, so not looked at.
+    fn is_crossing(&self, sample: &Sample, rules: &[Reduce]) -> Result<(), String> {
+        let has_grid = rules.iter().any(|rule| matches!(rule, Reduce::Grid { .. }));
+        let end = sample.ms + (1000 * (sample.bucket_s + sample.window_s)).max(1);
+        let before = || self.history[&sample.signal].iter().filter(|(then, _)| *then < end);
+        for rule in rules {
+            if let Reduce::Above { level, back } = rule
+                && !has_grid
+                && !before().any(|(_, value)| *value <= (level - back) * 10)
+            {
+                return Err(format!("crosses nothing: {sample:?}"));
+            }
         }
         Ok(())
     }
@@ -287,10 +344,15 @@ impl Checker {
         let (then, value) = (before.ms, before.value);
         for rule in rules {
             match rule {
+                Reduce::Max { s }
+                    if sample.bucket_s == 0 && before.rules.contains(rule) && sample.ms - then < s * 1000 =>
+                {
+                    return Err(format!("two of one window: {sample:?}"));
+                }
                 Reduce::Rate { ms } if before.rules.contains(rule) && sample.ms - then < *ms => {
                     return Err(format!("{} ms after the last one: {sample:?}", sample.ms - then));
                 }
-                Reduce::Change { delta, repeat } if before.span == span => {
+                Reduce::Change { delta, repeat } if before.span == span && !sample.event => {
                     // With two dead bands the wider one with the longer repeat applies; each alone is weaker.
                     let silent = repeat.is_none_or(|most| sample.ms - then < most);
                     let enough = match (value, sample.value) {
@@ -308,21 +370,39 @@ impl Checker {
     }
 }
 
-/// Whether the sample tells no more of `value` than every grid allows.
+/// Whether the sample tells no more of `value` than every rule allows.
 fn keeps(sample: &Sample, value: i128, rules: &[Reduce]) -> bool {
     let outside = sample.signal == SIGNED && !(RANGE.0..=RANGE.1).contains(&value);
-    let Some(told) = sample.value else { return outside };
-    if outside {
-        return false;
+    let coarse = rules.iter().all(|rule| match rule {
+        Reduce::Grid { step, offset } => sample.event || on_grid(sample, *step * 10, *offset * 10),
+        Reduce::Bucket { s } => {
+            sample.bucket_s > 0 && sample.bucket_s % s == 0 && sample.ms.rem_euclid(s * 1000) == 0
+        }
+        Reduce::Max { s } => {
+            let on_edge = sample.ms.rem_euclid(s * 1000) == 0 || sample.bucket_s > 0;
+            sample.window_s > 0 && sample.window_s % s == 0 && on_edge
+        }
+        Reduce::Above { level, .. } => sample.event && value > level * 10,
+        _ => true,
+    });
+    if sample.event {
+        return coarse && !outside && sample.value == Some(100);
     }
+    let Some(told) = sample.value else { return outside && bucket_is_kept(sample, rules) };
     let width = sample.width.unwrap_or(0);
     let true_of_it = if width == 0 { told == value } else { told <= value && value < told + width };
-    true_of_it
-        && rules.iter().all(|rule| match rule {
-            Reduce::Grid { step, offset } => {
-                let (step, offset) = (step * 10, offset * 10);
-                width % step == 0 && width > 0 && (told - offset).rem_euclid(step) == 0
-            }
-            _ => true,
-        })
+    coarse && true_of_it && !outside
+}
+
+fn on_grid(sample: &Sample, step: i128, offset: i128) -> bool {
+    let width = sample.width.unwrap_or(0);
+    sample.value.is_none_or(|told| width % step == 0 && width > 0 && (told - offset).rem_euclid(step) == 0)
+}
+
+fn bucket_is_kept(sample: &Sample, rules: &[Reduce]) -> bool {
+    rules.iter().all(|rule| match rule {
+        Reduce::Bucket { s } => sample.ms.rem_euclid(s * 1000) == 0,
+        Reduce::Above { .. } | Reduce::Max { .. } => false,
+        _ => true,
+    })
 }

@@ -119,7 +119,16 @@ pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
                 list.extend(repeat.map(|ms| ("max_interval_ms", Parameter::Integer(ms))));
                 ("on_change", list)
             }
-            Reduce::Nothing => ("geo_cell", vec![("resolution", Parameter::Integer(7))]),
+            Reduce::Bucket { s } => ("time_bucket", vec![("granularity_s", Parameter::Integer(*s))]),
+            Reduce::Max { s } => {
+                let functions = Parameter::List(vec![Parameter::Text("max".to_owned())]);
+                ("aggregate", vec![("window_s", Parameter::Integer(*s)), ("functions", functions)])
+            }
+            Reduce::Above { level, back } => {
+                let when = Parameter::Text("above".to_owned());
+                ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
+            }
+            Reduce::Nothing => ("drop", Vec::new()),
         };
         let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         TransformSpec { op: op.to_owned(), parameters }
@@ -269,7 +278,8 @@ impl World {
     }
 
     fn frame(&mut self, random: &mut Random) -> Act {
-        self.ms += i64::try_from(random.below(120)).unwrap();
+        let most = if random.one_in(8) { 1500 } else { 120 };
+        self.ms += i64::try_from(random.below(most)).unwrap();
         let small = random.one_in(2);
         let bits = |random: &mut Random, width: u32| {
             let value = random.below(1 << width);
@@ -508,7 +518,11 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
             whole
         };
         let (scale, offset) = (hundredths(signal.scale), hundredths(signal.offset));
-        let width = signal.transforms.iter().any(|t| t.op == "quantise").then_some(scale);
+        let has = |op: &str| signal.transforms.iter().find(|t| t.op == op);
+        let event = has("threshold").is_some();
+        let width = has("quantise").filter(|_| !event).map(|_| scale);
+        let seconds = |op: &str| has(op).map_or(0, |t| t.parameters[0].value.parse().unwrap());
+        let (bucket_s, window_s) = (seconds("time_bucket"), seconds("aggregate"));
         for (at, moment) in (0u32..).zip(moments) {
             let value = match states.get(&at) {
                 Some(v1::State::Absent) => continue,
@@ -522,7 +536,17 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
             };
             let ms = batch.base_time_us / 1000 + moment;
             let signal = signal.path.rsplit_once(".S").unwrap().1.parse().unwrap();
-            found.push(Sample { recipient: flow.0, purpose: flow.1, signal, ms, value, width });
+            found.push(Sample {
+                recipient: flow.0,
+                purpose: flow.1,
+                signal,
+                ms,
+                value,
+                width,
+                bucket_s,
+                window_s,
+                event,
+            });
         }
     }
     found.sort_by_key(|sample| sample.ms);
@@ -534,7 +558,7 @@ fn pick(random: &mut Random, end: usize) -> usize {
 }
 
 fn reduction(random: &mut Random) -> Reduce {
-    match random.below(10) {
+    match random.below(14) {
         0..=3 => Reduce::Grid {
             step: random.pick(&[5, 10, 20, 30, 50, 100]),
             offset: random.pick(&[0, 0, 0, 10, 5, -35]),
@@ -543,6 +567,9 @@ fn reduction(random: &mut Random) -> Reduce {
         7 | 8 => {
             Reduce::Change { delta: random.pick(&[0, 5, 10, 100]), repeat: random.pick(&[None, Some(500)]) }
         }
+        9 | 10 => Reduce::Bucket { s: random.pick(&[1, 1, 2, 3]) },
+        11 => Reduce::Max { s: random.pick(&[1, 1, 2]) },
+        12 => Reduce::Above { level: random.pick(&[30, 30, 0]), back: random.pick(&[0, 0, 20]) },
         _ => Reduce::Nothing,
     }
 }

@@ -3,7 +3,6 @@
 use super::TimeMapping;
 use crate::consent::effective::{FlowRules, SignalRules};
 use crate::consent::gate::Consented;
-use crate::consent::transform::Rule;
 use crate::consent::{SourceAddress, State, ValueType};
 use crate::limits::{BATCH_SAMPLES_MAX, BATCH_SOURCES_MAX};
 use crate::names::{Moment, PolicyVersion};
@@ -24,8 +23,9 @@ pub struct OpenBatch {
     microseconds: bool,
     policy_version: PolicyVersion,
     mapping: TimeMapping,
-    base: Moment,
-    /// `base` as wall time in the batch's unit.
+    /// Its age counts from here.
+    opened: Moment,
+    /// Time zero as wall time in the batch's unit.
     zero: i64,
     /// What each sender sent. Off J1939 there is only one.
     parts: Vec<Part>,
@@ -111,7 +111,7 @@ impl OpenBatch {
             microseconds,
             policy_version,
             mapping,
-            base,
+            opened: base,
             zero,
             parts,
             samples: 0,
@@ -173,10 +173,17 @@ impl OpenBatch {
         fit <= LOOK_SAMPLES_MIN || self.samples >= BATCH_SAMPLES_MAX || self.parts.len() >= BATCH_SOURCES_MAX
     }
 
+    /// The same, begun later than its time zero.
+    #[must_use]
+    pub fn opened(mut self, now: Moment) -> Self {
+        self.opened = now;
+        self
+    }
+
     /// When it is to be closed at the latest.
     #[must_use]
     pub fn due(&self) -> Moment {
-        self.base.plus_us(self.rules.batch_age_us)
+        self.opened.plus_us(self.rules.batch_age_us)
     }
 
     /// Samples so far.
@@ -238,9 +245,7 @@ fn in_unit(microseconds: bool, mapping: TimeMapping, moment: Moment) -> i64 {
 
 impl OpenColumn {
     fn new(signal: &SignalRules) -> Self {
-        let quantised = matches!(signal.permitted, Rule::Pass(transform) if transform.quantise.is_some());
-        let value_type = match signal.value_type {
-            _ if quantised => v1::ValueType::Signed,
+        let value_type = match signal.coding().value_type {
             ValueType::Unsigned => v1::ValueType::Unsigned,
             ValueType::Signed => v1::ValueType::Signed,
             ValueType::Boolean => v1::ValueType::Boolean,

@@ -8,7 +8,7 @@ mod record;
 mod request;
 
 use super::transform::{Rule, TransformSpec};
-use super::words::transforms;
+use super::transform::transforms;
 use crate::names::{PurposeId, RecipientId, SignalPath};
 use serde::Serialize;
 

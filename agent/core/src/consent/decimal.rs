@@ -94,6 +94,12 @@ impl Decimal {
         self.mantissa < 0
     }
 
+    /// The larger of two.
+    #[must_use]
+    pub fn larger(self, other: Self) -> Self {
+        if self >= other { self } else { other }
+    }
+
     /// Both over one power of ten: (a, b, scale).
     #[must_use]
     pub fn aligned(a: Self, b: Self) -> Option<(i128, i128, u8)> {

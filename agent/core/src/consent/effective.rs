@@ -8,13 +8,14 @@ mod clause;
 mod docket;
 mod explain;
 
+use super::atom;
 use super::category::Category;
 use super::document::bundle::{Bundle, Directive, Recipient, RecipientStatus};
 use super::document::policy::Policy;
 use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformation};
 use super::document::request::Request;
 use super::grants::{Grant, Grants};
-use super::transform::{Rule, Transform};
+use super::transform::{Coding, Rule, Transform};
 use crate::decode::{Leaf, LeafIndex, Leaves, ValueType};
 use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
@@ -86,7 +87,7 @@ pub struct FlowRules {
     pub age_us_max: Option<i64>,
     /// Stamps in microseconds instead of milliseconds.
     pub microseconds: bool,
-    /// Every leaf of the grant, in its order; the position is the signal number on the wire.
+    /// Every leaf of the grant, in its order, once for each figure of it; the position is the signal number on the wire.
     pub signals: Vec<SignalRules>,
 }
 
@@ -122,15 +123,64 @@ impl SignalRules {
             Rule::Deny => self.granted,
         }
     }
+
+    /// One for each figure that was granted of it; itself if none was. Of a figure that is not permitted now nothing
+    /// leaves, nor if there are several that were not granted one by one.
+    fn figures(self) -> Vec<Self> {
+        let Some(granted) = self.granted.aggregate else {
+            let one = |rule: &Rule| match rule {
+                Rule::Pass(transform) => transform.aggregate.is_none_or(|it| it.functions.only().is_some()),
+                Rule::Deny => true,
+            };
+            let permitted = if one(&self.permitted) { self.permitted } else { Rule::Deny };
+            return vec![Self { permitted, ..self }];
+        };
+        let alone = |function| {
+            let of = |transform: Transform| {
+                let aggregate = transform.aggregate?.of(function)?;
+                Some(Transform { aggregate: Some(aggregate), ..transform })
+            };
+            let permitted = match self.permitted {
+                Rule::Pass(transform) => of(transform).map_or(Rule::Deny, Rule::Pass),
+                Rule::Deny => Rule::Deny,
+            };
+            Self { granted: of(self.granted).unwrap_or(self.granted), permitted, ..self.clone() }
+        };
+        granted.functions.iter().map(alone).collect()
+    }
+
+    /// Whether `new` says what may leave of the same: a figure, or all that it could be made of.
+    fn is_covered_by(&self, new: &Self) -> bool {
+        let (old, new_one) = (self.granted.function(), new.granted.function());
+        new.path == self.path && (new_one.is_none() || new_one == old)
+    }
+
+    /// How its raw values are read.
+    #[must_use]
+    pub fn recorded(&self) -> Coding {
+        Coding { value_type: self.value_type, scale: self.scale, offset: self.offset }
+    }
+
+    /// How the values that leave are read.
+    #[must_use]
+    pub fn coding(&self) -> Coding {
+        self.coded().coding(self.recorded())
+    }
 }
 
 impl FlowRules {
+    /// Its batches are sent so long after they were stored, in microseconds.
+    #[must_use]
+    pub fn hold_back_us(&self) -> i64 {
+        hold_back_us(&self.signals)
+    }
+
     /// Whether everything that these rules let out, `other` lets out too. Batches made under `other` may then not
     /// go on when these come into force, unless the two are equal.
     #[must_use]
     pub fn narrower_than(&self, other: &FlowRules) -> bool {
         let still = |old: &SignalRules| {
-            self.signals.iter().find(|new| new.path == old.path).map_or(Rule::Deny, |new| new.permitted)
+            self.signals.iter().find(|new| old.is_covered_by(new)).map_or(Rule::Deny, |new| new.permitted)
         };
         other.signals.iter().any(|old| !old.permitted.within(still(old)))
     }
@@ -200,8 +250,17 @@ fn age_us_max<'a>(request: &Request, records: impl Iterator<Item = &'a ConsentRe
     said.min().map(|seconds| i64::from(seconds) * 1_000_000)
 }
 
-fn held_back(grant: &Grant, item: &PiiInformation, clause: Clause, withheld: &mut Vec<Withheld>) {
-    withheld.push(Withheld { flow: Some(grant.flow()), signal: Some(item.signal.clone()), clause });
+fn held_back(grant: &Grant, signal: &SignalPath, clause: Clause, withheld: &mut Vec<Withheld>) {
+    withheld.push(Withheld { flow: Some(grant.flow()), signal: Some(signal.clone()), clause });
+}
+
+/// All of a flow waits for the signal that waits the longest: its batches go in their order.
+fn hold_back_us(signals: &[SignalRules]) -> i64 {
+    let delay = |signal: &SignalRules| match signal.permitted {
+        Rule::Pass(transform) => transform.delay_us,
+        Rule::Deny => 0,
+    };
+    signals.iter().map(delay).max().unwrap_or(0)
 }
 
 struct View<'a> {
@@ -219,18 +278,8 @@ impl View<'_> {
         let (hpke_key, request) = self.whole(grant, &mut docket)?;
         let records = || records(grant);
         let live_until = records().map(|record| record.not_after).min().unwrap_or(given.not_after);
-        let mut signals = Vec::new();
-        for item in &given.pii_information {
-            match self.signal(item, request, grant, &mut docket) {
-                Ok((rules, held)) => {
-                    if let Some(clause) = held {
-                        held_back(grant, item, clause, withheld);
-                    }
-                    signals.push(rules);
-                }
-                Err(clause) => held_back(grant, item, clause, withheld),
-            }
-        }
+        let signals = self.signals(request, grant, withheld);
+        let age_us_max = self.age_us_max(request, grant, &signals, &mut docket)?;
         Ok(FlowRules {
             flow: grant.flow(),
             recipient: given.recipient.party_id.clone(),
@@ -239,7 +288,7 @@ impl View<'_> {
             hpke_key,
             live_until: live_until.min(request.expires).min(self.bundle.expires),
             batch_age_us: (i64::from(request.batch_age_s.max(1)) * 1_000_000).min(BATCH_AGE_US_MAX),
-            age_us_max: age_us_max(request, records()),
+            age_us_max,
             microseconds: request.microseconds,
             signals,
         })
@@ -263,6 +312,40 @@ impl View<'_> {
         let request = docket.need(Clause::RequestGone, request.filter(same))?;
         self.valid(request, docket)?;
         Ok((hpke_key, request))
+    }
+
+    /// Every leaf of the grant that this car has; places are made one.
+    fn signals(&self, request: &Request, grant: &Grant, withheld: &mut Vec<Withheld>) -> Vec<SignalRules> {
+        let mut signals = Vec::new();
+        for item in &grant.given().payload().pii_information {
+            match self.signal(item, request, grant, &mut Docket::deciding()) {
+                Ok((rules, held)) => {
+                    if let Some(clause) = held {
+                        held_back(grant, &item.signal, clause, withheld);
+                    }
+                    signals.extend(rules.figures());
+                }
+                Err(clause) => held_back(grant, &item.signal, clause, withheld),
+            }
+        }
+        for at in atom::bind(&mut signals, |path| self.policy.category(path) == Category::Location) {
+            held_back(grant, &signals[at].path, Clause::PartOfAPlace, withheld);
+        }
+        signals
+    }
+
+    /// How old a batch may become; what is held back must not be as old when it may go.
+    fn age_us_max(
+        &self,
+        request: &Request,
+        grant: &Grant,
+        signals: &[SignalRules],
+        docket: &mut Docket,
+    ) -> Result<Option<i64>, Clause> {
+        let age_us_max = age_us_max(request, records(grant));
+        let in_time = age_us_max.is_none_or(|most| hold_back_us(signals) < most);
+        docket.hold(Clause::TooOldWhenDue, in_time)?;
+        Ok(age_us_max)
     }
 
     fn is_live(&self, record: &ConsentRecord) -> bool {
@@ -375,24 +458,4 @@ fn records(grant: &Grant) -> impl Iterator<Item = &ConsentRecord> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::document::record::EventState;
-    use super::super::document::samples::{record, requests};
-    use super::*;
-
-    #[test]
-    fn of_ages_the_strictest_wins() {
-        let (mut request, seed) = requests().remove(0);
-        let mut records = [1, 2].map(|number| record(number, &request, seed, EventState::ConsentGiven));
-        let mut age = |asked, said: [Option<u32>; 2]| {
-            request.max_age_s = asked;
-            records.iter_mut().zip(said).for_each(|(record, said)| record.conditions.max_age_s = said);
-            age_us_max(&request, records.iter())
-        };
-        assert_eq!(age(None, [None, None]), None);
-        assert_eq!(age(Some(90), [None, None]), Some(90_000_000));
-        assert_eq!(age(Some(90), [Some(600), Some(70)]), Some(70_000_000));
-        assert_eq!(age(Some(60), [Some(u32::MAX), None]), Some(60_000_000));
-        assert_eq!(age(None, [Some(u32::MAX), None]), Some(4_294_967_295_000_000));
-    }
-}
+mod tests;

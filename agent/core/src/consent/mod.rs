@@ -4,6 +4,7 @@
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
 //! ```
 
+mod atom;
 pub mod category;
 pub mod compare;
 pub mod decimal;
@@ -11,9 +12,7 @@ pub mod document;
 pub mod effective;
 pub mod gate;
 pub mod grants;
-mod quantise;
 pub mod transform;
-pub mod words;
 
 pub use crate::decode::{SourceAddress, State, ValueType};
 pub use gate::{Consented, Gate};

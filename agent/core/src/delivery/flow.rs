@@ -1,7 +1,7 @@
 //! One flow in delivery: what of it waits, and when it has its turn.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::refusals::Refusals;
 use crate::limits::LIVE_OFFERS_IN_A_ROW_MAX;
@@ -16,6 +16,8 @@ pub struct Permission {
     pub until: WallTime,
     /// In this class.
     pub priority: Priority,
+    /// Each batch so long after it was stored, in microseconds; 0: at once.
+    pub hold_back_us: i64,
 }
 
 impl Permission {
@@ -25,11 +27,14 @@ impl Permission {
     }
 }
 
+/// It was on its way already, so its time had come.
+const LONG_AGO: WallTime = WallTime(i64::MIN);
+
 /// What is known of a flow.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    /// Stored and not on its way.
-    waiting: BTreeSet<Position>,
+    /// Stored and not on its way, with the time from which a holding back counts, if that is known.
+    waiting: BTreeMap<Position, Option<WallTime>>,
     newest: Option<Position>,
     /// What is not later than this was stored before the present connection.
     backlog: Option<Position>,
@@ -43,14 +48,32 @@ pub(super) struct Flow {
 type Rank = (Reverse<Priority>, bool, Option<Ticket>);
 
 impl Flow {
-    pub(super) fn store(&mut self, position: Position) {
-        self.waiting.insert(position);
+    pub(super) fn store(&mut self, position: Position, stored: Option<WallTime>) {
+        self.waiting.insert(position, stored);
         self.newest = self.newest.max(Some(position));
     }
 
     /// It was on its way and is not any more: it is next of its flow again.
     pub(super) fn put_back(&mut self, position: Position) {
-        self.waiting.insert(position);
+        self.waiting.insert(position, Some(LONG_AGO));
+    }
+
+    /// The next one may be sent: surely so long ago was it stored. A time that is not known counts from when it was
+    /// first looked at.
+    pub(super) fn is_due(&self, now: Option<TrustedTime>) -> bool {
+        let hold_back_us = self.permission.map_or(0, |permission| permission.hold_back_us);
+        let (Some(now), Some((_, stored))) = (now, self.waiting.first_key_value()) else { return false };
+        hold_back_us == 0
+            || stored.is_some_and(|stored| now.earliest.0.saturating_sub(hold_back_us) >= stored.0)
+    }
+
+    /// From when batches of unknown time are held back.
+    pub(super) fn look(&mut self, now: TrustedTime) {
+        if self.permission.is_some_and(|permission| permission.hold_back_us > 0) {
+            for stored in self.waiting.values_mut() {
+                stored.get_or_insert(now.latest);
+            }
+        }
     }
 
     pub(super) fn remove(&mut self, position: Position) {
@@ -59,7 +82,7 @@ impl Flow {
 
     pub(super) fn serve(&mut self, ticket: Ticket) -> Option<Position> {
         self.served = Some(ticket);
-        self.waiting.pop_first()
+        self.waiting.pop_first().map(|(position, _)| position)
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -74,7 +97,7 @@ impl Flow {
 
     /// Whether the next batch is later than the connection; `None` if none waits.
     pub(super) fn is_live(&self) -> Option<bool> {
-        self.waiting.first().map(|next| Some(*next) > self.backlog)
+        self.waiting.first_key_value().map(|(next, _)| Some(*next) > self.backlog)
     }
 
     /// Its place among those that are ready; `None` if nothing of it waits.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::{BatchRef, DropReason};
 use crate::limits::UPLINK_WINDOW_MESSAGES;
-use crate::names::{FlowId, Moment, TrustedTime};
+use crate::names::{FlowId, Moment, TrustedTime, WallTime};
 use crate::outbox::{BatchId, LossReason};
 use crate::uplink::{NotTaken, Ticket};
 pub use flow::Permission;
@@ -145,8 +145,13 @@ impl Delivery {
 
     /// A batch is durable: it may be offered. Of a withdrawn flow it is not even noted.
     pub fn stored(&mut self, batch: BatchId) {
+        self.stored_at(batch, None);
+    }
+
+    /// The same with the time at which it was stored, if that is known: flows that are held back count from it.
+    pub fn stored_at(&mut self, batch: BatchId, stored: Option<WallTime>) {
         if !self.withdrawn.contains(&batch.flow) {
-            self.flows.entry(batch.flow).or_default().store(batch.position());
+            self.flows.entry(batch.flow).or_default().store(batch.position(), stored);
         }
     }
 
@@ -237,7 +242,10 @@ impl Delivery {
         if !self.connected || self.in_flight() >= self.window {
             return None;
         }
-        let ready = self.flows.iter().filter(|(id, flow)| self.may(flow, now) && self.is_taken(**id, flow));
+        let known = now?;
+        self.flows.values_mut().for_each(|flow| flow.look(known));
+        let may = |flow: &Flow| self.may(flow, now) && flow.is_due(now);
+        let ready = self.flows.iter().filter(|(id, flow)| may(flow) && self.is_taken(**id, flow));
         let ranked = ready.filter_map(|(id, flow)| Some((flow.rank(self.turns)?, *id)));
         let (_, id) = ranked.min()?;
         let flow = self.flows.get_mut(&id)?;
@@ -321,7 +329,12 @@ impl Delivery {
         if self.has_to_wait(&known.permission?) {
             return self.waits.clone().map(Held::Waits);
         }
-        known.refusals.held().map(|(why, again)| Held::NotTaken { why, again })
+        let refused = known.refusals.held().map(|(why, again)| Held::NotTaken { why, again });
+        let hold_back_s = known.permission?.hold_back_us / 1_000_000;
+        refused.or_else(|| {
+            let held_back = hold_back_s > 0 && known.waiting() > 0;
+            held_back.then(|| Held::Waits(format!("held back for {hold_back_s} s, as its consent says")))
+        })
     }
 
     /// Nothing of `flow` is offered any more, whatever is stored or permitted later: a flow never comes back after

@@ -24,7 +24,7 @@ fn permit(delivery: &mut Delivery, flows: &[u64], until: i64) {
 }
 
 fn permit_as(delivery: &mut Delivery, flows: &[(u64, Priority)], until: i64) {
-    let permission = |priority| Permission { until: WallTime(until), priority };
+    let permission = |priority| Permission { until: WallTime(until), priority, hold_back_us: 0 };
     delivery.permit(flows.iter().map(|(flow, class)| (FlowId(*flow), permission(*class))).collect());
 }
 
@@ -295,4 +295,31 @@ fn what_goes_at_once_is_what_is_offered_next() {
     assert!(!goes(&delivery), "the window is full");
     permit(&mut delivery, &[], 100);
     assert!(!goes(&delivery));
+}
+
+/// The second one's time was in doubt: it counts from when it is first looked at.
+#[test]
+fn invariant_1_what_is_held_back_goes_when_its_time_has_surely_come() {
+    let mut delivery = Delivery::new(WINDOW);
+    delivery.stored_at(batch(1, 1), Some(WallTime(100)));
+    delivery.stored(batch(1, 2));
+    let permission = Permission { until: WallTime(1_000), priority: Priority::Normal, hold_back_us: 50 };
+    delivery.permit([(FlowId(1), permission)].into());
+    delivery.connected();
+    assert_eq!(delivery.offer(clock(149)), None);
+    assert!(delivery.held(FlowId(1)).is_none(), "shorter than a second is not told");
+    assert_eq!(delivery.offer(None), None);
+    assert_eq!(delivery.offer(clock(150)).unwrap().batch, batch(1, 1));
+    assert_eq!(delivery.offer(clock(199)), None, "first looked at when it was 150 at the latest");
+    assert_eq!(delivery.offer(clock(200)).unwrap().batch, batch(1, 2));
+    delivery.disconnected();
+    delivery.connected();
+    assert_eq!(delivery.offer(clock(201)).unwrap().batch, batch(1, 1), "its time had come");
+    let hour = Permission { hold_back_us: 3_600_000_000, ..permission };
+    delivery.permit([(FlowId(1), hour)].into());
+    assert!(!delivery.goes_at_once(FlowId(1), clock(0)), "it is held back");
+    assert_eq!(
+        delivery.held(FlowId(1)),
+        Some(Held::Waits("held back for 3600 s, as its consent says".to_owned()))
+    );
 }

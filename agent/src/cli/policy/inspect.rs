@@ -11,7 +11,7 @@ use glovebox_core::consent::document::bundle::{
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::{Necessity, Request};
 use glovebox_core::consent::document::{DsseEnvelope, describe, read};
-use glovebox_core::consent::words::transforms;
+use glovebox_core::consent::transform::transforms;
 use glovebox_core::names::Digest;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};

@@ -11,7 +11,7 @@ use glovebox_core::consent::category::Category;
 use glovebox_core::consent::document::bundle::Text;
 use glovebox_core::consent::document::request::{Necessity, RequestedSignal};
 use glovebox_core::consent::transform::{Rule, TransformSpec};
-use glovebox_core::consent::words::transforms;
+use glovebox_core::consent::transform::transforms;
 use serde_json::json;
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -28,7 +28,7 @@ fn a_bundle_made_by_commands_only_verifies_and_says_what_it_holds() {
     for expected in [
         "policy bundle, version 3, for the car car-1",
         "recipient tyres: Example_Tyres_GmbH, DE",
-        "+ Vehicle.Speed: at most one every 1 s; in steps of 0.5",
+        "+ Vehicle.Speed: at most once in 1 s; rounded down to steps of 0.5",
         "catalogue of 3 signals: 1 condition, 2 driving",
         "directive: Vehicle.Speed leaves for nobody",
         "directive: nothing leaves for insurer",
@@ -62,7 +62,7 @@ fn unusable_options_are_refused_with_what_is_known() {
     trial.keys_and_statements();
     for (line, words) in [
         ("policy new request --signal Vehicle.Speed:blur=3", "known are rate, quantise, on_change"),
-        ("policy new request --signal Vehicle.Speed:rate=0", "above zero"),
+        ("policy new request --signal Vehicle.Speed:rate=0", "nothing would leave"),
         ("policy new request --signal Vehicle.Speed:rate=fast", "no number"),
         ("policy new request --signal Vehicle.*", "holds the character '*'"),
         ("policy new request --signal Vehicle.Speed --signal Vehicle.Speed", "signals[1].signal"),

@@ -112,7 +112,7 @@ fn the_owner_may_grant_less_than_is_asked_and_not_beyond_it() {
     trial.run("policy install @bundle.dsse").unwrap();
     let mut local = trial.local();
     let words = local.draft(&order(&["CAN.*"])).unwrap().words;
-    assert!(words.contains("+ CAN.can0.ENGINE.RPM: only when it has changed by 10 or more"), "{words}");
+    assert!(words.contains("+ CAN.can0.ENGINE.RPM: only when it changed by 10 or more"), "{words}");
     assert!(words.contains("- Vehicle.Speed"), "{words}");
     assert!(words.contains("Not decided, so it stays in the car:\n  - Vehicle.Service"), "{words}");
     assert!(local.draft(&order(&["Vehicle.Cabin.*"])).is_err());

@@ -218,7 +218,9 @@ impl Custody {
                     self.out_of_trouble();
                 }
                 self.counters.add(Counter::BatchesStored, stored.len() as u64);
-                stored.into_iter().for_each(|batch| self.delivery.stored(batch));
+                stored
+                    .into_iter()
+                    .for_each(|batch| self.delivery.stored_at(batch, self.outbox.stored_at(batch)));
             }
             Err(error) => self.in_trouble(&error),
         }

@@ -27,9 +27,12 @@ impl Drive {
     ) -> Result<(), Stop> {
         let (clocks, quality) = (self.clocks)();
         let mut time = Time { line: TimeLine::new(clocks), quality, now: clocks.moment };
-        self.map(&time);
+        self.map(&time)?;
         live.filter(|bus| compiled.plan.patterns(bus));
         self.swap(compiled, done)?;
+        if let Some(emitted) = &self.emitted {
+            self.pipeline.recall(&emitted.begin(), time.now);
+        }
         let (mut told, mut more) = (Counts::default(), false);
         loop {
             let at_most = if more { Duration::ZERO } else { self.until_due(time.now) };
@@ -43,7 +46,7 @@ impl Drive {
                 }
                 self.obey(order)?;
             }
-            self.look_at_clocks(&mut time);
+            self.look_at_clocks(&mut time)?;
             more = self.read(&mut live, &time)?;
             told = self.count_bus(told, live.counts());
         }
@@ -55,19 +58,23 @@ impl Drive {
         Duration::from_micros(u64::try_from(left).unwrap_or(0)).min(BEAT)
     }
 
-    fn look_at_clocks(&mut self, time: &mut Time) {
+    fn look_at_clocks(&mut self, time: &mut Time) -> Result<(), Stop> {
         let (clocks, quality) = (self.clocks)();
         time.now = clocks.moment;
         let stepped = time.line.look(clocks);
         if stepped || quality != time.quality {
             time.quality = quality;
-            self.map(time);
+            self.map(time)?;
         }
+        Ok(())
     }
 
-    fn map(&mut self, time: &Time) {
+    /// What is collected by the old clock is closed by it.
+    fn map(&mut self, time: &Time) -> Result<(), Stop> {
         let mapping = TimeMapping { offset_us: time.line.offset_us(), quality: time.quality };
-        self.pipeline.on_event(Event::Mapping(mapping), &mut Vec::new());
+        let mut outputs = Vec::new();
+        self.pipeline.on_event(Event::Mapping(mapping), &mut outputs);
+        self.hand_over_now(&mut outputs)
     }
 
     fn read(&mut self, live: &mut Live, time: &Time) -> Result<bool, Stop> {

@@ -46,7 +46,8 @@ impl Table {
         self.samples += 1;
         let alias = header.alias_id.chars().take(ALIAS_CHARS).collect();
         let source = sample.source.map(|source| format!(" from {source}")).unwrap_or_default();
-        let key = (alias, plain(sample.path) + &source);
+        let what = sample.what.word().map(|what| format!(" ({})", plain(what))).unwrap_or_default();
+        let key = (alias, plain(sample.path) + &what + &source);
         let is_new = self.rows.get(&key).is_none_or(|row| row.time_us <= sample.time_us);
         if is_new && (self.rows.len() < SIGNALS_MAX || self.rows.contains_key(&key)) {
             let row = Row { value: value_text(sample), unit: plain(sample.unit), time_us: sample.time_us };
@@ -94,6 +95,7 @@ fn value_text(sample: &Sample<'_>) -> String {
         Value::Integer(integer) => integer.to_string(),
         Value::Float(float) => format!("{float:.3}"),
         Value::Bool(truth) => truth.to_string(),
+        Value::Cell(cell) => format!("{cell:x}"),
     }
 }
 

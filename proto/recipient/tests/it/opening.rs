@@ -67,6 +67,31 @@ fn series_of_one_signal_are_told_apart_by_their_sender() {
     assert!(text.contains(&format!(r#""path":"{path}","source":23,"value":"#)), "{text}");
 }
 
+/// What is no reading says so; the cell of a place is a text, since JSON's numbers are too short for it.
+#[test]
+fn figures_cells_and_events_are_told_from_readings() {
+    let batch = car::batch(true);
+    let mut descriptor = batch.descriptor.clone().unwrap();
+    let transform = |op: &str, name: &str, value: &str| v1::Transform {
+        op: op.to_owned(),
+        parameters: vec![v1::Parameter { name: name.to_owned(), value: value.to_owned() }],
+    };
+    descriptor.signals[1].transforms = vec![transform("aggregate", "functions", "mean")];
+    descriptor.signals[4].transforms = vec![transform("threshold", "value", "3")];
+    descriptor.signals[6].transforms = vec![transform("geo_cell", "resolution", "7")];
+    let opened = car::opener().open(None, &car::payload(1, &batch)).unwrap();
+    let all: Vec<_> = samples(&batch, &descriptor).unwrap().collect();
+    let line = |path: &str| {
+        let mut text = String::new();
+        lines::sample(&mut text, &opened.header, all.iter().find(|it| it.path.ends_with(path)).unwrap());
+        text
+    };
+    assert!(line("AirTemperature").contains(r#""what":"mean","value":-52.5"#), "{}", line("AirTemperature"));
+    assert!(line("IsOpen").contains(r#""what":"event","value":true"#));
+    assert!(line("Counter").contains(r#""what":"cell","value":"ffffffffffffffff""#));
+    assert!(!line("Speed").contains("what"));
+}
+
 #[test]
 fn the_topic_must_fit_the_header() {
     let payload = car::payload(1, &car::batch(true));

@@ -7,7 +7,7 @@ use super::request::{asked, dates, promises, signals};
 use super::{About, Change, Direction, Found, Reach, Said};
 use crate::consent::category::{Category, is_place};
 use crate::consent::transform::TransformSpec;
-use crate::consent::words::transforms;
+use crate::consent::transform::transforms;
 use crate::names::{Digest, PurposeId, RecipientId, SignalPath};
 use std::collections::{BTreeMap, BTreeSet};
 

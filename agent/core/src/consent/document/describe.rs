@@ -1,6 +1,6 @@
 //! A consent record in plain words, for a person to read before it is signed.
 
-use super::super::words::transforms;
+use super::super::transform::transforms;
 use super::record::{ConsentRecord, Decision, EventState, PiiInformation};
 use std::fmt::Write as _;
 

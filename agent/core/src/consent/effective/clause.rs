@@ -78,11 +78,17 @@ pub enum Clause {
     /// `drop`, an op that is not built, or two that have no common coarsening.
     #[error("the transforms let nothing through")]
     TransformDenies,
+    /// Altitude, heading and accuracy beside a `geo_cell`; or a coordinate without the other one.
+    #[error("of a place only its cell may leave, and this signal makes none")]
+    PartOfAPlace,
+    /// `delay` is not shorter than `max_age_s`.
+    #[error("what is held back so long is too old when it may be sent")]
+    TooOldWhenDue,
 }
 
 impl Clause {
     /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::NoPolicy,
         Self::TimeInDoubt,
         Self::PolicyExpired,
@@ -106,6 +112,8 @@ impl Clause {
         Self::Implausible,
         Self::SignalDropped,
         Self::TransformDenies,
+        Self::PartOfAPlace,
+        Self::TooOldWhenDue,
     ];
 
     /// The clause as it must hold.
@@ -136,6 +144,8 @@ impl Clause {
             Self::Implausible => "the signal can be read only as plausible values",
             Self::SignalDropped => "the policy does not drop the signal",
             Self::TransformDenies => "the transforms, all met, let something through",
+            Self::PartOfAPlace => "it is no part of a place of which only the cell may leave, or it makes the cell",
+            Self::TooOldWhenDue => "what is held back is not too old when it may be sent",
         }
     }
 
@@ -175,6 +185,10 @@ impl Clause {
             Self::Implausible => "a range in the DBC or mapping that lies within the plausible one",
             Self::SignalDropped => "a bundle without the directive that drops the signal",
             Self::TransformDenies => "transforms that this agent can do, with a common coarsening",
+            Self::PartOfAPlace => {
+                "latitude and longitude in degrees, both granted; altitude, heading and accuracy stay in the car"
+            }
+            Self::TooOldWhenDue => "a request or a grant whose greatest age is longer than its delay",
         }
     }
 }

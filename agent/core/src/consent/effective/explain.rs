@@ -1,7 +1,7 @@
 //! Why a signal leaves, or does not: the clauses of each grant and request that it is in, with their answers.
 
 use super::super::transform::TransformSpec;
-use super::{Answer, Clause, Docket, Situation, View, in_force};
+use super::{Answer, Clause, Docket, Situation, View, Withheld, in_force};
 use crate::consent::document::request::Request;
 use crate::consent::grants::Grant;
 use crate::names::{FlowId, PurposeId, RecipientId, SignalPath};
@@ -25,7 +25,7 @@ impl Explanation {
     /// Whether it leaves: every clause was asked and holds.
     #[must_use]
     pub fn leaves(&self) -> bool {
-        self.answers.last().is_some_and(|last| last.clause == Clause::TransformDenies)
+        self.answers.last().is_some_and(|last| last.clause == Clause::TooOldWhenDue)
             && self.answers.iter().all(|answer| answer.holds)
     }
 }
@@ -96,7 +96,12 @@ fn ask_grant(
     let (_, request) = view.whole(grant, docket)?;
     let items = &grant.given().payload().pii_information;
     let item = docket.need(Clause::NotGranted, items.iter().find(|item| item.signal == *signal))?;
-    view.signal(item, request, grant, docket).map(drop)
+    view.signal(item, request, grant, docket)?;
+    let mut withheld = Vec::new();
+    let signals = view.signals(request, grant, &mut withheld);
+    let part = |it: &Withheld| it.signal.as_ref() == Some(signal) && it.clause == Clause::PartOfAPlace;
+    docket.hold(Clause::PartOfAPlace, !withheld.iter().any(part))?;
+    view.age_us_max(request, grant, &signals, docket).map(drop)
 }
 
 fn of_request(situation: &Situation<'_>, request: &Request, signal: &SignalPath) -> Explanation {

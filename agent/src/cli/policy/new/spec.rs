@@ -2,7 +2,7 @@
 
 use crate::daemon::authority::glob_matches;
 use glovebox_core::consent::category::{Category, is_place};
-use glovebox_core::consent::transform::{Parameter, TransformSpec};
+use glovebox_core::consent::transform::{Parameter, Rule, TransformSpec};
 use glovebox_core::names::{RecipientId, SignalPath};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -37,7 +37,7 @@ impl FromStr for RecipientSpec {
     }
 }
 
-/// `SIGNAL[:rate=MS][:quantise=STEP][:on_change=DELTA][:optional]`
+/// `SIGNAL[:OP=NUMBER…][:optional]`, see [`OPS`].
 #[derive(Debug, Clone)]
 pub(super) struct SignalSpec {
     pub(super) signal: SignalPath,
@@ -62,30 +62,37 @@ impl FromStr for SignalSpec {
     }
 }
 
+/// Ops with one number, and the name of it. Others are written into the request's JSON.
+const OPS: [(&str, &str); 6] = [
+    ("rate", "min_interval_ms"),
+    ("quantise", "step"),
+    ("on_change", "min_delta"),
+    ("time_bucket", "granularity_s"),
+    ("geo_cell", "resolution"),
+    ("delay", "hold_back_s"),
+];
+
 fn transform(text: &str) -> Result<TransformSpec, String> {
     let (op, value) = text.split_once('=').ok_or_else(|| {
-        format!("`{text}` is no transform: known are rate=MS, quantise=STEP, on_change=DELTA, optional")
+        format!(
+            "`{text}` is no transform: known are {} and optional",
+            OPS.map(|(op, name)| format!("{op}={name}")).join(", ")
+        )
     })?;
-    let name = match op {
-        "rate" => "min_interval_ms",
-        "quantise" => "step",
-        "on_change" => "min_delta",
-        _ => return Err(format!("transform `{op}` is not known here: known are rate, quantise, on_change")),
+    let Some((_, name)) = OPS.iter().find(|(known, _)| *known == op) else {
+        let known = OPS.map(|(op, _)| op).join(", ");
+        return Err(format!("transform `{op}` is not known here: known are {known}"));
     };
     let number = match (value.parse::<i64>(), value.parse::<f64>()) {
         (Ok(number), _) => Parameter::Integer(number),
-        (_, Ok(number)) if op != "rate" && number.is_finite() => Parameter::Number(number),
+        (_, Ok(number)) => Parameter::Number(number),
         _ => return Err(format!("`{value}` is no number that {op} takes")),
     };
-    let positive = match number {
-        Parameter::Integer(number) => number > 0 || (number == 0 && op == "on_change"),
-        Parameter::Number(number) => number > 0.0,
-        _ => false,
-    };
-    if !positive {
-        return Err(format!("{op} takes a number above zero, not `{value}`"));
+    let spec = TransformSpec { op: op.to_owned(), parameters: [((*name).to_owned(), number)].into() };
+    if Rule::of(std::slice::from_ref(&spec)) == Rule::Deny {
+        return Err(format!("{op} does not take {value} as its {name}; nothing would leave"));
     }
-    Ok(TransformSpec { op: op.to_owned(), parameters: [(name.to_owned(), number)].into() })
+    Ok(spec)
 }
 
 /// `CATEGORY=GLOB`

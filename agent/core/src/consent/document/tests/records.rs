@@ -8,6 +8,7 @@ use super::super::samples::{
 };
 use super::super::{describe, write};
 use super::{Case, bent, put, remove, says, set};
+use crate::consent::transform::{Parameter, TransformSpec};
 use crate::names::Digest;
 use serde_json::{Value, json};
 
@@ -188,5 +189,15 @@ fn the_description_is_plain_and_does_not_depend_on_its_own_digest() {
     );
     record.events[0].ui_digest = Digest::of(text.as_bytes());
     assert_eq!(describe(&record), text);
+    record.pii_information[0].transform = ["rate", "drop"]
+        .map(|op| TransformSpec {
+            op: op.to_owned(),
+            parameters: (op == "rate")
+                .then(|| ("min_interval_ms".to_owned(), Parameter::Integer(60_000)))
+                .into_iter()
+                .collect(),
+        })
+        .to_vec();
+    says("text", &describe(&record), &["+ Vehicle.Speed, reduced: at most once in 1 min; nothing leaves"]);
     assert!(write(&record).is_ok());
 }

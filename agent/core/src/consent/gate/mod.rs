@@ -1,0 +1,445 @@
+//! The compiled form of all live grants: the one place where a reading becomes a [`Consented`] one.
+
+mod memory;
+mod stages;
+mod thinning;
+
+use super::atom;
+use super::effective::{Effective, FlowRules, SignalRules};
+use super::transform::{Change, Coordinate, Function, Quantiser, Rule, Transform, Trigger};
+use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
+use crate::limits::GEO_PAIR_US_MAX;
+use crate::names::{FlowId, Moment, PolicyVersion};
+use memory::Memory;
+pub use memory::{LastRun, Remembered};
+use stages::{Geo, Held, Now, Place, Stages, Windows};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use thinning::{Emitted, Thinning};
+
+/// Number of a flow in the gate that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FlowSlot(u16);
+
+impl FlowSlot {
+    /// As an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// One sample that may leave, already reduced as the grant says. Only the gate makes it (invariant 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Consented {
+    moment: Moment,
+    bits: u64,
+    flow: FlowSlot,
+    signal: u16,
+    times: u16,
+    state: State,
+    source: SourceAddress,
+}
+
+impl Consented {
+    /// When it was received.
+    #[must_use]
+    pub fn moment(&self) -> Moment {
+        self.moment
+    }
+
+    /// The raw value, or the number of its cell if it is quantised.
+    #[must_use]
+    pub fn bits(&self) -> u64 {
+        self.bits
+    }
+
+    /// Its flow in the gate that made it.
+    #[must_use]
+    pub fn flow(&self) -> FlowSlot {
+        self.flow
+    }
+
+    /// Its number in the flow's descriptor.
+    #[must_use]
+    pub fn signal(&self) -> u16 {
+        self.signal
+    }
+
+    /// Signals of a flow with one number here are emitted together, so that their times can be kept once.
+    #[must_use]
+    pub fn times(&self) -> u16 {
+        self.times
+    }
+
+    /// Whether `bits` is a value.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Who sent it: a signal that several controllers send is a series for each.
+    #[must_use]
+    pub fn source(&self) -> SourceAddress {
+        self.source
+    }
+}
+
+/// The compiled form of all live grants. The default lets nothing through.
+#[derive(Debug, Default)]
+pub struct Gate {
+    policy_version: PolicyVersion,
+    flows: Vec<Arc<FlowRules>>,
+    /// By leaf: where its routes begin in `routes`; one more at the end.
+    starts: Vec<u32>,
+    routes: Vec<Route>,
+    thinnings: Vec<Thinning>,
+    stages: Vec<Stages>,
+    /// When the first window of these is over.
+    windows_due: Option<Moment>,
+    held: Held,
+    lost: BTreeMap<(FlowId, Lost), u64>,
+    /// What was emitted last before a swap or a restart.
+    memory: Memory,
+    /// Counts calls of `pass`, so that one decision holds for a whole frame.
+    frame: u64,
+    /// Wall time less moment: edges of time lie by wall time.
+    offset_us: i64,
+}
+
+/// Why a sample that was let through and held back is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// More than [`crate::limits::HELD_SAMPLES_MAX`].
+    Full,
+    /// The rules that it was let through under do not apply any more.
+    Narrowed,
+}
+
+/// What one leaf becomes in one flow.
+#[derive(Debug, Clone)]
+struct Route {
+    address: Address,
+    /// Index into `thinnings`; `u32::MAX`: emit always.
+    thinning: u32,
+    /// Index into `stages`, which then do all; `u32::MAX`: none.
+    stages: u32,
+    quantiser: Option<Quantiser>,
+}
+
+/// Where a sample goes.
+#[derive(Debug, Clone, Copy)]
+struct Address {
+    flow: FlowSlot,
+    signal: u16,
+    times: u16,
+}
+
+/// A leaf, and the figure that is told of it.
+type Series = (LeafIndex, Option<Function>);
+
+const ALWAYS: u32 = u32::MAX;
+const NONE: u32 = u32::MAX;
+
+impl Gate {
+    /// Compiles what applies. Times of last emission are carried over by [`Gate::inherit`].
+    #[must_use]
+    pub fn compile(effective: &Effective, leaves: &Leaves) -> Self {
+        let mut gate = Self {
+            policy_version: effective.policy_version,
+            flows: effective.flows.clone(),
+            ..Self::default()
+        };
+        let mut by_leaf: Vec<Vec<Route>> = vec![Vec::new(); leaves.len()];
+        for (number, rules) in (0u16..).zip(&effective.flows) {
+            gate.add_flow(FlowSlot(number), rules, leaves, &mut by_leaf);
+        }
+        for routes in by_leaf {
+            gate.starts.push(u32::try_from(gate.routes.len()).unwrap_or(u32::MAX));
+            gate.routes.extend(routes);
+        }
+        gate.starts.push(u32::try_from(gate.routes.len()).unwrap_or(u32::MAX));
+        gate
+    }
+
+    fn add_flow(&mut self, flow: FlowSlot, rules: &FlowRules, leaves: &Leaves, by_leaf: &mut [Vec<Route>]) {
+        let mut groups: Vec<Group> = Vec::new();
+        for (signal, rule) in (0u16..).zip(&rules.signals) {
+            let Rule::Pass(transform) = rule.permitted else { continue };
+            if transform.geo_cell.is_some() && atom::coordinate(&rule.path) != Some(Coordinate::Latitude) {
+                // The latitude's stages take it.
+                continue;
+            }
+            let Some(steps) = Steps::new(rule, &rules.signals, leaves) else { continue };
+            let (times, thinning) = self.group(&mut groups, rules.flow, rule, &transform, leaves);
+            let address = Address { flow, signal, times };
+            let Some(routes) = by_leaf.get_mut(rule.leaf.0 as usize) else { continue };
+            if transform.is_plain() {
+                routes.push(Route { address, thinning, stages: NONE, quantiser: steps.quantiser });
+                continue;
+            }
+            let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning };
+            let stages = u32::try_from(self.stages.len()).unwrap_or(NONE);
+            let beside = steps.geo.as_ref().map(|_| atom::partner(&rules.signals, rule));
+            self.stages.push(Stages::new(place, &transform, steps));
+            routes.push(Route { address, thinning, stages, quantiser: None });
+            if let Some(Some(longitude)) = beside
+                && let Some(routes) = by_leaf.get_mut(longitude.leaf.0 as usize)
+            {
+                routes.push(Route { address, thinning, stages, quantiser: None });
+            }
+        }
+    }
+
+    /// Signals of the same frames that are thinned alike, by time only, are emitted together.
+    fn group(
+        &mut self,
+        groups: &mut Vec<Group>,
+        flow: FlowId,
+        rule: &SignalRules,
+        transform: &Transform,
+        leaves: &Leaves,
+    ) -> (u16, u32) {
+        let shared = transform.on_change.is_none() && transform.is_plain();
+        let alike = |group: &Group| {
+            shared
+                && group.shared
+                && group.min_interval_us == transform.min_interval_us
+                && matches!((leaves.get(group.leaf), leaves.get(rule.leaf)), (Some(a), Some(b)) if a.same_frames(b))
+        };
+        // From the end: signals of one message mostly stand together.
+        if let Some(at) = groups.iter().rposition(alike) {
+            let thinning = groups[at].thinning;
+            if let Some(thinning) = self.thinnings.get_mut(thinning as usize) {
+                thinning.series.push((rule.leaf, transform.function()));
+            }
+            return (u16::try_from(at).unwrap_or(u16::MAX), thinning);
+        }
+        let thinning = if transform.on_change.is_none() && transform.min_interval_us == 0 {
+            ALWAYS
+        } else {
+            let change = transform.on_change.map(|band| Change::new(band, rule.coding()));
+            self.thinnings.push(Thinning::new(flow, (rule.leaf, transform.function()), transform, change));
+            u32::try_from(self.thinnings.len() - 1).unwrap_or(ALWAYS)
+        };
+        let min_interval_us = transform.min_interval_us;
+        groups.push(Group { leaf: rule.leaf, shared, min_interval_us, thinning });
+        (u16::try_from(groups.len() - 1).unwrap_or(u16::MAX), thinning)
+    }
+
+    /// Takes over when each signal was last emitted, so that a swap shortens no gap, and what is held back of signals
+    /// whose rule stays the same. What is held back of others is gone; of flows that go on it counts as lost.
+    pub fn inherit(&mut self, old: &mut Gate) {
+        (self.frame, self.offset_us) = (old.frame, old.offset_us);
+        self.lost.append(&mut old.lost);
+        self.inherit_memory(old);
+        let successors = self.inherit_stages(old);
+        self.inherit_held(old, &successors);
+    }
+
+    /// Answers which stages go on where old ones stood, by flow slot and signal number of the old gate.
+    fn inherit_stages(&mut self, old: &Gate) -> HashMap<(FlowSlot, u16), usize> {
+        let by_series: HashMap<(FlowId, Series), usize> =
+            self.stages.iter().enumerate().map(|(at, stages)| (stages.series(), at)).collect();
+        let mut successors = HashMap::new();
+        for old in &old.stages {
+            let at = by_series.get(&old.series()).copied();
+            let Some(at) = at.filter(|at| self.stages[*at].transform == old.transform) else { continue };
+            let stages = &mut self.stages[at];
+            stages.inherit(old);
+            self.windows_due = sooner(self.windows_due, stages.due(self.offset_us));
+            successors.insert((old.address.flow, old.address.signal), at);
+        }
+        successors
+    }
+
+    fn inherit_held(&mut self, old: &Gate, successors: &HashMap<(FlowSlot, u16), usize>) {
+        for (due, sample) in old.held.iter() {
+            if let Some(at) = successors.get(&(sample.flow, sample.signal)) {
+                let Address { flow, signal, times } = self.stages[*at].address;
+                self.held.put(due, Consented { flow, signal, times, ..sample });
+                continue;
+            }
+            let flow = old.flows.get(sample.flow.index()).map(|rules| rules.flow);
+            let goes_on = |flow: &FlowId| self.flows.iter().any(|rules| rules.flow == *flow);
+            if let Some(flow) = flow.filter(goes_on) {
+                *self.lost.entry((flow, Lost::Narrowed)).or_default() += 1;
+            }
+        }
+    }
+
+    /// Gives to `out` what may leave of one frame's readings. Every call is a new frame.
+    #[inline]
+    pub fn pass(&mut self, moment: Moment, readings: &[Reading], mut out: impl FnMut(Consented)) {
+        self.frame += 1;
+        for reading in readings {
+            let leaf = reading.leaf.0 as usize;
+            let Some(&[start, end]) = self.starts.get(leaf..leaf + 2) else { continue };
+            for route in self.routes.get(start as usize..end as usize).unwrap_or_default() {
+                if route.stages != NONE {
+                    let now = Now { moment, frame: self.frame, offset_us: self.offset_us };
+                    let stages = &mut self.stages[route.stages as usize];
+                    let taken = stages.take(now, reading, &mut self.thinnings);
+                    self.windows_due = sooner(self.windows_due, stages.due(self.offset_us));
+                    let Some((due, sample)) = taken else { continue };
+                    if due <= moment {
+                        out(sample);
+                    } else if !self.held.put(due, sample) {
+                        *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
+                    }
+                    continue;
+                }
+                let Some((state, bits)) = reduce(route, reading) else { continue };
+                let source = reading.source;
+                if route.thinning != ALWAYS {
+                    let now = Emitted { moment, frame: self.frame, state, source, bits, stale: false };
+                    if !self.thinnings[route.thinning as usize].emits(now) {
+                        continue;
+                    }
+                }
+                let Address { flow, signal, times } = route.address;
+                out(Consented { moment, bits, flow, signal, times, state, source });
+            }
+        }
+    }
+
+    /// Gives to `out` what was held back until now, and what is told of windows that are over. To be called before the
+    /// first reading of `now`, see [`Self::next_due`].
+    pub fn release(&mut self, now: Moment, mut out: impl FnMut(Consented)) {
+        if self.windows_due.is_some_and(|due| due <= now) {
+            self.close_windows(now);
+        }
+        while let Some(sample) = self.held.next(now) {
+            out(sample);
+        }
+    }
+
+    /// The same at the end: what is held back goes out on its edge; of windows that are not over nothing is told.
+    pub fn release_all(&mut self, out: impl FnMut(Consented)) {
+        self.windows_due = None;
+        self.release(Moment(i64::MAX), out);
+    }
+
+    #[cold]
+    fn close_windows(&mut self, moment: Moment) {
+        let offset_us = self.offset_us;
+        self.windows_due = None;
+        for stages in &mut self.stages {
+            loop {
+                self.frame += 1;
+                let now = Now { moment, frame: self.frame, offset_us };
+                let Some(figure) = stages.next(now, &mut self.thinnings) else { break };
+                if let Some((due, sample)) = figure
+                    && !self.held.put(due, sample)
+                {
+                    *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
+                }
+            }
+            self.windows_due = sooner(self.windows_due, stages.due(offset_us));
+        }
+    }
+
+    /// When [`Self::release`] has something to do.
+    #[must_use]
+    #[inline]
+    pub fn next_due(&self) -> Option<Moment> {
+        sooner(self.held.due(), self.windows_due)
+    }
+
+    /// Samples that were let through and are gone since this was last asked, by flow.
+    pub fn take_lost(&mut self) -> BTreeMap<(FlowId, Lost), u64> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Wall time less moment has changed: edges of time lie by wall time.
+    pub fn set_offset(&mut self, offset_us: i64) {
+        if offset_us == self.offset_us {
+            return;
+        }
+        self.windows_due = None;
+        self.stages.iter_mut().for_each(Stages::step);
+        self.held.shift(self.offset_us.saturating_sub(offset_us));
+        self.offset_us = offset_us;
+    }
+
+    /// The flows of this gate, by slot.
+    #[must_use]
+    pub fn flows(&self) -> &[Arc<FlowRules>] {
+        &self.flows
+    }
+
+    /// Version of the policy it was compiled from.
+    #[must_use]
+    pub fn policy_version(&self) -> PolicyVersion {
+        self.policy_version
+    }
+
+    /// Every leaf that something leaves of, ascending.
+    #[must_use]
+    pub fn needed(&self) -> Vec<LeafIndex> {
+        let leaves = self.starts.windows(2).zip(0u32..);
+        leaves.filter(|(pair, _)| pair[0] < pair[1]).map(|(_, leaf)| LeafIndex(leaf)).collect()
+    }
+}
+
+struct Group {
+    leaf: LeafIndex,
+    shared: bool,
+    min_interval_us: i64,
+    thinning: u32,
+}
+
+/// What the reading is after quantising; `None` if its cell has no number.
+#[inline]
+fn reduce(route: &Route, reading: &Reading) -> Option<(State, u64)> {
+    match (&route.quantiser, reading.state) {
+        (Some(quantiser), State::Value) => {
+            Some((State::Value, quantiser.cell(reading.bits)?.cast_unsigned()))
+        }
+        (_, State::Value) => Some((State::Value, reading.bits)),
+        (_, state) => Some((state, 0)),
+    }
+}
+
+/// The earlier of two, if there are any.
+#[inline]
+fn sooner(a: Option<Moment>, b: Option<Moment>) -> Option<Moment> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+/// What a rule needs that is made once.
+struct Steps {
+    windows: Option<Windows>,
+    quantiser: Option<Quantiser>,
+    geo: Option<Geo>,
+    trigger: Option<Trigger>,
+}
+
+impl Steps {
+    /// `None` if a number has too many digits, or a place is not whole: then nothing may leave.
+    fn new(rule: &SignalRules, signals: &[SignalRules], leaves: &Leaves) -> Option<Self> {
+        let (transform, recorded) = (rule.coded(), rule.recorded());
+        let windows = transform.aggregate.map(|aggregate| Windows::new(aggregate, recorded));
+        let quantiser = match transform.quantise {
+            Some(grid) => Some(Quantiser::new(transform.aggregated(recorded), grid)?),
+            None => None,
+        };
+        let geo = match transform.geo_cell {
+            Some(resolution) => {
+                let other = atom::partner(signals, rule)?;
+                let together = leaves.get(rule.leaf)?.same_frames(leaves.get(other.leaf)?);
+                let apart_us = if together { 0 } else { GEO_PAIR_US_MAX };
+                Some(Geo::new(resolution, apart_us, recorded, other.recorded()))
+            }
+            None => None,
+        };
+        let trigger = match transform.threshold {
+            Some(threshold) => Some(Trigger::new(threshold, transform.measured(recorded))?),
+            None => None,
+        };
+        Some(Self { windows, quantiser, geo, trigger })
+    }
+}

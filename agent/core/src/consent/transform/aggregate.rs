@@ -1,0 +1,191 @@
+//! `aggregate`: of a window of time only figures of its values are told, and not before it is over. Windows lie on a
+//! public grid ([`Period`]).
+
+use super::coding::Coding;
+use super::period::Period;
+use super::spec::{Parameter, TransformSpec};
+use crate::decode::ValueType;
+use crate::limits::{AGGREGATE_SAMPLES_MAX, AGGREGATE_WINDOW_S_MAX};
+
+/// Figures of windows that had at least `min_samples` values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aggregate {
+    /// Length of a window.
+    pub window: Period,
+    /// What is told of it.
+    pub functions: Functions,
+    /// Of fewer values nothing is told.
+    pub min_samples: u32,
+}
+
+/// A figure of many values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Function {
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+    /// Sum over count.
+    Mean,
+    /// In the signal's unit.
+    Sum,
+    /// How many values there were.
+    Count,
+    /// The last.
+    Last,
+}
+
+impl Function {
+    /// All, in the order in which they are told.
+    pub const ALL: [Self; 6] = [Self::Min, Self::Max, Self::Mean, Self::Sum, Self::Count, Self::Last];
+
+    /// As documents and descriptors write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::Mean => "mean",
+            Self::Sum => "sum",
+            Self::Count => "count",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// A set of functions, never empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Functions(u8);
+
+impl Functions {
+    /// Just this one.
+    #[must_use]
+    pub fn of(function: Function) -> Self {
+        Self(1 << function as u8)
+    }
+
+    /// Those that are in it, in their order.
+    pub fn iter(self) -> impl Iterator<Item = Function> {
+        Function::ALL.into_iter().filter(move |function| self.0 & Self::of(*function).0 != 0)
+    }
+
+    /// The one that is in it, if there is just one.
+    #[must_use]
+    pub fn only(self) -> Option<Function> {
+        let mut all = self.iter();
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    fn meet(self, other: Self) -> Option<Self> {
+        let both = self.0 & other.0;
+        (both != 0).then_some(Self(both))
+    }
+
+    fn parse(parameter: &Parameter) -> Option<Self> {
+        let Parameter::List(names) = parameter else { return None };
+        let find = |name: &Parameter| match name {
+            Parameter::Text(name) => Function::ALL.into_iter().find(|function| function.name() == name),
+            _ => None,
+        };
+        let found = names.iter().map(find).collect::<Option<Vec<_>>>()?;
+        let set = found.into_iter().fold(0, |set, function| set | Self::of(function).0);
+        (set != 0).then_some(Self(set))
+    }
+}
+
+impl Aggregate {
+    /// `{"op": "aggregate", "window_s": 3600, "functions": ["min", "max"], "min_samples": 10}`; the last may be left out.
+    pub(super) fn parse(spec: &TransformSpec) -> Option<Self> {
+        spec.only(&["window_s", "functions", "min_samples"])?;
+        let window = Period::from_s(spec.integer("window_s", 1..=AGGREGATE_WINDOW_S_MAX)?)?;
+        let functions = Functions::parse(spec.parameters.get("functions")?)?;
+        let min_samples = match spec.has("min_samples") {
+            true => spec.integer("min_samples", 1..=AGGREGATE_SAMPLES_MAX)?,
+            false => 1,
+        };
+        Some(Self { window, functions, min_samples: u32::try_from(min_samples).ok()? })
+    }
+
+    /// Windows in which those of both nest, figures that both tell, as many values as the stricter wants.
+    pub(super) fn meet(self, other: Self) -> Option<Self> {
+        Some(Self {
+            window: self.window.meet(other.window, AGGREGATE_WINDOW_S_MAX)?,
+            functions: self.functions.meet(other.functions)?,
+            min_samples: self.min_samples.max(other.min_samples),
+        })
+    }
+
+    /// The same of one function; `None` if that is not told.
+    pub(in super::super) fn of(self, function: Function) -> Option<Self> {
+        self.functions.meet(Functions::of(function)).map(|functions| Self { functions, ..self })
+    }
+
+    pub(super) fn told(&self) -> Vec<(&'static str, String)> {
+        let functions: Vec<&str> = self.functions.iter().map(Function::name).collect();
+        vec![
+            ("window_s", self.window.s().to_string()),
+            ("functions", functions.join(" ")),
+            ("min_samples", self.min_samples.to_string()),
+        ]
+    }
+
+    /// How a figure is read, of values that are read as `recorded`.
+    pub(super) fn coding(&self, recorded: Coding) -> Coding {
+        match self.functions.only() {
+            Some(Function::Mean | Function::Sum) => Coding::of(ValueType::Float64, 1.0, 0.0),
+            Some(Function::Count) => Coding::of(ValueType::Unsigned, 1.0, 0.0),
+            Some(Function::Min | Function::Max | Function::Last) | None => recorded,
+        }
+    }
+}
+
+/// The values of one window so far.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Window {
+    /// Its first edge: wall time in microseconds.
+    pub(in super::super) begin_us: i64,
+    /// It began before anything was seen of it: not told.
+    partial: bool,
+    count: u32,
+    sum: f64,
+    least: u64,
+    greatest: u64,
+    last: u64,
+}
+
+impl Window {
+    pub(in super::super) fn new(begin_us: i64, partial: bool) -> Self {
+        Self { begin_us, partial, count: 0, sum: 0.0, least: 0, greatest: 0, last: 0 }
+    }
+
+    pub(in super::super) fn add(&mut self, coding: Coding, bits: u64) {
+        let value = coding.value(bits);
+        if value.is_nan() {
+            return;
+        }
+        if self.count == 0 || value < coding.value(self.least) {
+            self.least = bits;
+        }
+        if self.count == 0 || value > coding.value(self.greatest) {
+            self.greatest = bits;
+        }
+        self.last = bits;
+        self.sum += value;
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// The figure, when it is over; `None` if it is not to be told.
+    pub(in super::super) fn figure(&self, aggregate: &Aggregate) -> Option<u64> {
+        if self.partial || self.count < aggregate.min_samples {
+            return None;
+        }
+        Some(match aggregate.functions.only()? {
+            Function::Min => self.least,
+            Function::Max => self.greatest,
+            Function::Last => self.last,
+            Function::Count => u64::from(self.count),
+            Function::Sum => self.sum.to_bits(),
+            Function::Mean => (self.sum / f64::from(self.count)).to_bits(),
+        })
+    }
+}

@@ -1,0 +1,254 @@
+//! How a signal is reduced before it leaves: one file for each op with its words in a document, the strictest of two, and
+//! what it does to a reading. Here: all of them together, and their order.
+//!
+//! ```text
+//! aggregate ▶ quantise, geo_cell ▶ time_bucket ▶ threshold ▶ rate, on_change ▶ delay
+//!        what is told is made coarse             whether to emit           when to send
+//! ```
+//! The order is fixed: a value is made coarse before it is decided whether to emit it, or the moment of emission would
+//! tell what the value hides. `drop` and `in_vehicle` let nothing through.
+
+mod aggregate;
+pub mod coding;
+mod delay;
+mod geo_cell;
+mod on_change;
+pub mod period;
+mod quantise;
+mod spec;
+mod threshold;
+mod time_bucket;
+mod words;
+
+pub(super) use aggregate::Window;
+pub use aggregate::{Aggregate, Function, Functions};
+pub use coding::Coding;
+pub use geo_cell::Resolution;
+pub(super) use geo_cell::{Coordinate, Fix};
+pub(super) use on_change::Change;
+pub use on_change::DeadBand;
+pub use period::Period;
+pub use quantise::Grid;
+pub(super) use quantise::Quantiser;
+pub use spec::{Parameter, TransformSpec};
+pub(super) use threshold::Trigger;
+pub use threshold::{Side, Threshold};
+pub use words::transforms;
+
+/// What may leave of one signal: nothing, or its readings reduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "rules are compiled, not looked at for a reading")]
+pub enum Rule {
+    /// Nothing.
+    Deny,
+    /// Readings, reduced.
+    Pass(Transform),
+}
+
+/// The normal form of a list of transforms. The default lets everything through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Transform {
+    /// Only figures of windows of time are told.
+    pub aggregate: Option<Aggregate>,
+    /// Only the cell of this grid is told.
+    pub quantise: Option<Grid>,
+    /// Of a place only the cell of this resolution is told.
+    pub geo_cell: Option<Resolution>,
+    /// Stamps lie on its edges, and nothing leaves before the next one.
+    pub time_bucket: Option<Period>,
+    /// Only a crossing is told.
+    pub threshold: Option<Threshold>,
+    /// Least time between two emitted readings, in microseconds; 0: none.
+    pub min_interval_us: i64,
+    /// Only changes are told.
+    pub on_change: Option<DeadBand>,
+    /// Sent so much later than recorded, in microseconds; 0: at once. All of its flow waits with it.
+    pub delay_us: i64,
+}
+
+/// An op and its parameters, as the descriptor tells them.
+pub type Told = (&'static str, Vec<(&'static str, String)>);
+
+impl Transform {
+    /// Lets everything through.
+    pub const OPEN: Self = Self {
+        aggregate: None,
+        quantise: None,
+        geo_cell: None,
+        time_bucket: None,
+        threshold: None,
+        min_interval_us: 0,
+        on_change: None,
+        delay_us: 0,
+    };
+
+    /// Both apply; `None` if nothing is within both.
+    fn meet(self, other: Self) -> Option<Self> {
+        let met = Self {
+            aggregate: both(self.aggregate, other.aggregate, Aggregate::meet)?,
+            quantise: both(self.quantise, other.quantise, Grid::meet)?,
+            geo_cell: both(self.geo_cell, other.geo_cell, Resolution::meet)?,
+            time_bucket: both(self.time_bucket, other.time_bucket, time_bucket::meet)?,
+            threshold: both(self.threshold, other.threshold, Threshold::meet)?,
+            min_interval_us: self.min_interval_us.max(other.min_interval_us),
+            on_change: both(self.on_change, other.on_change, DeadBand::meet)?,
+            delay_us: self.delay_us.max(other.delay_us),
+        };
+        met.has_a_meaning().then(|| met.settled())
+    }
+
+    /// A cell of a place is no number: it has neither figures nor steps nor levels.
+    fn has_a_meaning(&self) -> bool {
+        let on_numbers = self.aggregate.is_some()
+            || self.quantise.is_some()
+            || self.threshold.is_some()
+            || self.on_change.is_some_and(|band| band.min_delta.is_positive());
+        self.geo_cell.is_none() || !on_numbers
+    }
+
+    /// What one op means beside another. A crossing is a change: two of them lie at least the hysteresis apart, so the
+    /// dead band becomes that.
+    fn settled(self) -> Self {
+        match (self.threshold, self.on_change) {
+            (Some(threshold), Some(band)) => {
+                let threshold = Some(threshold.with_hysteresis(band.min_delta));
+                Self { threshold, on_change: None, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// How values that are recorded as `recorded` are read when they leave.
+    #[must_use]
+    pub fn coding(&self, recorded: Coding) -> Coding {
+        if self.threshold.is_some() { Coding::BOOLEAN } else { self.measured(recorded) }
+    }
+
+    /// The same where it is decided whether to emit.
+    pub(super) fn measured(&self, recorded: Coding) -> Coding {
+        match (self.geo_cell, self.quantise) {
+            (Some(_), _) => Resolution::coding(),
+            (None, Some(grid)) => grid.coding(),
+            (None, None) => self.aggregated(recorded),
+        }
+    }
+
+    /// The same after `aggregate`.
+    pub(super) fn aggregated(&self, recorded: Coding) -> Coding {
+        self.aggregate.map_or(recorded, |aggregate| aggregate.coding(recorded))
+    }
+
+    /// The figure that is told, if there is one.
+    #[must_use]
+    pub fn function(&self) -> Option<Function> {
+        self.aggregate?.functions.only()
+    }
+
+    /// Whether the numbers that leave are still those that the names of the signal stand for.
+    #[must_use]
+    pub fn keeps_numbers(&self) -> bool {
+        let figure = self.function();
+        let recorded = figure.is_none_or(|f| matches!(f, Function::Min | Function::Max | Function::Last));
+        recorded && self.quantise.is_none() && self.keeps_unit()
+    }
+
+    /// Whether what leaves is in the signal's unit.
+    #[must_use]
+    pub fn keeps_unit(&self) -> bool {
+        self.geo_cell.is_none() && self.threshold.is_none() && self.function() != Some(Function::Count)
+    }
+
+    /// Whether it leaves at once or not at all, and the reading alone says what.
+    pub(super) fn is_plain(&self) -> bool {
+        let changed = self.aggregate.is_some() || self.geo_cell.is_some() || self.threshold.is_some();
+        !changed && self.time_bucket.is_none()
+    }
+
+    /// In the order of application, for the descriptor.
+    #[must_use]
+    pub fn told(&self) -> Vec<Told> {
+        let mut list = Vec::new();
+        list.extend(self.aggregate.map(|aggregate| ("aggregate", aggregate.told())));
+        list.extend(self.quantise.map(|grid| ("quantise", grid.told())));
+        list.extend(self.geo_cell.map(|resolution| ("geo_cell", resolution.told())));
+        list.extend(
+            self.time_bucket.map(|bucket| ("time_bucket", vec![("granularity_s", bucket.s().to_string())])),
+        );
+        list.extend(self.threshold.map(|threshold| ("threshold", threshold.told())));
+        let ms = |us: i64| (us / 1000).to_string();
+        if self.min_interval_us > 0 {
+            list.push(("rate", vec![("min_interval_ms", ms(self.min_interval_us))]));
+        }
+        list.extend(self.on_change.map(|band| ("on_change", band.told())));
+        if self.delay_us > 0 {
+            list.push(("delay", vec![("hold_back_s", (self.delay_us / 1_000_000).to_string())]));
+        }
+        list
+    }
+}
+
+/// `Some(None)` if neither is there, `None` if there is nothing within both.
+#[expect(clippy::option_option, reason = "the outer one is the answer, the inner one the axis")]
+fn both<T>(a: Option<T>, b: Option<T>, meet: impl FnOnce(T, T) -> Option<T>) -> Option<Option<T>> {
+    match (a, b) {
+        (Some(a), Some(b)) => meet(a, b).map(Some),
+        (a, b) => Some(a.or(b)),
+    }
+}
+
+impl Rule {
+    /// Everything through, as recorded.
+    pub const OPEN: Self = Self::Pass(Transform::OPEN);
+
+    /// The rule that a list in a document stands for: each of them applies.
+    #[must_use]
+    pub fn of(specs: &[TransformSpec]) -> Self {
+        specs.iter().map(single).fold(Self::OPEN, Self::meet)
+    }
+
+    /// The strictest of two: lets out no more than either. Commutative, associative, idempotent.
+    #[must_use]
+    pub fn meet(self, other: Self) -> Self {
+        let (Self::Pass(a), Self::Pass(b)) = (self, other) else { return Self::Deny };
+        a.meet(b).map_or(Self::Deny, Self::Pass)
+    }
+
+    /// Whether this lets out no more than `other`.
+    #[must_use]
+    pub fn within(self, other: Self) -> bool {
+        self.meet(other) == self
+    }
+}
+
+/// The rule of one op; what is not built, or does not fit, denies.
+fn single(spec: &TransformSpec) -> Rule {
+    parse(spec).map_or(Rule::Deny, Rule::Pass)
+}
+
+/// `None` lets nothing through: `drop`, `in_vehicle`, and whatever this agent does not know.
+fn parse(spec: &TransformSpec) -> Option<Transform> {
+    let open = Transform::OPEN;
+    Some(match spec.op.as_str() {
+        "aggregate" => Transform { aggregate: Some(Aggregate::parse(spec)?), ..open },
+        "quantise" => Transform { quantise: Some(Grid::parse(spec)?), ..open },
+        "geo_cell" => Transform { geo_cell: Some(Resolution::parse(spec)?), ..open },
+        "time_bucket" => Transform { time_bucket: Some(time_bucket::parse(spec)?), ..open },
+        "threshold" => {
+            let (threshold, min_interval_us) = Threshold::parse(spec)?;
+            Transform { threshold: Some(threshold), min_interval_us, ..open }
+        }
+        "rate" => Transform { min_interval_us: rate(spec)?, ..open },
+        "delay" => Transform { delay_us: delay::parse(spec)?, ..open },
+        "on_change" => Transform { on_change: Some(DeadBand::parse(spec)?), ..open },
+        _ => return None,
+    })
+}
+
+/// `{"op": "rate", "min_interval_ms": 1000}`
+fn rate(spec: &TransformSpec) -> Option<i64> {
+    spec.only(&["min_interval_ms"])?;
+    spec.interval_us("min_interval_ms")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! The algebra of all ops, what is refused, and the words.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::*;
+use crate::consent::decimal::Decimal;
+use proptest::prelude::*;
+
+fn spec(json: &str) -> TransformSpec {
+    serde_json::from_str(json).unwrap()
+}
+
+fn rule(json: &str) -> Rule {
+    Rule::of(&[spec(json)])
+}
+
+/// Any op, now and then one that lets nothing through.
+fn any_spec() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (1i32..60, -50i32..50).prop_map(|(s, o)| format!(r#"{{"op":"quantise","step":"{s}e-1","offset":"{o}e-1"}}"#)),
+        3 => (1i64..5).prop_map(|ms| format!(r#"{{"op":"rate","min_interval_ms":{ms}}}"#)),
+        3 => (0i64..5, proptest::option::of(1i64..5)).prop_map(|(delta, repeat)| match repeat {
+            Some(ms) => format!(r#"{{"op":"on_change","min_delta":{delta},"max_interval_ms":{ms}}}"#),
+            None => format!(r#"{{"op":"on_change","min_delta":{delta}}}"#),
+        }),
+        3 => prop_oneof![1i64..20, Just(86_400i64)].prop_map(|s| format!(r#"{{"op":"time_bucket","granularity_s":{s}}}"#)),
+        3 => (0i64..2, 0i64..4, 0i64..3).prop_map(|(value, back, ms)| match ms {
+            0 => format!(r#"{{"op":"threshold","when":"above","value":{value},"hysteresis":{back}}}"#),
+            _ => format!(r#"{{"op":"threshold","when":"below","value":{value},"cooldown_ms":{ms}}}"#),
+        }),
+        2 => (0i64..=10).prop_map(|n| format!(r#"{{"op":"geo_cell","resolution":{n}}}"#)),
+        2 => (1i64..20, 1u8..64, 1i64..4).prop_map(|(s, set, least)| {
+            let names: Vec<String> = Function::ALL
+                .into_iter()
+                .filter(|function| set & (1 << *function as u8) != 0)
+                .map(|function| format!("\"{}\"", function.name()))
+                .collect();
+            let names = names.join(",");
+            format!(r#"{{"op":"aggregate","window_s":{s},"functions":[{names}],"min_samples":{least}}}"#)
+        }),
+        2 => (1i64..5).prop_map(|s| format!(r#"{{"op":"delay","hold_back_s":{s}}}"#)),
+        1 => Just(r#"{"op":"in_vehicle"}"#.to_owned()),
+    ]
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    proptest::collection::vec(any_spec(), 0..4).prop_map(|list| {
+        let specs: Vec<TransformSpec> = list.iter().map(|json| spec(json)).collect();
+        Rule::of(&specs)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn meet_is_commutative_associative_idempotent(a in any_rule(), b in any_rule(), c in any_rule()) {
+        prop_assert_eq!(a.meet(b), b.meet(a));
+        prop_assert_eq!(a.meet(b).meet(c), a.meet(b.meet(c)));
+        prop_assert_eq!(a.meet(a), a);
+        prop_assert!(a.meet(b).within(a) && a.meet(b).within(b));
+        prop_assert_eq!(a.meet(Rule::OPEN), a);
+        prop_assert_eq!(a.meet(Rule::Deny), Rule::Deny);
+    }
+}
+
+#[test]
+fn what_is_not_built_or_does_not_fit_denies() {
+    for json in [
+        r#"{"op":"drop"}"#,
+        r#"{"op":"in_vehicle"}"#,
+        r#"{"op":"tomorrow"}"#,
+        r#"{"op":"rate"}"#,
+        r#"{"op":"rate","min_interval_ms":0}"#,
+        r#"{"op":"rate","min_interval_ms":-5}"#,
+        r#"{"op":"rate","min_interval_ms":315360000001}"#,
+        r#"{"op":"rate","min_interval_ms":1000,"burst":5}"#,
+        r#"{"op":"rate","min_interval_ms":"1000"}"#,
+        r#"{"op":"quantise","step":0}"#,
+        r#"{"op":"quantise","step":-1}"#,
+        r#"{"op":"quantise","step":true}"#,
+        r#"{"op":"on_change","min_delta":-0.5}"#,
+        r#"{"op":"on_change","max_interval_ms":0.5}"#,
+        r#"{"op":"time_bucket"}"#,
+        r#"{"op":"time_bucket","granularity_s":0}"#,
+        r#"{"op":"time_bucket","granularity_s":1.5}"#,
+        r#"{"op":"time_bucket","granularity_s":86401}"#,
+        r#"{"op":"time_bucket","granularity_s":60,"jitter_s":1}"#,
+        r#"{"op":"aggregate","window_s":60}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":[]}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":"mean"}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":["mean","histogram"]}"#,
+        r#"{"op":"aggregate","window_s":86401,"functions":["mean"]}"#,
+        r#"{"op":"aggregate","window_s":"trip","functions":["mean"]}"#,
+        r#"{"op":"aggregate","window_s":60,"functions":["mean"],"min_samples":0}"#,
+        r#"{"op":"geo_cell"}"#,
+        r#"{"op":"geo_cell","resolution":-1}"#,
+        r#"{"op":"geo_cell","resolution":11}"#,
+        r#"{"op":"geo_cell","resolution":7.0}"#,
+        r#"{"op":"geo_cell","resolution":7,"grid_km":5}"#,
+        r#"{"op":"delay"}"#,
+        r#"{"op":"delay","hold_back_s":0}"#,
+        r#"{"op":"delay","hold_back_s":2592001}"#,
+        r#"{"op":"threshold","value":1}"#,
+        r#"{"op":"threshold","when":"above"}"#,
+        r#"{"op":"threshold","when":"at","value":1}"#,
+        r#"{"op":"threshold","when":"above","value":1,"hysteresis":-1}"#,
+        r#"{"op":"threshold","when":"above","value":1,"cooldown_ms":0}"#,
+    ] {
+        assert_eq!(rule(json), Rule::Deny, "{json}");
+        assert_eq!(Rule::of(&[spec(r#"{"op":"rate","min_interval_ms":10}"#), spec(json)]), Rule::Deny);
+        assert!(transforms(&[spec(json)]).contains("nothing leaves"), "{json}");
+    }
+}
+
+#[test]
+fn each_of_a_list_applies() {
+    let rule = Rule::of(&[
+        spec(r#"{"op":"rate","min_interval_ms":100}"#),
+        spec(r#"{"op":"rate","min_interval_ms":500}"#),
+        spec(r#"{"op":"quantise","step":0.5}"#),
+        spec(r#"{"op":"quantise","step":"2"}"#),
+        spec(r#"{"op":"time_bucket","granularity_s":60}"#),
+        spec(r#"{"op":"time_bucket","granularity_s":90}"#),
+    ]);
+    let Rule::Pass(transform) = rule else { unreachable!("it passes") };
+    assert_eq!(transform.min_interval_us, 500_000);
+    assert_eq!(transform.quantise.unwrap().step().to_string(), "2");
+    assert_eq!(transform.time_bucket.unwrap().s(), 180);
+    assert_eq!(Rule::of(&[]), Rule::OPEN);
+}
+
+#[test]
+fn buckets_without_a_common_edge_within_a_day_deny() {
+    let bucket = |s: i64| rule(&format!(r#"{{"op":"time_bucket","granularity_s":{s}}}"#));
+    assert_eq!(bucket(86_399).meet(bucket(86_400)), Rule::Deny);
+    assert_eq!(bucket(900).meet(bucket(3_600)), bucket(3_600));
+}
+
+#[test]
+fn of_two_aggregates_what_both_tell_applies_in_common_windows() {
+    let of = |s: i64, names: &str, least: i64| {
+        rule(&format!(r#"{{"op":"aggregate","window_s":{s},"functions":[{names}],"min_samples":{least}}}"#))
+    };
+    let met = of(60, r#""min","mean""#, 3).meet(of(90, r#""mean","max""#, 2));
+    assert_eq!(met, of(180, r#""mean""#, 3));
+    assert_eq!(of(60, r#""min""#, 1).meet(of(60, r#""max""#, 1)), Rule::Deny);
+    assert_eq!(of(86_399, r#""min""#, 1).meet(of(86_400, r#""min""#, 1)), Rule::Deny);
+    assert_eq!(met.meet(rule(r#"{"op":"geo_cell","resolution":3}"#)), Rule::Deny);
+}
+
+#[test]
+fn of_two_resolutions_the_coarser_applies_and_a_cell_has_no_steps_or_levels() {
+    let cell = |n: u8| rule(&format!(r#"{{"op":"geo_cell","resolution":{n}}}"#));
+    assert_eq!(cell(8).meet(cell(5)), cell(5));
+    for json in [
+        r#"{"op":"quantise","step":1}"#,
+        r#"{"op":"threshold","when":"above","value":1}"#,
+        r#"{"op":"on_change","min_delta":0.001}"#,
+    ] {
+        assert_eq!(cell(5).meet(rule(json)), Rule::Deny, "{json}");
+    }
+    assert_ne!(cell(5).meet(rule(r#"{"op":"on_change"}"#)), Rule::Deny);
+}
+
+#[test]
+fn a_dead_band_beside_a_threshold_becomes_its_hysteresis() {
+    let threshold =
+        |back: i64| rule(&format!(r#"{{"op":"threshold","when":"above","value":7,"hysteresis":{back}}}"#));
+    let band = rule(r#"{"op":"on_change","min_delta":3,"max_interval_ms":1000}"#);
+    assert_eq!(threshold(1).meet(band), threshold(3));
+    assert_eq!(threshold(5).meet(band), threshold(5));
+    let other = rule(r#"{"op":"threshold","when":"above","value":8}"#);
+    assert_eq!(threshold(1).meet(other), Rule::Deny, "two levels tell of a range");
+    let cool = rule(r#"{"op":"threshold","when":"above","value":7,"cooldown_ms":5}"#);
+    let Rule::Pass(transform) = threshold(1).meet(cool) else { unreachable!("it passes") };
+    assert_eq!(
+        (transform.min_interval_us, transform.threshold.unwrap().hysteresis),
+        (5_000, Decimal::parse("1").unwrap())
+    );
+}
+
+#[test]
+fn words_say_what_an_op_does() {
+    for (json, want) in [
+        (r#"{"op":"drop"}"#, "nothing leaves"),
+        (r#"{"op":"in_vehicle"}"#, "stays inside the car: nothing leaves"),
+        (r#"{"op":"rate","min_interval_ms":1000}"#, "at most once in 1 s"),
+        (r#"{"op":"quantise","step":0.5}"#, "rounded down to steps of 0.5"),
+        (r#"{"op":"quantise","step":5,"offset":12}"#, "rounded down to steps of 5 from 2"),
+        (r#"{"op":"on_change","min_delta":10}"#, "only when it changed by 10 or more"),
+        (r#"{"op":"on_change","max_interval_ms":60000}"#, "only when it changed, or after 1 min"),
+        (
+            r#"{"op":"time_bucket","granularity_s":900}"#,
+            "its time rounded down to 15 min, and sent only after that",
+        ),
+        (
+            r#"{"op":"threshold","when":"below","value":140,"hysteresis":20,"cooldown_ms":3600000}"#,
+            "no value, only that it falls below 140, again only after it rose by 20 from there, at most once in 1 h",
+        ),
+        (
+            r#"{"op":"geo_cell","resolution":7}"#,
+            "no point, only the cell of the map it lies in, about 5.16 km² (H3 resolution 7)",
+        ),
+        (
+            r#"{"op":"geo_cell","resolution":8}"#,
+            "no point, only the cell of the map it lies in, about 0.74 km² (H3 resolution 8), WHICH IS PRECISE",
+        ),
+        (
+            r#"{"op":"aggregate","window_s":3600,"functions":["max","mean"],"min_samples":10}"#,
+            "no single value, only max, mean of each 1 h, if there were 10 values or more",
+        ),
+        (r#"{"op":"delay","hold_back_s":3600}"#, "sent 1 h later, with all else for this purpose"),
+        (r#"{"op":"blur","radius":3}"#, "blur (radius 3), which this agent cannot do: nothing leaves"),
+    ] {
+        assert_eq!(transforms(&[spec(json)]), want);
+    }
+}

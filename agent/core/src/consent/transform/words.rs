@@ -1,0 +1,156 @@
+//! What a transform does, in words for whoever decides on it or checks a bundle.
+
+use super::{
+    Aggregate, DeadBand, Function, Grid, Parameter, Period, Resolution, Side, Threshold, Transform,
+    TransformSpec, parse,
+};
+
+/// What becomes of a signal: `at most once in 10 s; rounded down to steps of 5`.
+#[must_use]
+pub fn transforms(list: &[TransformSpec]) -> String {
+    if list.is_empty() {
+        return "as it is".to_owned();
+    }
+    list.iter().map(words).collect::<Vec<_>>().join("; ")
+}
+
+/// A transform in words; what this agent does not know is told as it is written, and what comes of it: nothing.
+fn words(spec: &TransformSpec) -> String {
+    match (spec.op.as_str(), parse(spec)) {
+        ("drop", _) if spec.parameters.is_empty() => "nothing leaves".to_owned(),
+        ("in_vehicle", _) if spec.parameters.is_empty() => "stays inside the car: nothing leaves".to_owned(),
+        (_, Some(transform)) => told(&transform),
+        (_, None) => format!("{}, which this agent cannot do: nothing leaves", as_written(spec)),
+    }
+}
+
+/// One op's words; here a transform has one op, and a threshold its cool-down.
+fn told(transform: &Transform) -> String {
+    let mut parts = Vec::new();
+    parts.extend(transform.aggregate.map(aggregate));
+    parts.extend(transform.quantise.map(grid));
+    parts.extend(transform.geo_cell.map(cell));
+    parts.extend(transform.time_bucket.map(bucket));
+    parts.extend(transform.threshold.map(threshold));
+    if transform.min_interval_us > 0 {
+        parts.push(format!("at most once in {}", span(transform.min_interval_us)));
+    }
+    parts.extend(transform.on_change.map(on_change));
+    if transform.delay_us > 0 {
+        parts.push(format!("sent {} later, with all else for this purpose", span(transform.delay_us)));
+    }
+    parts.join(", ")
+}
+
+fn aggregate(aggregate: Aggregate) -> String {
+    let functions: Vec<&str> = aggregate.functions.iter().map(Function::name).collect();
+    let least = match aggregate.min_samples {
+        0 | 1 => String::new(),
+        least => format!(", if there were {least} values or more"),
+    };
+    format!("no single value, only {} of each {}{least}", functions.join(", "), span(aggregate.window.us()))
+}
+
+fn grid(grid: Grid) -> String {
+    let offset = if grid.offset().is_positive() { format!(" from {}", grid.offset()) } else { String::new() };
+    format!("rounded down to steps of {}{offset}", grid.step())
+}
+
+fn cell(resolution: Resolution) -> String {
+    let precise = if resolution > Resolution::COARSE_MAX { ", WHICH IS PRECISE" } else { "" };
+    let area = resolution.area_km2();
+    let area = if area < 10.0 { format!("{area:.2}") } else { format!("{area:.0}") };
+    format!(
+        "no point, only the cell of the map it lies in, about {area} km² (H3 resolution {resolution}){precise}"
+    )
+}
+
+fn bucket(bucket: Period) -> String {
+    format!("its time rounded down to {}, and sent only after that", span(bucket.us()))
+}
+
+fn threshold(threshold: Threshold) -> String {
+    let (crosses, back) = match threshold.side {
+        Side::Above => ("rises above", "fell"),
+        Side::Below => ("falls below", "rose"),
+    };
+    let level = threshold.level;
+    let again = if threshold.hysteresis.is_positive() {
+        format!(", again only after it {back} by {} from there", threshold.hysteresis)
+    } else {
+        String::new()
+    };
+    format!("no value, only that it {crosses} {level}{again}")
+}
+
+fn on_change(band: DeadBand) -> String {
+    let change = if band.min_delta.is_positive() {
+        format!("only when it changed by {} or more", band.min_delta)
+    } else {
+        "only when it changed".to_owned()
+    };
+    match band.max_interval_us {
+        Some(us) => format!("{change}, or after {}", span(us)),
+        None => change,
+    }
+}
+
+/// Microseconds in the largest unit that fits.
+fn span(us: i64) -> String {
+    const UNITS: [(i64, &str); 5] =
+        [(86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"), (1_000, "ms")];
+    let unit = UNITS.iter().find(|(length, _)| us % length == 0);
+    unit.map_or_else(|| format!("{us} µs"), |(length, name)| format!("{} {name}", us / length))
+}
+
+fn as_written(spec: &TransformSpec) -> String {
+    let parameters: Vec<String> =
+        spec.parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value))).collect();
+    if parameters.is_empty() { spec.op.clone() } else { format!("{} ({})", spec.op, parameters.join(", ")) }
+}
+
+fn parameter(value: &Parameter) -> String {
+    match value {
+        Parameter::Flag(flag) => flag.to_string(),
+        Parameter::Integer(number) => number.to_string(),
+        Parameter::Number(number) => number.to_string(),
+        Parameter::Text(text) => text.clone(),
+        Parameter::List(items) => items.iter().map(parameter).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    fn words(json: &str) -> String {
+        transforms(&serde_json::from_str::<Vec<TransformSpec>>(json).unwrap())
+    }
+
+    #[test]
+    fn what_is_built_reads_as_a_sentence() {
+        assert_eq!(words("[]"), "as it is");
+        assert_eq!(
+            words(r#"[{"op":"quantise","step":0.5,"offset":-39.8},{"op":"rate","min_interval_ms":1000}]"#),
+            "rounded down to steps of 0.5 from 0.2; at most once in 1 s"
+        );
+        assert_eq!(words(r#"[{"op":"rate","min_interval_ms":90500}]"#), "at most once in 90500 ms");
+        assert_eq!(
+            words(r#"[{"op":"on_change","min_delta":"2.50","max_interval_ms":300000}]"#),
+            "only when it changed by 2.5 or more, or after 5 min"
+        );
+        assert_eq!(words(r#"[{"op":"drop"}]"#), "nothing leaves");
+    }
+
+    #[test]
+    fn what_this_agent_cannot_do_is_said() {
+        let cannot = "which this agent cannot do: nothing leaves";
+        assert_eq!(words(r#"[{"op":"tomorrow"}]"#), format!("tomorrow, {cannot}"));
+        assert_eq!(
+            words(r#"[{"op":"rate","min_interval_ms":1000,"burst":5}]"#),
+            format!("rate (burst 5, min_interval_ms 1000), {cannot}"),
+            "a parameter that is not known is not passed over"
+        );
+    }
+}
