@@ -125,13 +125,14 @@ impl Index {
         Ok(gaps)
     }
 
-    /// Forgets all of a flow; durable when it returns.
+    /// Forgets all of a flow, also in the table behind the log; durable when it returns.
     pub(super) fn clear(&self, flow: FlowId) -> Result<(), StoreError> {
         let mut change = Batch::default();
         for kind in [b'f', b'g', b'l'] {
             self.of_flow(kind, flow)?.iter().for_each(|(key, _)| change.remove(key));
         }
-        self.0.commit(&change)
+        self.0.commit(&change)?;
+        self.0.settle()
     }
 
     fn of_flow(&self, kind: u8, flow: FlowId) -> Result<Vec<Entry>, StoreError> {

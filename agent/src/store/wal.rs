@@ -139,6 +139,14 @@ impl Logged {
         Ok(())
     }
 
+    /// Brings all into the table: what was removed is nowhere any more then, but where the medium keeps old blocks.
+    ///
+    /// # Errors
+    /// If the table cannot be written.
+    pub fn settle(&self) -> Result<(), StoreError> {
+        self.fold(&mut self.state(), &Batch::default())
+    }
+
     /// Bytes that the table and its log take on disk.
     ///
     /// # Errors

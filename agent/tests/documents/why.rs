@@ -31,7 +31,8 @@ fn why_says_no_before_yes_while_and_no_after_a_grant() {
     glovebox(folder, GRANT);
     let (code, words) = told(folder, SPEED);
     assert_eq!(code, Some(0), "{words}");
-    let first = "CAN.can0.Motion.Speed leaves for acme for speed: at most one every 1 s; in steps of 5";
+    let first =
+        "CAN.can0.Motion.Speed leaves for acme for speed: at most once in 1 s; rounded down to steps of 5";
     assert_eq!(words.lines().next(), Some(first));
     assert_eq!(words.matches("  yes  ").count(), words.lines().count() - 1, "{words}");
     assert_eq!(told(folder, &format!("{SPEED} --recipient acme")).0, Some(0));

@@ -71,9 +71,9 @@ impl SimTable {
         }
     }
 
-    /// What is known without what is written ahead.
-    pub fn now(&self) -> Map {
-        self.state().now.clone()
+    /// The entries that a power cut would leave.
+    pub fn durable(&self) -> Map {
+        self.state().durable.clone()
     }
 
     /// Looks at the durable entries from the last one until `found` says so.

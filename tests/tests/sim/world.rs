@@ -449,7 +449,7 @@ impl Outside {
                 self.oracle.fail(format!("5: {} of a withdrawn flow is on the disk", path.display()));
             }
             let key = flow.0.to_be_bytes();
-            if self.index.now().keys().any(|it| it.get(1..9) == Some(&key[..])) {
+            if self.index.durable().keys().any(|it| it.get(1..9) == Some(&key[..])) {
                 self.oracle.fail(format!("5: the index knows of withdrawn flow {name}"));
             }
         }

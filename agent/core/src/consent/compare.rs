@@ -7,8 +7,8 @@ mod bundle;
 mod record;
 mod request;
 
-use super::transform::{Rule, TransformSpec};
 use super::transform::transforms;
+use super::transform::{Rule, TransformSpec};
 use crate::names::{PurposeId, RecipientId, SignalPath};
 use serde::Serialize;
 

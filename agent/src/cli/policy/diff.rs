@@ -103,7 +103,7 @@ pub(super) fn in_words(same: bool, changes: &[Change]) -> String {
     text
 }
 
-/// `  acme for tyre-care, Vehicle.Speed: at most one every 1 s (was: not asked for)`
+/// `  acme for tyre-care, Vehicle.Speed: at most once in 1 s (was: not asked for)`
 fn line(change: &Change) -> String {
     let mut about = Vec::new();
     let whom = match (&change.recipient, &change.purpose) {

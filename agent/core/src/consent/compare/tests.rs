@@ -62,7 +62,7 @@ fn the_same_document_differs_in_nothing() {
 
 #[test]
 fn a_signal_more_and_a_signal_less_are_told_for_whom_and_for_what() {
-    let limit = "at most one every 1 min";
+    let limit = "at most once in 1 min";
     let changes = bent(|new| {
         let other = request("acme", "tyre-care", &[RANGE, LATITUDE]);
         new.requests[0] = sign(&other, ACME);
@@ -88,14 +88,14 @@ fn what_the_authority_forbids_is_less_and_what_it_frees_is_more() {
         ),
         (
             Directive::Tighten { signal: RANGE.parse().unwrap(), transforms: vec![quantise(10)] },
-            &["Less acme tyre-care Vehicle.Powertrain.Range in steps of 10 (was: as it is)"],
+            &["Less acme tyre-care Vehicle.Powertrain.Range rounded down to steps of 10 (was: as it is)"],
         ),
         (
             Directive::Suspend {
                 recipient: "acme".parse().unwrap(),
                 request: Some("service-request".parse().unwrap()),
             },
-            &["Less acme service Vehicle.Speed the request is suspended (was: at most one every 1 min)"],
+            &["Less acme service Vehicle.Speed the request is suspended (was: at most once in 1 min)"],
         ),
         (
             Directive::RequireMinVersion { version: "9.0.0".to_owned() },
@@ -126,13 +126,13 @@ fn recipients_dates_and_catalogue_are_told() {
         &changes,
         &[
             "More * * * nothing leaves any more at 2027-07-01T00:00:00Z (was: 2027-06-01T00:00:00Z)",
-            "More * * Vehicle.Speed usual limit, unless the owner waives it: at most one every 10 s (was: at most one every 1 min)",
-            "More acme service Vehicle.Speed at most one every 10 s (was: at most one every 1 min)",
-            "More acme tyre-care Vehicle.Speed at most one every 10 s (was: at most one every 1 min)",
+            "More * * Vehicle.Speed usual limit, unless the owner waives it: at most once in 10 s (was: at most once in 1 min)",
+            "More acme service Vehicle.Speed at most once in 10 s (was: at most once in 1 min)",
+            "More acme tyre-care Vehicle.Speed at most once in 10 s (was: at most once in 1 min)",
             "Less * * Vehicle.Powertrain.Range is trips (was: energy): what was granted of it waits for the owner",
             "Less borg * * is suspended: nothing leaves for it",
             "Less borg maps Vehicle.CurrentLocation.Latitude the recipient is suspended (was: as it is)",
-            "Less borg maps Vehicle.Speed the recipient is suspended (was: at most one every 1 min)",
+            "Less borg maps Vehicle.Speed the recipient is suspended (was: at most once in 1 min)",
             "Other * * Vehicle.Powertrain.Range plausible from 0 to 900 (was: any value is plausible)",
         ],
     );

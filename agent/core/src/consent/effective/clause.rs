@@ -144,7 +144,9 @@ impl Clause {
             Self::Implausible => "the signal can be read only as plausible values",
             Self::SignalDropped => "the policy does not drop the signal",
             Self::TransformDenies => "the transforms, all met, let something through",
-            Self::PartOfAPlace => "it is no part of a place of which only the cell may leave, or it makes the cell",
+            Self::PartOfAPlace => {
+                "it is no part of a place of which only the cell may leave, or it makes the cell"
+            }
             Self::TooOldWhenDue => "what is held back is not too old when it may be sent",
         }
     }

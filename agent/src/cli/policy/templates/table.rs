@@ -191,7 +191,7 @@ pub(super) const ALL: &[Template] = &[
             ask(
                 &["Vehicle.Exterior.AirTemperature"],
                 Required,
-                r#"[{"op":"quantise","step":1},{"op":"time_bucket","granularity_ms":900000},{"op":"delay","hold_back_ms":1800000}]"#,
+                r#"[{"op":"quantise","step":1},{"op":"time_bucket","granularity_s":900},{"op":"delay","hold_back_s":1800}]"#,
             ),
             ask(
                 &[
@@ -200,12 +200,12 @@ pub(super) const ALL: &[Template] = &[
                     "Vehicle.ADAS.ESC.RoadFriction.MostProbable",
                 ],
                 Optional,
-                r#"[{"op":"quantise","step":10},{"op":"time_bucket","granularity_ms":900000},{"op":"delay","hold_back_ms":1800000}]"#,
+                r#"[{"op":"quantise","step":10},{"op":"time_bucket","granularity_s":900},{"op":"delay","hold_back_s":1800}]"#,
             ),
             ask(
                 PLACE,
                 Required,
-                r#"[{"op":"geo_cell","resolution":7},{"op":"time_bucket","granularity_ms":900000},{"op":"delay","hold_back_ms":1800000}]"#,
+                r#"[{"op":"geo_cell","resolution":7},{"op":"time_bucket","granularity_s":900},{"op":"delay","hold_back_s":1800}]"#,
             ),
         ],
     },

@@ -66,8 +66,8 @@ fn ten_kilometres_are_ten_kilometres_in_each_vss() {
         let request = made(&format!("--template ubi-mileage {vss}"));
         transforms(&request.signals[0].transforms)
     };
-    assert_eq!(step(""), "in steps of 10000; at most one every 30 d", "VSS 6 counts metres");
-    assert_eq!(step("--vss 5"), "in steps of 10; at most one every 30 d");
+    assert_eq!(step(""), "rounded down to steps of 10000; at most once in 30 d", "VSS 6 counts metres");
+    assert_eq!(step("--vss 5"), "rounded down to steps of 10; at most once in 30 d");
 }
 
 #[test]

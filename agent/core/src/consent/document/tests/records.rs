@@ -198,6 +198,6 @@ fn the_description_is_plain_and_does_not_depend_on_its_own_digest() {
                 .collect(),
         })
         .to_vec();
-    says("text", &describe(&record), &["+ Vehicle.Speed, reduced: at most once in 1 min; nothing leaves"]);
+    says("text", &describe(&record), &["+ Vehicle.Speed: at most once in 1 min; nothing leaves"]);
     assert!(write(&record).is_ok());
 }
