@@ -21,6 +21,8 @@ fn invariant_11_nothing_leaves_while_the_ledger_cannot_be_written() -> Result<()
     let mut agent = scene.agent(&scene.settings(&drive, "4", 1))?;
     scene.fleet.prepare(&agent, &["garage"])?;
     let garage = scene.subscribe("garage", &[])?;
+    // Without the log before it every entry is synced in the store itself.
+    std::fs::create_dir(agent.state().join("ledger.wal"))?;
     agent.start()?;
     agent.wait_for("the first batches", LIMIT, |status| {
         count(status, "uplink", "batches_acknowledged") >= 3
