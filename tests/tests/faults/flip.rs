@@ -24,17 +24,19 @@ const fn kind(start: &'static str, end: &'static str, needed: bool) -> Kind {
     Kind { start, end, needed }
 }
 
-const KINDS: [Kind; 18] = [
+const KINDS: [Kind; 20] = [
     kind("outbox/", ".seg", false),
     kind("outbox/", "keys", false),
     kind("index/", "db", false),
     kind("index/", "conf", false),
     kind("index/snap", "", false),
     kind("index.synced", "", false),
+    kind("index.wal", "", false),
     kind("ledger/", "db", false),
     kind("ledger/", "conf", false),
     kind("ledger/snap", "", false),
     kind("ledger.synced", "", false),
+    kind("ledger.wal", "", false),
     kind("policy/", "db", false),
     kind("policy/", "conf", false),
     kind("policy.synced", "", false),
