@@ -300,7 +300,7 @@ impl Checker {
             if over > sample.ms && self.ms < over {
                 return Err(format!("left before its window or bucket was over, at {}: {sample:?}", self.ms));
             }
-            let until = sample.ms + (bucket + window).max(1);
+            let until = over_by(sample.ms, bucket, window);
             let of_it = self.chances.entry((flow, sample.signal)).or_default();
             let within = of_it.range_mut(sample.ms..until);
             let mut chances: Vec<&mut Chance> = within.flat_map(|(_, list)| list).collect();
@@ -368,6 +368,13 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// Before when all was on the bus of which a sample with this stamp can tell: a window belongs to the bucket in which it
+/// begins. All in milliseconds.
+fn over_by(stamp: i64, bucket: i64, window: i64) -> i64 {
+    let last = stamp + bucket.max(1) - 1;
+    if window == 0 { last + 1 } else { (last.div_euclid(window) + 1) * window }
 }
 
 /// Whether the sample tells no more of `value` than every rule allows.
