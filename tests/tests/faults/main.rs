@@ -21,7 +21,7 @@ use glovebox_tests::tally::Row;
 use tempfile::TempDir;
 
 /// MiB of a car's own disk.
-const DISK_MIB: u64 = 32;
+const DISK_MIB: u64 = 96;
 
 /// How many rounds there are of a fault that takes as long as so many lives.
 fn rounds(lives: u64) -> u64 {
