@@ -27,7 +27,7 @@ struct Arguments {
 }
 
 const AFTER_HELP: &str = "\
-Keys: `glovebox keys new x25519 --out acme` makes acme.key (stays here, mode 0600) and acme.pub (goes into your
+Keys: `glovebox keys new x25519 --out hpke` makes hpke.key (stays here, mode 0600) and hpke.pub (goes into your
 entry of the policy bundle).
 
 Exit codes: 0 fine, 1 refused (an envelope, or by the broker), 2 unusable arguments, files or keys.
@@ -102,6 +102,8 @@ const SUBSCRIBE_HELP: &str = "\
 Prints a table of the latest values on a terminal, else one JSON object a line:
   {\"t\":1700000000.250000,\"alias\":\"…\",\"flow\":\"…\",\"epoch\":1,\"seq\":7,\"path\":\"Vehicle.Speed\",\"value\":42.5,
    \"unit\":\"km/h\",\"label\":null,\"state\":\"value\"}
+and where it is more than a reading \"what\":\"event\"|\"cell\"|\"min\"|\"max\"|\"mean\"|\"sum\"|\"count\"|\"last\"; a cell's value
+is its H3 index as hexadecimal text.
   {\"event\":\"gap\"|\"loss\"|\"duplicate\"|\"held\"|\"refused\"|\"notice\", …}
 
 A message is acknowledged to the broker after its samples were written out and, with --state, after that was
@@ -110,7 +112,7 @@ its descriptor is lost when the program ends.
 
 Example:
   glovebox-recipient subscribe --id acme --broker broker.example:8883 --ca ca.crt --cert acme.crt \\
-      --key acme.tls.key --hpke-key acme.key --state /var/lib/acme --json | jq .";
+      --key acme-tls.key --hpke-key hpke.key --state /var/lib/acme --json | jq .";
 
 #[derive(Debug, Args)]
 struct Open {
