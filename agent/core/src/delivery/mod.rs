@@ -260,7 +260,9 @@ impl Delivery {
     /// Whether a batch of `flow` that is stored now is the next to be offered, and at once.
     #[must_use]
     pub fn goes_at_once(&self, flow: FlowId, now: Option<TrustedTime>) -> bool {
-        let ready = |known: &Flow| known.waiting() == 0 && self.may(known, now) && self.is_taken(flow, known);
+        let held_back = |known: &Flow| known.permission.is_some_and(|permission| permission.hold_back_us > 0);
+        let free = |known: &Flow| known.waiting() == 0 && !held_back(known);
+        let ready = |known: &Flow| free(known) && self.may(known, now) && self.is_taken(flow, known);
         self.connected && self.in_flight() < self.window && self.flows.get(&flow).is_some_and(ready)
     }
 

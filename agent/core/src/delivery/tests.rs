@@ -317,7 +317,11 @@ fn invariant_1_what_is_held_back_goes_when_its_time_has_surely_come() {
     assert_eq!(delivery.offer(clock(201)).unwrap().batch, batch(1, 1), "its time had come");
     let hour = Permission { hold_back_us: 3_600_000_000, ..permission };
     delivery.permit([(FlowId(1), hour)].into());
-    assert!(!delivery.goes_at_once(FlowId(1), clock(0)), "it is held back");
+    delivery.permit([(FlowId(2), hour)].into());
+    assert!(!delivery.goes_at_once(FlowId(2), clock(0)), "what comes is held back");
+    delivery.permit([(FlowId(2), Permission { hold_back_us: 0, ..hour })].into());
+    assert!(delivery.goes_at_once(FlowId(2), clock(0)));
+    delivery.permit([(FlowId(1), hour)].into());
     assert_eq!(
         delivery.held(FlowId(1)),
         Some(Held::Waits("held back for 3600 s, as its consent says".to_owned()))
