@@ -13,10 +13,11 @@
 //! AES-256-GCM: nonce = 4 zero bytes ‖ u64 record number
 //!              aad = lp("glovebox/v1/segment") ‖ u64 flow ‖ u64 segment ‖ head
 //! ```
-//! A record begins where the one before ends, or, where that saves writing a block again, at the next block of 4 KiB; zeros
-//! are between, and behind the last record up to the end of its block. The check finds the next record behind a damaged one; the tag finds every damage. A file that ends within a
-//! record was torn there, before that record was reported as stored, or its head is damaged: it is declared lost. While it
-//! is written to, space is reserved behind its end.
+//! A record begins where the one before ends, or, where that saves writing a block again, at the next block of 4 KiB;
+//! zeros are between, and behind the last record up to the end of its block. The check finds the next record behind a
+//! damaged one; the tag finds every damage. A file that ends within a record was torn there, before that record was
+//! reported as stored, or its head is damaged: it is declared lost. While it is written to, space is reserved behind its
+//! end.
 
 use std::io;
 
