@@ -286,9 +286,10 @@ fn open_to_write(place: &Place, name: &str, new: bool) -> io::Result<Box<dyn Dis
         let zeros = vec![0; usize::try_from(WAL_BYTES).map_err(io::Error::other)?];
         file.write_all_at(&zeros, 0)?;
         file.set_len(WAL_BYTES)?;
-        file.sync()?;
         place.disk.sync_folder(&place.path)?;
     }
+    // Also what a process that was killed had written and not synced: it is taken for durable from here on.
+    file.sync()?;
     Ok(file)
 }
 
