@@ -11,35 +11,48 @@ use glovebox_tests::traffic::{SIGNAL, Traffic};
 use std::path::Path;
 use std::time::Duration;
 
-/// Before the figures are taken: documents, first descriptors, stores that are new.
-const WARM: Duration = Duration::from_secs(25);
-
-const BATCH_AGE_S: u32 = 10;
-
 /// One kind of traffic.
 struct Case {
     name: &'static str,
     /// Samples a second of each recipient; one has about four bytes that cannot be compressed.
     rate: u32,
     recipients: &'static [&'static str],
+    /// `batch.age_s`.
+    age_s: u32,
     /// `outbox.gather_s`.
     gather_s: u32,
     online: bool,
 }
 
+impl Case {
+    /// Before the figures are taken: documents, first descriptors, stores that are new, and the first batches twice.
+    fn warm(&self) -> Duration {
+        Duration::from_secs(u64::from(25 + 2 * (self.age_s + self.gather_s)))
+    }
+}
+
 /// What most cars have, and what is measured of it elsewhere.
-const USUAL: Case = Case { name: "one flow, 20 KiB", rate: 400, recipients: ONE, gather_s: 0, online: true };
+const USUAL: Case =
+    Case { name: "one flow, 20 KiB", rate: 400, recipients: ONE, age_s: 10, gather_s: 20, online: true };
 
 const ONE: &[&str] = &["one"];
 const THREE: &[&str] = &["one", "two", "three"];
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     USUAL,
     Case { name: "three flows, 20 KiB", recipients: THREE, ..USUAL },
-    Case { name: "three flows, 2 KiB", recipients: THREE, rate: 40, ..USUAL },
-    Case { name: "one flow, 20 KiB, gathered", gather_s: 20, ..USUAL },
-    Case { name: "three flows, 2 KiB, gathered", recipients: THREE, rate: 40, gather_s: 20, ..USUAL },
     Case { name: "one flow, no network, 20 KiB", online: false, ..USUAL },
+    Case { name: "three flows, 2 KiB", recipients: THREE, rate: 40, ..USUAL },
+    Case {
+        name: "three flows, 12 KiB each 60 s",
+        recipients: THREE,
+        rate: 40,
+        age_s: 60,
+        gather_s: 60,
+        ..USUAL
+    },
+    Case { name: "one flow, 20 KiB, not gathered", gather_s: 0, ..USUAL },
+    Case { name: "three flows, 2 KiB, not gathered", recipients: THREE, rate: 40, gather_s: 0, ..USUAL },
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +87,10 @@ fn main() -> Result<()> {
 
 fn measure(case: &Case, time: Duration) -> Result<Figures> {
     let parties =
-        case.recipients.iter().map(|id| Party { batch_age_s: BATCH_AGE_S, ..Party::plain(id, &[SIGNAL]) });
+        case.recipients.iter().map(|id| Party { batch_age_s: case.age_s, ..Party::plain(id, &[SIGNAL]) });
     let scene = Scene::new(parties.collect())?;
-    let traffic = Traffic::write(&scene.path("")?, case.rate, WARM + time * 2)?;
-    let live = scene.live(vec![traffic.bus], BATCH_AGE_S);
+    let traffic = Traffic::write(&scene.path("")?, case.rate, case.warm() + time * 2)?;
+    let live = scene.live(vec![traffic.bus], case.age_s);
     let broker = if case.online { live.broker.clone() } else { "127.0.0.1:1".to_owned() };
     let more = format!("[outbox]\ngather_s = {}\n", case.gather_s);
     let settings = Settings { replay: Some(traffic.log), speed: "1.0".to_owned(), broker, more, ..live };
@@ -86,7 +99,7 @@ fn measure(case: &Case, time: Duration) -> Result<Figures> {
     scene.fleet.prepare(&agent, case.recipients)?;
     let _listening = case.recipients.iter().map(|id| scene.subscribe(id, &[])).collect::<Result<Vec<_>>>()?;
     agent.start()?;
-    std::thread::sleep(WARM);
+    std::thread::sleep(case.warm());
     let before = figures(&agent, &disk)?;
     std::thread::sleep(time);
     let after = figures(&agent, &disk)?;

@@ -102,6 +102,11 @@ pub const OUTBOX_SIZE_MIB_DEFAULT: u64 = 64;
 pub const OUTBOX_FREE_MIB_DEFAULT: u64 = 64;
 /// Longest wait of batches for others before they are made durable: what a power cut may cost.
 pub const OUTBOX_GATHER_S_MAX: u64 = 60;
+/// Batches wait so long for others if nothing is said: with batches of ten seconds, two or three share a sync.
+pub const OUTBOX_GATHER_S_DEFAULT: u64 = 20;
+/// And no longer than so many times the age at which the flow's batches close: who wants them each second does not want
+/// them twenty seconds later.
+pub const GATHER_AGES_MAX: i64 = 2;
 /// Slowest replay, as a factor of the recorded pace.
 pub const REPLAY_SPEED_FACTOR_MIN: f64 = 0.01;
 /// Fastest replay with a pace; beyond that say `max`.
@@ -350,7 +355,8 @@ pub const UNREADABLE_TRIES_MAX: u32 = 60;
 pub const SEGMENTS_PER_CAP_MIN: u64 = 8;
 /// Envelopes between two syncs are kept in memory too, in case the sync fails.
 pub const OUTBOX_UNSYNCED_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Batches that wait in memory while the disk fails; older ones of the lowest class are declared lost. 2 MiB at most.
+/// Batches that wait in memory for others or for a disk that fails. So many do not wait for others any more; while the
+/// disk fails, older ones of the lowest class are declared lost beyond it. 2 MiB at most.
 pub const BATCHES_UNSTORED_MAX: usize = 16;
 /// Ledger entries that may wait for the next offer: two a batch, and as many batches as acknowledgements may be undone.
 pub const NOTES_WAITING_MAX: usize = 2 * ACKS_UNSAVED_MAX;

@@ -65,7 +65,7 @@ pub struct Outbox {
     pub flow_size_bytes: u64,
     /// What stays free of the file system.
     pub free_bytes: u64,
-    /// Batches wait so long for others before all are made durable.
+    /// Batches wait at most so long for others before all are stored together.
     pub gather: Duration,
 }
 
@@ -273,7 +273,8 @@ impl Outbox {
         let flow_size_mib = reader.number("flow_size_mib", sizes, default, to);
         let free = 0..=limits::OUTBOX_SIZE_MIB_MAX;
         let free_mib = reader.number("free_mib", free, limits::OUTBOX_FREE_MIB_DEFAULT, to);
-        let gather_s = reader.number("gather_s", 0..=limits::OUTBOX_GATHER_S_MAX, 0, to);
+        let gather_s =
+            reader.number("gather_s", 0..=limits::OUTBOX_GATHER_S_MAX, limits::OUTBOX_GATHER_S_DEFAULT, to);
         let bytes = |mib: u64| mib * 1024 * 1024;
         let (size_bytes, flow_size_bytes) = (bytes(size_mib?), bytes(flow_size_mib?));
         let gather = Duration::from_secs(gather_s?);

@@ -166,7 +166,10 @@ impl Custody {
     /// Takes some messages, syncs once for all of them, and hands to the network what may go.
     pub fn turn(&mut self, messages: Vec<Message>) {
         messages.into_iter().for_each(|message| self.take(message));
-        if self.sync_is_due() {
+        if self.is_due() {
+            self.store_waiting();
+        }
+        if self.outbox.has_unsynced() {
             self.save_beside();
             self.announce();
             self.sync();
@@ -505,6 +508,7 @@ impl Custody {
     /// Syncs everything and ends.
     pub fn close(mut self) {
         // What could not be stored or noted so far has its last chance.
+        self.store_waiting();
         self.tend();
         self.write_notes();
         match self.outbox.close() {

@@ -117,6 +117,10 @@ impl Outbox {
                 report.failed.push((*flow, error.to_string()));
             }
         }
+        // A folder that a process was killed over is gone, and perhaps not for good yet: nobody would find it here again.
+        if let Err(error) = outbox.dir.sync() {
+            tracing::error!(target: "outbox", %error, "what was removed before may come back with a power cut");
+        }
         outbox.weigh();
         if let Err(error) = outbox.save() {
             tracing::error!(target: "outbox", %error, "what was found at start is not noted yet");

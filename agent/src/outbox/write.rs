@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use glovebox_core::limits::{DISK_FULL_BYTES, OUTBOX_UNSYNCED_BYTES_MAX};
 use glovebox_core::names::{FlowId, TrustedTime, WallTime};
-use glovebox_core::outbox::{
-    BatchId, Entry, LossReason, Position, Priority, Relief, Room, SegmentNumber, Wanted,
-};
+use glovebox_core::outbox::{BatchId, Entry, LossReason, Position, Relief, Room, SegmentNumber, Wanted};
 use glovebox_core::seal::Sealed;
 
 use super::folder::{self, Folder, Written};
@@ -205,12 +203,6 @@ impl Outbox {
     #[must_use]
     pub fn has_unsynced(&self) -> bool {
         !self.unsynced.is_empty()
-    }
-
-    /// Something urgent was written and is not durable yet.
-    #[must_use]
-    pub fn is_pressed(&self) -> bool {
-        self.unsynced.iter().any(|it| self.queue.priority(it.batch.flow) == Priority::Urgent)
     }
 
     /// Makes all that was written durable, all flows at once. What it answers is stored: it may be offered, and

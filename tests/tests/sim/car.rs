@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use glovebox::clock::Time as _;
 use glovebox::daemon::authority::LocalAuthority;
+use glovebox::daemon::custody::storing::Storing;
 use glovebox::daemon::custody::{self, Custody, Message};
 use glovebox::daemon::force::{Force, Stages};
 use glovebox::daemon::rules::Rules;
@@ -49,6 +51,7 @@ pub struct Settings {
     pub cap: u64,
     pub column_bytes: usize,
     pub ledger_entries: u64,
+    pub gather: Duration,
 }
 
 /// All that stays when the agent ends.
@@ -173,7 +176,7 @@ impl Car {
             sending: Arc::clone(&force.sending),
             drained: Arc::new(AtomicBool::new(false)),
             counters: Arc::new(Counters::default()),
-            state: custody::State::default(),
+            state: custody::State::new(Storing::new(outside.settings.gather)),
         };
         let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
         let pipeline = Pipeline::new(mapping, outside.settings.column_bytes);

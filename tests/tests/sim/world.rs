@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
 use glovebox::clock::Time as _;
 use glovebox_core::limits::BUILD_DATE_US;
@@ -88,6 +89,7 @@ impl World {
             cap: random.pick(&[192, 256, 448, 4096]) * 1024,
             column_bytes: random.pick(&[1024, 4096, 6144]),
             ledger_entries: random.pick(&[64, 100_000]),
+            gather: Duration::from_secs(random.pick(&[0, 2, 20])),
         };
         let ledger = SimTable::new(machine.clone(), "ledger");
         let troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();

@@ -1,14 +1,15 @@
-//! The way to the disk. While the disk fails, the newest batches wait in memory, a bounded number of them, and are tried
-//! again each second.
+//! The way to the disk. Batches wait in memory for others, a bounded time and number of them, and are sealed and stored
+//! together: what a sync costs the flash it costs once ([0014](../../../decisions/0014-bytes-written-to-flash.md)). While
+//! the disk fails the newest wait on, and are tried again each second.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use glovebox_core::batch::Batch;
 use glovebox_core::ledger::Event;
-use glovebox_core::limits::{BATCHES_UNSTORED_MAX, NOTES_WAITING_MAX};
+use glovebox_core::limits::{BATCHES_UNSTORED_MAX, GATHER_AGES_MAX, NOTES_WAITING_MAX};
 use glovebox_core::names::{FlowId, Moment};
-use glovebox_core::outbox::LossReason;
+use glovebox_core::outbox::{LossReason, Priority};
 use glovebox_core::seal::Sealed;
 
 use super::Custody;
@@ -21,9 +22,10 @@ pub struct Storing {
     /// Samples whose loss the outbox could not take down.
     losses: Vec<(FlowId, LossReason, u64)>,
     trouble: Option<Trouble>,
-    /// Batches wait so long for others before all are synced.
+    /// Batches wait at most so long for others.
     gather_us: i64,
-    unsynced: Option<Moment>,
+    /// When the first of those that wait has waited long enough.
+    due: Option<Moment>,
     saved: Option<Moment>,
     noted: Option<Moment>,
     /// What was found at start that somebody should look at.
@@ -31,7 +33,7 @@ pub struct Storing {
 }
 
 impl Storing {
-    /// Batches wait so long for others before all are synced.
+    /// Batches wait at most so long for others before they are stored.
     #[must_use]
     pub fn new(gather: Duration) -> Self {
         Self { gather_us: i64::try_from(gather.as_micros()).unwrap_or(i64::MAX), ..Self::default() }
@@ -80,12 +82,32 @@ impl Custody {
             self.counters.count(Counter::BatchesDiscarded);
             return;
         }
+        // What is wanted soon waits less.
+        let wait_us =
+            self.state.storing.gather_us.min(batch.rules().batch_age_us.saturating_mul(GATHER_AGES_MAX));
+        let until = self.clock.monotonic().plus_us(wait_us);
+        let due = &mut self.state.storing.due;
+        *due = Some(due.map_or(until, |due| due.min(until)));
         self.state.storing.waiting.push_back(Waiting::Batch(batch));
-        self.store_waiting();
+        if self.state.storing.waiting.len() >= BATCHES_UNSTORED_MAX {
+            self.store_waiting();
+        }
+    }
+
+    /// What waits need not wait for others any more: long enough, for something urgent, or as nothing more comes. While
+    /// the disk fails it is tried once a second.
+    pub(super) fn is_due(&self) -> bool {
+        let Storing { waiting, due, trouble, .. } = &self.state.storing;
+        let urgent = |it: &Waiting| self.outbox.priority(it.flow()) == Priority::Urgent;
+        let over = due.is_none_or(|due| due <= self.clock.monotonic());
+        trouble.is_none()
+            && !waiting.is_empty()
+            && (over || self.state.source_ended || waiting.iter().any(urgent))
     }
 
     /// Oldest first, until the disk fails.
     pub(super) fn store_waiting(&mut self) {
+        self.state.storing.due = None;
         while let Some(first) = self.state.storing.waiting.pop_front() {
             if let Some(again) = self.store_one(first) {
                 self.state.storing.waiting.push_front(again);
@@ -134,8 +156,6 @@ impl Custody {
         };
         match self.outbox.store(&sealed, self.now()) {
             Ok(()) => {
-                let now = self.clock.monotonic();
-                self.state.storing.unsynced.get_or_insert(now);
                 self.note(Event::Stored, (&sealed).into(), Some(&sealed));
                 let offer = self.about(Event::Offered, (&sealed).into(), Some(&sealed));
                 if self.state.coming.len() < NOTES_WAITING_MAX {
@@ -200,20 +220,10 @@ impl Custody {
         self.clock.monotonic().0.saturating_sub(then.0)
     }
 
-    /// What is urgent does not wait for others, and nothing does when nothing more comes.
-    pub(super) fn sync_is_due(&self) -> bool {
-        // Without a moment it is what was taken up late: it lies there, and is only to be said.
-        let Some(since) = self.state.storing.unsynced else { return self.outbox.has_unsynced() };
-        self.passed(since) >= self.state.storing.gather_us
-            || self.state.source_ended
-            || self.outbox.is_pressed()
-    }
-
     /// Makes what was stored durable; only then it may be offered.
     pub(super) fn sync(&mut self) {
         match self.outbox.sync() {
             Ok(stored) => {
-                self.state.storing.unsynced = None;
                 if !stored.is_empty() && self.state.storing.waiting.is_empty() {
                     self.out_of_trouble();
                 }
@@ -251,7 +261,9 @@ impl Custody {
         for (flow, reason, samples) in std::mem::take(&mut self.state.storing.losses) {
             self.lose(flow, reason, samples);
         }
-        self.store_waiting();
+        if self.state.storing.trouble.is_some() {
+            self.store_waiting();
+        }
         if let Some(now) = self.now()
             && let Err(error) = self.outbox.drop_aged(now)
         {
