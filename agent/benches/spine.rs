@@ -43,6 +43,7 @@ fn load(folder: &Path) -> Measured {
         recipient: RecipientId::new("fleet.example").unwrap(),
         purpose: PurposeId::new("service-planning").unwrap(),
         request_digest: Digest([7; 32]),
+        event: None,
         hpke_key: HpkeKey([9; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,

@@ -22,6 +22,8 @@ pub struct Party {
     pub microseconds: bool,
     /// Age at which its batches close, in seconds.
     pub batch_age_s: u32,
+    /// It asks for what lies around this event only.
+    pub event: Option<Value>,
 }
 
 impl Party {
@@ -29,7 +31,7 @@ impl Party {
     #[must_use]
     pub fn plain(id: &str, signals: &[&str]) -> Self {
         let signals = signals.iter().map(|signal| ((*signal).to_owned(), json!([]))).collect();
-        Self { id: id.to_owned(), signals, microseconds: false, batch_age_s: 10 }
+        Self { id: id.to_owned(), signals, microseconds: false, batch_age_s: 10, event: None }
     }
 }
 
@@ -161,7 +163,7 @@ impl Fleet {
     /// If the clock is before 1970.
     pub fn request(&self, party: &Party) -> Result<Value> {
         let signal = |(path, transforms): &(String, Value)| json!({ "signal": path, "necessity": "required", "transforms": transforms });
-        Ok(json!({
+        let mut request = json!({
             "schema_version": 1, "id": format!("{PURPOSE}-request"), "version": 1, "recipient": party.id,
             "purpose": {
                 "id": PURPOSE, "code": "https://w3id.org/dpv#ServiceProvision",
@@ -174,7 +176,11 @@ impl Fleet {
             "privacy_notice": { "uri": "https://example.com/privacy", "digest": "00".repeat(32), "language": "en" },
             "jurisdiction": ["DE"], "batch_age_s": party.batch_age_s, "microseconds": party.microseconds,
             "expires": day(60)?,
-        }))
+        });
+        if let Some(event) = &party.event {
+            request["event"] = event.clone();
+        }
+        Ok(request)
     }
 
     /// The bundle before it is signed; the requests in it are signed.

@@ -47,7 +47,7 @@ pub fn insurer() -> Party {
         ),
     ];
     let signals = signals.map(|(signal, transforms)| (signal.to_owned(), transforms)).to_vec();
-    Party { id: "insurer".to_owned(), signals, microseconds: true, batch_age_s: 5 }
+    Party { id: "insurer".to_owned(), signals, microseconds: true, batch_age_s: 5, event: None }
 }
 
 /// What is told late, of a window, or only as an event. By the drive's own time: edges of time lie by the clock.
@@ -78,5 +78,5 @@ pub fn researcher() -> Party {
         ),
     ];
     let signals = signals.map(|(signal, transforms)| (signal.to_owned(), transforms)).to_vec();
-    Party { id: "researcher".to_owned(), signals, microseconds: true, batch_age_s: 5 }
+    Party { id: "researcher".to_owned(), signals, microseconds: true, batch_age_s: 5, event: None }
 }

@@ -87,6 +87,7 @@ fn flow(number: u64, signals: Vec<SignalRules>) -> Arc<FlowRules> {
         recipient: RecipientId::new(&format!("r{number}.example")).unwrap(),
         purpose: PurposeId::new("service-planning").unwrap(),
         request_digest: Digest([7; 32]),
+        event: None,
         hpke_key: HpkeKey([9; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,

@@ -56,6 +56,15 @@ pub const DELAY_S_MAX: i64 = 30 * 86_400;
 pub const GEO_CELL_DEPTH_MAX: i64 = 10;
 /// Latitude and longitude that came further apart are not of one position, in microseconds: receivers send once a second.
 pub const GEO_PAIR_US_MAX: u64 = 1_000_000;
+/// What was recorded so long before an event leaves with it: more does not explain it, and it waits in memory.
+pub const EVENT_BEFORE_S_MAX: u32 = 300;
+/// What is recorded so long after an event leaves with it: an hour is no event any more.
+pub const EVENT_AFTER_S_MAX: u32 = 3_600;
+/// Longest time between two events, 31 days.
+pub const EVENT_INTERVAL_S_MAX: u32 = 31 * 86_400;
+/// Samples of one flow that wait for its event, the newest: under 256 KiB. Ten signals of ten a second have 3,000 in half a
+/// minute.
+pub const EVENT_SAMPLES_MAX: usize = 4_096;
 /// A segment file is closed at this size and deleted whole.
 pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 /// Publishes without PUBACK: also rumqttc's in-flight table and channel (its default takes 13.8 MB).

@@ -3,12 +3,14 @@
 
 use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
+use crate::consent::event::Recorder;
 use crate::consent::gate::{LastRun, Lost};
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
 use crate::decode::{Decoder, Leaves, Plan, Reading};
 use crate::frame::Frame;
 use crate::names::{FlowId, Moment, PolicyVersion};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub mod watch;
@@ -104,6 +106,10 @@ pub struct Pipeline {
 struct Open {
     batches: Vec<Option<OpenBatch>>,
     flows: Vec<Arc<FlowRules>>,
+    /// By slot, of the flows that wait for an event; empty if none does.
+    recorders: Vec<Option<Recorder>>,
+    /// The last event of flows that were here before: a swap does not bring the next one forward.
+    happened: BTreeMap<FlowId, Moment>,
     policy_version: PolicyVersion,
     mapping: TimeMapping,
     column_bytes_max: usize,
@@ -111,13 +117,56 @@ struct Open {
 }
 
 impl Open {
-    /// All empty, for the flows of this gate.
+    /// All empty, for the flows of this gate. What a flow recorded for its event goes on under the same rules only.
     fn begin(&mut self, gate: &Gate) {
+        let mut old = BTreeMap::new();
+        for (rules, recorder) in self.flows.iter().zip(self.recorders.drain(..)) {
+            if let Some(recorder) = recorder {
+                self.happened.extend(recorder.last().map(|last| (rules.flow, last)));
+                old.insert(rules.flow, (Arc::clone(rules), recorder));
+            }
+        }
         self.flows = gate.flows().to_vec();
+        if self.flows.iter().any(|rules| rules.event.is_some()) {
+            let taken_up = |rules| taken_up(rules, &mut old, &self.happened);
+            self.recorders = self.flows.iter().map(taken_up).collect();
+        }
         self.policy_version = gate.policy_version();
         self.batches.clear();
         self.batches.resize_with(self.flows.len(), || None);
         self.next_due = None;
+    }
+
+    /// A sample that consent let through: into its flow's batch, or kept until the flow's event.
+    #[inline]
+    fn take(&mut self, sample: &Consented, (now, counts): (Moment, &mut Counts), out: &mut Vec<Output>) {
+        if self.recorders.is_empty() {
+            counts.samples += 1;
+            out.extend(self.push(sample, now).map(Output::Batch));
+        } else {
+            self.record(sample, (now, counts), out);
+        }
+    }
+
+    #[cold]
+    fn record(&mut self, sample: &Consented, (now, counts): (Moment, &mut Counts), out: &mut Vec<Output>) {
+        let slot = sample.flow().index();
+        let mut pass = |open: &mut Self, sample: &Consented| {
+            counts.samples += 1;
+            out.extend(open.push(sample, now).map(Output::Batch));
+        };
+        let Some(mut recorder) = self.recorders.get_mut(slot).and_then(Option::take) else {
+            return pass(self, sample);
+        };
+        let lost = recorder.take(sample, |sample| pass(self, sample));
+        self.recorders[slot] = Some(recorder);
+        if lost > 0 {
+            out.push(Output::Lost {
+                flow: self.flows[slot].flow,
+                reason: LossReason::Overload,
+                samples: lost,
+            });
+        }
     }
 
     /// Adds a sample to its flow's batch; the batch if it is full by that.
@@ -157,6 +206,8 @@ impl Pipeline {
         let open = Open {
             batches: Vec::new(),
             flows: Vec::new(),
+            recorders: Vec::new(),
+            happened: BTreeMap::new(),
             policy_version: PolicyVersion::default(),
             mapping,
             column_bytes_max,
@@ -177,10 +228,7 @@ impl Pipeline {
             Event::Mapping(mapping) => self.map(mapping, out),
             Event::Flush => {
                 let Self { gate, open, counts, .. } = self;
-                gate.release_all(|sample| {
-                    counts.samples += 1;
-                    out.extend(open.push(&sample, sample.moment()).map(Output::Batch));
-                });
+                gate.release_all(|sample| open.take(&sample, (sample.moment(), &mut *counts), out));
                 self.flush(out);
             }
         }
@@ -240,10 +288,7 @@ impl Pipeline {
             watch.look(&self.readings);
         }
         let Self { gate, readings, open, counts, .. } = self;
-        gate.pass(frame.moment, readings, |sample| {
-            counts.samples += 1;
-            out.extend(open.push(&sample, frame.moment).map(Output::Batch));
-        });
+        gate.pass(frame.moment, readings, |sample| open.take(&sample, (frame.moment, &mut *counts), out));
     }
 
     fn on_time(&mut self, now: Moment, out: &mut Vec<Output>) {
@@ -255,10 +300,7 @@ impl Pipeline {
     /// What was held back until now goes into the open batches.
     fn release(&mut self, now: Moment, out: &mut Vec<Output>) {
         let Self { gate, open, counts, .. } = self;
-        gate.release(now, |sample| {
-            counts.samples += 1;
-            out.extend(open.push(&sample, now).map(Output::Batch));
-        });
+        gate.release(now, |sample| open.take(&sample, (now, &mut *counts), out));
     }
 
     /// Says what the gate could not hold back any longer.
@@ -320,6 +362,18 @@ impl Pipeline {
         self.decoder.swap(plan);
         self.gate = gate;
         self.declare(out);
+    }
+}
+
+/// The recorder of a flow that waits for an event: the one that it had, if its rules are the same.
+fn taken_up(
+    rules: &Arc<FlowRules>,
+    old: &mut BTreeMap<FlowId, (Arc<FlowRules>, Recorder)>,
+    happened: &BTreeMap<FlowId, Moment>,
+) -> Option<Recorder> {
+    match old.remove(&rules.flow) {
+        Some((known, recorder)) if known == *rules => Some(recorder),
+        _ => Recorder::new(rules, happened.get(&rules.flow).copied()),
     }
 }
 

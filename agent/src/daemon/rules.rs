@@ -140,6 +140,7 @@ mod tests {
             recipient: RecipientId::new("r").unwrap(),
             purpose: PurposeId::new("p").unwrap(),
             request_digest: Digest([0; 32]),
+            event: None,
             hpke_key: HpkeKey([0; 32]),
             live_until: WallTime(1),
             batch_age_us: 1,

@@ -9,6 +9,7 @@ use glovebox_core::consent::document::bundle::{
     Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Plausible, Recipient, RecipientStatus,
     SigningKeyStatement, Target, Text,
 };
+use glovebox_core::consent::document::event::EventCondition;
 use glovebox_core::consent::document::record::{
     Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing,
     RecordedPurpose, RecordedRecipient,
@@ -106,8 +107,14 @@ fn request() -> Request {
         max_age_s: Some(604_800),
         microseconds: false,
         expires: time("2028-01-01T00:00:00Z"),
+        event: Some(event()),
         subject_reference: Some("7F3K-22QD".to_owned()),
     }
+}
+
+/// A tyre that loses air.
+fn event() -> EventCondition {
+    EventCondition { when: format!("{PRESSURE} < 180"), before_s: 300, after_s: 600, min_interval_s: 86_400 }
 }
 
 fn hpke_key() -> HpkeStatement {
@@ -224,7 +231,11 @@ fn consent() -> ConsentRecord {
         storage_locations: request.storage_locations.clone(),
         not_before: time("2026-11-03T09:30:00Z"),
         not_after: time("2027-11-03T09:30:00Z"),
-        conditions: Conditions { max_bytes_per_day: Some(1_000_000), max_age_s: Some(86_400) },
+        conditions: Conditions {
+            max_bytes_per_day: Some(1_000_000),
+            max_age_s: Some(86_400),
+            event: request.event.clone(),
+        },
         withdrawal_method: "`glovebox consent withdraw`, in the car at any time".to_owned(),
         events: vec![ConsentEvent {
             event_time: time("2026-11-03T09:30:00Z"),

@@ -1,5 +1,6 @@
 //! The real agent, a real Mosquitto with mutual TLS, real recipients: what they promise together, end to end.
 
+mod around_an_event;
 mod bad_input;
 mod disk;
 mod first_start;

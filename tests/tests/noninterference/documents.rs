@@ -73,6 +73,7 @@ pub fn request(recipient: usize, asked: &Asked) -> Request {
         max_age_s: None,
         microseconds: false,
         expires: time(asked.expires),
+        event: None,
         subject_reference: None,
     }
 }

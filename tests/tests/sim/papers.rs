@@ -117,6 +117,7 @@ fn request((recipient, purpose): Chain, policy: &Policy) -> Request {
         max_age_s: None,
         microseconds: false,
         expires: WallTime(ALWAYS.1),
+        event: None,
         subject_reference: None,
     }
 }

@@ -14,6 +14,7 @@ use super::document::bundle::{Bundle, Directive, Recipient, RecipientStatus};
 use super::document::policy::Policy;
 use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformation};
 use super::document::request::Request;
+use super::event::Occasion;
 use super::grants::{Grant, Grants};
 use super::transform::{Coding, Rule, Transform};
 use crate::decode::{Leaf, LeafIndex, Leaves, ValueType};
@@ -77,6 +78,8 @@ pub struct FlowRules {
     pub purpose: PurposeId,
     /// The request that was granted.
     pub request_digest: Digest,
+    /// Nothing leaves but what was recorded around it.
+    pub event: Option<Occasion>,
     /// The key it is sealed to.
     pub hpke_key: HpkeKey,
     /// Nothing leaves from here on.
@@ -182,7 +185,8 @@ impl FlowRules {
         let still = |old: &SignalRules| {
             self.signals.iter().find(|new| old.is_covered_by(new)).map_or(Rule::Deny, |new| new.permitted)
         };
-        other.signals.iter().any(|old| !old.permitted.within(still(old)))
+        let waits = self.event.is_some() && self.event != other.event;
+        waits || other.signals.iter().any(|old| !old.permitted.within(still(old)))
     }
 }
 
@@ -279,12 +283,14 @@ impl View<'_> {
         let records = || records(grant);
         let live_until = records().map(|record| record.not_after).min().unwrap_or(given.not_after);
         let signals = self.signals(request, grant, withheld);
+        let event = self.event(request, &signals, &mut docket)?;
         let age_us_max = self.age_us_max(request, grant, &signals, &mut docket)?;
         Ok(FlowRules {
             flow: grant.flow(),
             recipient: given.recipient.party_id.clone(),
             purpose: given.purpose.id.clone(),
             request_digest: given.request_digest,
+            event,
             hpke_key,
             live_until: live_until.min(request.expires).min(self.bundle.expires),
             batch_age_us: (i64::from(request.batch_age_s.max(1)) * 1_000_000).min(BATCH_AGE_US_MAX),
@@ -298,9 +304,8 @@ impl View<'_> {
     fn whole(&self, grant: &Grant, docket: &mut Docket) -> Result<(HpkeKey, &Request), Clause> {
         let given = grant.given().payload();
         docket.hold(Clause::GrantNotLive, records(grant).all(|record| self.is_live(record)))?;
-        let kept = |conditions: &Conditions| Conditions { max_age_s: None, ..conditions.clone() };
-        let kept = records(grant).all(|record| kept(&record.conditions) == Conditions::default());
-        docket.hold(Clause::Condition, kept)?;
+        let kept = |conditions: &Conditions| conditions.max_bytes_per_day.is_none();
+        docket.hold(Clause::Condition, records(grant).all(|record| kept(&record.conditions)))?;
         let recipient = self.active(&given.recipient.party_id, docket)?;
         let agreed = Digest::of(&recipient.request_key.0) == given.recipient.key_thumbprint;
         docket.hold(Clause::RecipientKeyChanged, agreed)?;
@@ -310,6 +315,9 @@ impl View<'_> {
         };
         let request = self.policy.request(&given.request_digest).map(super::document::Verified::payload);
         let request = docket.need(Clause::RequestGone, request.filter(same))?;
+        // The event stands in the record for the owner to read; it is the request's, or nobody agreed to it.
+        let agreed = records(grant).all(|record| record.conditions.event == request.event);
+        docket.hold(Clause::Condition, agreed)?;
         self.valid(request, docket)?;
         Ok((hpke_key, request))
     }
@@ -332,6 +340,19 @@ impl View<'_> {
             held_back(grant, &signals[at].path, Clause::PartOfAPlace, withheld);
         }
         signals
+    }
+
+    /// The event that all of it waits for, in the numbers of its signals. Each signal in it must be one that leaves: so the
+    /// event tells nothing that the grant does not.
+    fn event(
+        &self,
+        request: &Request,
+        signals: &[SignalRules],
+        docket: &mut Docket,
+    ) -> Result<Option<Occasion>, Clause> {
+        let occasion = request.event.as_ref().map(|event| Occasion::new(event, signals));
+        docket.hold(Clause::EventUnseen, occasion.as_ref().is_none_or(Option::is_some))?;
+        Ok(occasion.flatten())
     }
 
     /// How old a batch may become; what is held back must not be as old when it may go.

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod decimal;
 pub mod document;
 pub mod effective;
+pub mod event;
 pub mod gate;
 pub mod grants;
 pub mod transform;

@@ -3,8 +3,8 @@
 use super::{Aliases, Control};
 use crate::consent::document::bundle::{Category, Recipient};
 use crate::consent::document::record::{
-    ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing, RecordedPurpose,
-    RecordedRecipient,
+    Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing,
+    RecordedPurpose, RecordedRecipient,
 };
 use crate::consent::document::request::{Request, RequestedSignal};
 use crate::consent::document::{Policy, Verified, describe};
@@ -125,6 +125,7 @@ impl Control {
     pub fn draft_withdrawal(&self, flow: FlowId, stamp: Stamp<'_>) -> Result<ConsentRecord, DraftError> {
         let mut record = self.follow(flow, stamp)?;
         record.pii_information.clear();
+        record.conditions.event = None;
         Ok(stamped(record, EventState::ConsentWithdrawn, "withdrawn", stamp))
     }
 
@@ -251,7 +252,7 @@ fn filled(
         storage_locations: request.storage_locations.clone(),
         not_before: wish.stamp.now,
         not_after: wish.until,
-        conditions: crate::consent::document::record::Conditions::default(),
+        conditions: Conditions { event: request.event.clone(), ..Conditions::default() },
         withdrawal_method: "`glovebox consent withdraw`, in the car at any time".to_owned(),
         events: Vec::new(),
     }

@@ -80,6 +80,14 @@ impl Expression {
         &self.text
     }
 
+    /// The numbers of the variables in it, as often as they stand there.
+    pub fn variables(&self) -> impl Iterator<Item = usize> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Variable(number) => Some(*number),
+            Step::Number(_) | Step::Apply(..) => None,
+        })
+    }
+
     /// The result for these variables, true as 1 and false as 0; `None` if some operation has none that is finite.
     #[must_use]
     pub fn evaluate(&self, variables: &[f64]) -> Option<f64> {

@@ -165,6 +165,9 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
         let optional = if asked.necessity == Necessity::Optional { "; optional" } else { "" };
         writeln!(text, "  + {}: {}{optional}", asked.signal, transforms(&asked.transforms))?;
     }
+    if let Some(event) = &request.event {
+        writeln!(text, "    all of it {event}")?;
+    }
     let yes_no = |flag| if flag { "yes" } else { "no" };
     let storage = request.storage_locations.join(", ");
     writeln!(

@@ -1,7 +1,7 @@
 //! Two consent records: what each permits.
 
 use super::super::document::record::{ConsentRecord, Decision, EventState, PiiInformation};
-use super::request::{dates, days};
+use super::request::{dates, days, event};
 use super::{About, Change, Direction, Found, Reach, Said};
 use crate::names::SignalPath;
 use std::collections::BTreeSet;
@@ -81,6 +81,7 @@ fn terms(found: &mut Found, about: About<'_>, (old, new): (&ConsentRecord, &Cons
     };
     let dropped = format!("dropped in the car if not sent: {} (was: {})", until(new), until(old));
     found.ordered(about, &age(old), &age(new), Said { greater: Direction::More, what: &dropped });
+    event(found, about, (&old.conditions.event, &new.conditions.event));
 }
 
 fn promises(found: &mut Found, about: About<'_>, (old, new): (&ConsentRecord, &ConsentRecord)) {

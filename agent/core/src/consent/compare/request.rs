@@ -1,5 +1,6 @@
 //! Two requests: what is asked for, and what is promised.
 
+use super::super::document::event::EventCondition;
 use super::super::document::request::{Necessity, Request};
 use super::{About, Change, Direction, Found, Reach, Said};
 use crate::names::{SignalPath, WallTime};
@@ -65,7 +66,22 @@ pub(super) fn promises(found: &mut Found, about: About<'_>, (old, new): (&Reques
     let until = |request: &Request| request.max_age_s.map_or("never".to_owned(), |s| format!("after {s} s"));
     let dropped = format!("dropped in the car if not sent: {} (was: {})", until(new), until(old));
     found.ordered(about, &age(old), &age(new), Said { greater: Direction::More, what: &dropped });
+    event(found, about, (&old.event, &new.event));
     words(found, about, (old, new));
+}
+
+/// What leaves only around an event is less than all of it; two events cannot be compared.
+pub(super) fn event(
+    found: &mut Found,
+    about: About<'_>,
+    (old, new): (&Option<EventCondition>, &Option<EventCondition>),
+) {
+    match (old, new) {
+        (None, Some(event)) => found.add(about, Direction::Less, &event.to_string()),
+        (Some(_), None) => found.add(about, Direction::More, "at any time, not only around an event"),
+        (Some(_), Some(event)) => found.other(about, (old, new), &format!("another event: {event}")),
+        (None, None) => {}
+    }
 }
 
 fn words(found: &mut Found, about: About<'_>, (old, new): (&Request, &Request)) {

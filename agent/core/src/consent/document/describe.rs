@@ -13,6 +13,7 @@ pub fn describe(record: &ConsentRecord) -> String {
     let _ = headline(record, &mut text);
     if record.state().is_some_and(|state| state.widens() || state == EventState::ConsentNarrowed) {
         let _ = signals(record, &mut text);
+        let _ = conditions(record, &mut text);
     }
     if record.state().is_some_and(EventState::widens) {
         let _ = promises(record, &mut text);
@@ -70,6 +71,14 @@ fn signals(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
 fn reductions(pii: &PiiInformation) -> String {
     let reduced = transforms(&pii.transform);
     if pii.floor_waived { format!(": {reduced}; MORE THAN THE USUAL LIMIT") } else { format!(": {reduced}") }
+}
+
+/// What narrows all of it, kept by the car.
+fn conditions(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
+    if let Some(event) = &record.conditions.event {
+        writeln!(text, "  All of it {event}")?;
+    }
+    Ok(())
 }
 
 fn promises(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {

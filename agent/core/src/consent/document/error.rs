@@ -151,6 +151,9 @@ pub enum Fault {
         /// Path of the first one.
         first: String,
     },
+    /// An expression that cannot be read.
+    #[error("the expression cannot be read at {0}")]
+    Expression(crate::decode::math::MathError),
     /// A rule of its kind does not hold.
     #[error("{0}")]
     Rule(&'static str),

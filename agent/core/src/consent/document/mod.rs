@@ -12,6 +12,7 @@ mod check;
 mod describe;
 pub mod dsse;
 mod error;
+pub mod event;
 pub mod policy;
 pub mod record;
 pub mod request;

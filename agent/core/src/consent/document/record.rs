@@ -7,6 +7,7 @@ use super::check::{
     transforms, words,
 };
 use super::dsse::{DsseEnvelope, verify};
+use super::event::EventCondition;
 use super::request::{Necessity, PrivacyNotice};
 use super::{Complaint, Document, DocumentError, DocumentKind, Fault, Verified, Verifier, strict};
 use crate::limits::{
@@ -156,6 +157,9 @@ pub struct Conditions {
     /// What could not be sent within so many seconds is dropped in the car, at least 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_s: Option<u32>,
+    /// As in the request: nothing leaves but what was recorded around it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventCondition>,
 }
 
 /// One thing that happened to the record.
@@ -263,7 +267,10 @@ impl Document for ConsentRecord {
         let least = usize::from(self.state().is_some_and(EventState::widens));
         count(self.pii_information.len(), least, SIGNALS_PER_REQUEST_MAX, "pii_information")?;
         each(&self.pii_information, "pii_information", PiiInformation::check)?;
-        distinct(&self.pii_information, "pii_information", "signal", |pii| &pii.signal)
+        distinct(&self.pii_information, "pii_information", "signal", |pii| &pii.signal)?;
+        let signals: Vec<&SignalPath> = self.pii_information.iter().map(|pii| &pii.signal).collect();
+        let event = self.conditions.event.as_ref();
+        event.map_or(Ok(()), |event| event.check(&signals).map_err(|c| c.within("conditions.event")))
     }
 }
 

@@ -6,6 +6,7 @@ use super::check::{
     Checked, count, countries, distinct, duration, each, leaf, max_age, notice, plain, rule, schema, term,
     texts, transforms, words,
 };
+use super::event::EventCondition;
 use super::{Complaint, Document, DocumentKind};
 use crate::limits::{DISCLOSURES_MAX, SIGNALS_PER_REQUEST_MAX, TRANSFORMS_PER_SIGNAL_MAX};
 use crate::names::{PurposeId, RecipientId, RequestId, SignalPath, WallTime};
@@ -58,6 +59,9 @@ pub struct Request {
     /// Microsecond stamps instead of milliseconds.
     #[serde(default)]
     pub microseconds: bool,
+    /// Nothing leaves but what was recorded around this event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventCondition>,
     /// After this nothing leaves under it.
     pub expires: WallTime,
     /// A code that the owner handed over out of band, to pair an alias with a car.
@@ -135,7 +139,9 @@ impl Document for Request {
         }
         count(self.signals.len(), 1, SIGNALS_PER_REQUEST_MAX, "signals")?;
         each(&self.signals, "signals", RequestedSignal::check)?;
-        distinct(&self.signals, "signals", "signal", |signal| &signal.signal)
+        distinct(&self.signals, "signals", "signal", |signal| &signal.signal)?;
+        let signals: Vec<&SignalPath> = self.signals.iter().map(|asked| &asked.signal).collect();
+        self.event.as_ref().map_or(Ok(()), |event| event.check(&signals).map_err(|c| c.within("event")))
     }
 }
 

@@ -96,6 +96,7 @@ pub(crate) fn request(recipient: &str, purpose: &str, signals: &[&str]) -> Reque
         max_age_s: None,
         microseconds: false,
         expires: time("2027-10-01T00:00:00Z"),
+        event: None,
         subject_reference: None,
     }
 }

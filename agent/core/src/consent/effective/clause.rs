@@ -81,6 +81,9 @@ pub enum Clause {
     /// Altitude, heading and accuracy beside a `geo_cell`; or a coordinate without the other one.
     #[error("of a place only its cell may leave, and this signal makes none")]
     PartOfAPlace,
+    /// A signal in the event's expression may not leave, or leaves as something that is no number.
+    #[error("the event that it waits for cannot be seen")]
+    EventUnseen,
     /// `delay` is not shorter than `max_age_s`.
     #[error("what is held back so long is too old when it may be sent")]
     TooOldWhenDue,
@@ -88,7 +91,7 @@ pub enum Clause {
 
 impl Clause {
     /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NoPolicy,
         Self::TimeInDoubt,
         Self::PolicyExpired,
@@ -113,6 +116,7 @@ impl Clause {
         Self::SignalDropped,
         Self::TransformDenies,
         Self::PartOfAPlace,
+        Self::EventUnseen,
         Self::TooOldWhenDue,
     ];
 
@@ -146,6 +150,9 @@ impl Clause {
             Self::TransformDenies => "the transforms, all met, let something through",
             Self::PartOfAPlace => {
                 "it is no part of a place of which only the cell may leave, or it makes the cell"
+            }
+            Self::EventUnseen => {
+                "if it waits for an event, every signal in its expression may leave as a number"
             }
             Self::TooOldWhenDue => "what is held back is not too old when it may be sent",
         }
@@ -189,6 +196,9 @@ impl Clause {
             Self::TransformDenies => "transforms that this agent can do, with a common coarsening",
             Self::PartOfAPlace => {
                 "latitude and longitude in degrees, both granted; altitude, heading and accuracy stay in the car"
+            }
+            Self::EventUnseen => {
+                "the owner may agree to the signals in it too; figures of a window and cells of places cannot be compared"
             }
             Self::TooOldWhenDue => "a request or a grant whose greatest age is longer than its delay",
         }

@@ -101,6 +101,7 @@ fn ask_grant(
     let signals = view.signals(request, grant, &mut withheld);
     let part = |it: &Withheld| it.signal.as_ref() == Some(signal) && it.clause == Clause::PartOfAPlace;
     docket.hold(Clause::PartOfAPlace, !withheld.iter().any(part))?;
+    view.event(request, &signals, docket)?;
     view.age_us_max(request, grant, &signals, docket).map(drop)
 }
 

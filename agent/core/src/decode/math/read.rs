@@ -9,6 +9,9 @@ use winnow::stream::{Stateful, Stream as _};
 use winnow::token::{one_of, take_while};
 use winnow::{ModalResult, Parser};
 
+/// Names that are listed for one that is not known.
+const NAMES_SHOWN: usize = 8;
+
 /// The steps of an expression.
 pub(super) fn read(text: &str, variables: &[&str]) -> Result<Vec<Step>, MathError> {
     let mut input = Input { input: text, state: variables };
@@ -191,7 +194,9 @@ fn name(input: &mut Input<'_>) -> Parsed<Steps> {
         return Ok(vec![step]);
     }
     input.reset(&start);
-    fault(input, format!("the variable `{name}` is not known; there is {}", input.state.join(", ")))
+    let known: Vec<&str> = input.state.iter().copied().take(NAMES_SHOWN).collect();
+    let more = if input.state.len() > NAMES_SHOWN { " and others" } else { "" };
+    fault(input, format!("the variable `{name}` is not known; there is {}{more}", known.join(", ")))
 }
 
 fn function(input: &mut Input<'_>, name: &str) -> Parsed<Steps> {

@@ -5,6 +5,7 @@ use super::super::templates::{Template, Vss};
 use super::after;
 use super::spec::SignalSpec;
 use glovebox_core::consent::document::bundle::Text;
+use glovebox_core::consent::document::event::EventCondition;
 use glovebox_core::consent::document::request::{
     Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
 };
@@ -60,6 +61,19 @@ pub(super) struct Args {
     /// Microsecond stamps instead of milliseconds.
     #[arg(long)]
     microseconds: bool,
+    /// Only what was recorded around the moment at which this becomes true: an expression over the signals, as
+    /// `Vehicle.Speed > 100 and not Vehicle.IsMoving`.
+    #[arg(long, value_name = "EXPRESSION")]
+    only_around: Option<String>,
+    /// From so many seconds before it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "only_around")]
+    before: u32,
+    /// To so many seconds after it.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, requires = "only_around")]
+    after: u32,
+    /// And not again within so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "only_around")]
+    not_within: u32,
     /// Where the privacy notice can be read.
     #[arg(long, value_name = "URI")]
     notice_uri: Option<String>,
@@ -99,6 +113,12 @@ impl Args {
             Some(purpose) => Ok(purpose.clone()),
             None => Ok(PurposeId::new(self.template.map_or("tyre-care", |template| template.id))?),
         }
+    }
+
+    fn event(&self) -> Option<EventCondition> {
+        let when = self.only_around.clone()?;
+        let (before_s, after_s, min_interval_s) = (self.before, self.after, self.not_within);
+        Some(EventCondition { when, before_s, after_s, min_interval_s })
     }
 
     fn texts(&self, purpose: &PurposeId) -> Vec<Text> {
@@ -165,6 +185,7 @@ pub(super) fn made(args: &Args, now: WallTime) -> anyhow::Result<Request> {
         batch_age_s: args.batch_age.or(template.map(|it| it.batch_age_s)).unwrap_or(10),
         max_age_s: args.max_age.or(template.and_then(|it| it.max_age_s)),
         microseconds: args.microseconds,
+        event: args.event(),
         expires: after(now, args.expires_days),
         subject_reference: None,
     })

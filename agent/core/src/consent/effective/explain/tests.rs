@@ -5,6 +5,7 @@ use super::*;
 use crate::consent::category::Category;
 use crate::consent::document::Policy;
 use crate::consent::document::bundle::{Bundle, Directive, Plausible, RecipientStatus};
+use crate::consent::document::event::EventCondition;
 use crate::consent::document::record::{ConsentRecord, Decision, EventState};
 use crate::consent::document::samples::{
     ACME, act, bundle, catalogued, now, policy, rate, record, request, sign, time,
@@ -51,6 +52,21 @@ impl World {
             (item.category, item.signal_map_digest) = (Category::Driving, leaf.unwrap().digest);
         }
         Self { bundle, records: vec![given], time: Some(now()), agent_version: "1.0.0", leaves }
+    }
+
+    /// The request asks for what lies around an event of one signal, and the owner agreed to that of another.
+    fn waits(&mut self, asked: Option<&str>, agreed: Option<&str>) {
+        let event = |signal: &str| EventCondition {
+            when: format!("{signal} > 1"),
+            before_s: 1,
+            after_s: 1,
+            min_interval_s: 0,
+        };
+        let mut request = request("acme", "tyre-care", &[SPEED, TORQUE]);
+        request.event = asked.map(event);
+        self.bundle.requests = vec![sign(&request, ACME)];
+        self.records[0].request_digest = Digest::of(&crate::consent::document::write(&request).unwrap());
+        self.records[0].conditions.event = agreed.map(event);
     }
 
     fn ask<T>(&self, look: impl FnOnce(&Situation<'_>) -> T) -> T {
@@ -107,6 +123,14 @@ fn what_leaves_has_a_yes_to_every_clause_in_their_order() {
 }
 
 #[test]
+fn an_event_that_was_agreed_to_and_can_be_seen_says_yes() {
+    let mut world = World::new();
+    world.waits(Some(SPEED), Some(SPEED));
+    assert!(world.explained().0.leaves());
+    assert!(world.ask(|situation| Effective::of(situation).flows[0].event.is_some()));
+}
+
+#[test]
 fn the_clause_that_says_no_is_the_one_that_decides() {
     type Bend = fn(&mut World);
     let cases: &[(Clause, Bend)] = &[
@@ -116,6 +140,9 @@ fn the_clause_that_says_no_is_the_one_that_decides() {
         (Clause::GrantNotLive, |w| w.records[0].not_after = time("2026-11-01T12:00:01Z")),
         (Clause::GrantNotLive, |w| w.records[0].not_before = time("2026-11-01T12:00:01Z")),
         (Clause::Condition, |w| w.records[0].conditions.max_bytes_per_day = Some(1)),
+        (Clause::Condition, |w| w.waits(Some(SPEED), None)),
+        (Clause::Condition, |w| w.waits(None, Some(SPEED))),
+        (Clause::EventUnseen, |w| w.waits(Some(TORQUE), Some(TORQUE))),
         (Clause::RecipientSuspended, |w| w.bundle.recipients[0].status = RecipientStatus::Suspended),
         (Clause::RecipientKeyChanged, |w| w.records[0].recipient.key_thumbprint = Digest([0; 32])),
         (Clause::RequestGone, |w| w.records[0].request_digest = Digest([0; 32])),
