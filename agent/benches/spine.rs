@@ -47,6 +47,7 @@ fn load(folder: &Path) -> Measured {
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: stream.needed.iter().map(|leaf| granted(&stream.leaves, *leaf)).collect(),
     };

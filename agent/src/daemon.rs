@@ -16,6 +16,7 @@ mod drive;
 mod emitted;
 pub mod force;
 pub mod rules;
+mod spent;
 mod steward;
 pub mod watched;
 
@@ -52,6 +53,7 @@ use drive::{Drive, Orders, ReadClocks, Source};
 use emitted::Emitted;
 use force::Force;
 use rules::Rules;
+use spent::Kept;
 use steward::{Steward, Threads};
 
 /// Why the daemon cannot start.
@@ -198,6 +200,7 @@ impl Parts {
             pulse: watchdog.pulse("pipeline"),
             told: drive::Told::default(),
             emitted: emitted(&config, &databases),
+            spent: spent(&config, &databases),
         };
         let threads = Threads {
             classes: config.delivery.clone(),
@@ -288,6 +291,12 @@ fn steward(
 fn emitted(config: &Config, databases: &Databases) -> Option<Emitted> {
     let path = config.health.state.join("emitted");
     config.bus.replay.is_none().then(|| Emitted::new(path, Arc::clone(&databases.leaves)))
+}
+
+/// The same holds for budgets.
+fn spent(config: &Config, databases: &Databases) -> Option<Kept> {
+    let path = config.health.state.join("spent");
+    config.bus.replay.is_none().then(|| Kept::new(path, Arc::clone(&databases.leaves)))
 }
 
 fn open_authority(config: &Config, databases: &Databases) -> Result<LocalAuthority, DaemonError> {

@@ -91,6 +91,7 @@ fn flow(number: u64, signals: Vec<SignalRules>) -> Arc<FlowRules> {
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals,
     })

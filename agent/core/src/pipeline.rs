@@ -3,7 +3,7 @@
 
 use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
-use crate::consent::gate::{LastRun, Lost};
+use crate::consent::gate::{LastRun, Lost, Spending};
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
 use crate::decode::{Decoder, Leaves, Plan, Reading};
@@ -86,6 +86,8 @@ pub struct Counts {
     pub samples: u64,
     /// Samples of open batches dropped because their flow ended.
     pub samples_ended: u64,
+    /// Samples that were over their budget of the day.
+    pub samples_over_budget: u64,
 }
 
 /// From frame to closed batch.
@@ -201,7 +203,12 @@ impl Pipeline {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let long = self.decoder.transport().counts();
-        Counts { messages_whole: long.whole, messages_broken: long.broken, ..self.counts }
+        Counts {
+            messages_whole: long.whole,
+            messages_broken: long.broken,
+            samples_over_budget: self.gate.over_budget(),
+            ..self.counts
+        }
     }
 
     /// What may leave now.
@@ -213,6 +220,11 @@ impl Pipeline {
     /// Takes up what the last run emitted, before the first frame. See [`Gate::recall`].
     pub fn recall(&mut self, last: &LastRun, now: Moment) {
         self.gate.recall(last, now);
+    }
+
+    /// Takes up what earlier runs spent of their budgets, before the first frame.
+    pub fn recall_spending(&mut self, past: &Spending) {
+        self.gate.recall_spending(past);
     }
 
     /// Whether the watched signal is as it must be; `None` if none is watched, or it was not seen, or has no value.

@@ -52,6 +52,7 @@ fn pipeline(min_interval_us: i64) -> (Pipeline, Arc<FlowRules>) {
         live_until: WallTime(i64::MAX),
         batch_age_us: 3_600_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: signals.collect(),
     });

@@ -68,6 +68,8 @@ counters! {
         Consented = "consented",
         /// Readings that were needed and then withheld by a rule.
         Withheld = "withheld",
+        /// Samples that were over their budget of the day.
+        OverBudget = "over_budget",
         /// Gates that were swapped in.
         GatesSwapped = "gates_swapped",
         /// Documents that were taken.

@@ -128,6 +128,9 @@ pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
                 let when = Parameter::Text("above".to_owned());
                 ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
             }
+            Reduce::Budget { n } => {
+                ("budget", vec![("samples_per_day", Parameter::Integer(i64::try_from(*n).unwrap()))])
+            }
             Reduce::Nothing => ("drop", Vec::new()),
         };
         let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -558,7 +561,7 @@ fn pick(random: &mut Random, end: usize) -> usize {
 }
 
 fn reduction(random: &mut Random) -> Reduce {
-    match random.below(14) {
+    match random.below(15) {
         0..=3 => Reduce::Grid {
             step: random.pick(&[5, 10, 20, 30, 50, 100]),
             offset: random.pick(&[0, 0, 0, 10, 5, -35]),
@@ -570,6 +573,7 @@ fn reduction(random: &mut Random) -> Reduce {
         9 | 10 => Reduce::Bucket { s: random.pick(&[1, 1, 2, 3]) },
         11 => Reduce::Max { s: random.pick(&[1, 1, 2]) },
         12 => Reduce::Above { level: random.pick(&[30, 30, 0]), back: random.pick(&[0, 0, 20]) },
+        13 => Reduce::Budget { n: random.pick(&[1, 2, 5]) },
         _ => Reduce::Nothing,
     }
 }

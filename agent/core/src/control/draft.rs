@@ -3,8 +3,8 @@
 use super::{Aliases, Control};
 use crate::consent::document::bundle::{Category, Recipient};
 use crate::consent::document::record::{
-    ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing, RecordedPurpose,
-    RecordedRecipient,
+    Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing,
+    RecordedPurpose, RecordedRecipient,
 };
 use crate::consent::document::request::{Request, RequestedSignal};
 use crate::consent::document::{Policy, Verified, describe};
@@ -37,6 +37,8 @@ pub struct Wish<'a> {
     pub until: WallTime,
     /// The second, separate yes to more than the catalogue's floor.
     pub floor_waived: bool,
+    /// So many bytes a day at most.
+    pub max_bytes_per_day: Option<u64>,
     /// BCP 47 tag of the words that are shown, if the request has them.
     pub language: &'a str,
     /// When and how.
@@ -251,7 +253,7 @@ fn filled(
         storage_locations: request.storage_locations.clone(),
         not_before: wish.stamp.now,
         not_after: wish.until,
-        conditions: crate::consent::document::record::Conditions::default(),
+        conditions: Conditions { max_bytes_per_day: wish.max_bytes_per_day, max_age_s: None },
         withdrawal_method: "`glovebox consent withdraw`, in the car at any time".to_owned(),
         events: Vec::new(),
     }

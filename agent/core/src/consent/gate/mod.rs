@@ -1,5 +1,6 @@
 //! The compiled form of all live grants: the one place where a reading becomes a [`Consented`] one.
 
+mod budget;
 mod memory;
 mod stages;
 mod thinning;
@@ -10,9 +11,11 @@ use super::transform::{Change, Coordinate, Function, Quantiser, Rule, Transform,
 use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
 use crate::limits::GEO_PAIR_US_MAX;
 use crate::names::{FlowId, Moment, PolicyVersion};
+use budget::Budgets;
+pub use budget::{Spending, Spent};
 use memory::Memory;
 pub use memory::{LastRun, Remembered};
-use stages::{Geo, Held, Now, Place, Stages, Windows};
+use stages::{Geo, Held, Limits, Now, Place, Stages, Windows};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thinning::{Emitted, Thinning};
@@ -101,6 +104,7 @@ pub struct Gate {
     lost: BTreeMap<(FlowId, Lost), u64>,
     /// What was emitted last before a swap or a restart.
     memory: Memory,
+    budgets: Budgets,
     /// Counts calls of `pass`, so that one decision holds for a whole frame.
     frame: u64,
     /// Wall time less moment: edges of time lie by wall time.
@@ -233,6 +237,7 @@ impl Gate {
         (self.frame, self.offset_us) = (old.frame, old.offset_us);
         self.lost.append(&mut old.lost);
         self.inherit_memory(old);
+        self.inherit_budgets(old);
         let successors = self.inherit_stages(old);
         self.inherit_held(old, &successors);
     }
@@ -279,7 +284,8 @@ impl Gate {
                 if route.stages != NONE {
                     let now = Now { moment, frame: self.frame, offset_us: self.offset_us };
                     let stages = &mut self.stages[route.stages as usize];
-                    let taken = stages.take(now, reading, &mut self.thinnings);
+                    let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
+                    let taken = stages.take(now, reading, limits);
                     self.windows_due = sooner(self.windows_due, stages.due(self.offset_us));
                     let Some((due, sample)) = taken else { continue };
                     if due <= moment {
@@ -328,7 +334,8 @@ impl Gate {
             loop {
                 self.frame += 1;
                 let now = Now { moment, frame: self.frame, offset_us };
-                let Some(figure) = stages.next(now, &mut self.thinnings) else { break };
+                let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
+                let Some(figure) = stages.next(now, limits) else { break };
                 if let Some((due, sample)) = figure
                     && !self.held.put(due, sample)
                 {

@@ -4,11 +4,12 @@
 use super::super::transform::{
     Aggregate, Coding, Coordinate, Fix, Period, Quantiser, Resolution, Transform, Trigger, Window,
 };
+use super::budget::Budgets;
 use super::thinning::{Emitted, Thinning};
 use super::{ALWAYS, Address, Consented, Series, Steps};
 use crate::decode::{LeafIndex, Reading, SourceAddress, State};
 use crate::limits::{GATE_SOURCES_MAX, HELD_SAMPLES_MAX};
-use crate::names::{FlowId, Moment};
+use crate::names::{FlowId, Moment, UtcDay, WallTime};
 use std::collections::BTreeMap;
 
 /// The stages of one signal of one flow, in the order in which they come.
@@ -49,6 +50,12 @@ pub(super) struct Geo {
     longitude: Coding,
     /// By sender.
     fixes: Vec<(SourceAddress, Fix)>,
+}
+
+/// What decides at the end: how much was let out before.
+pub(super) struct Limits<'a> {
+    pub(super) thinnings: &'a mut [Thinning],
+    pub(super) budgets: &'a mut Budgets,
 }
 
 /// What these stages are for.
@@ -94,7 +101,7 @@ impl Stages {
         &mut self,
         now: Now,
         reading: &Reading,
-        thinnings: &mut [Thinning],
+        limits: &mut Limits<'_>,
     ) -> Option<(Moment, Consented)> {
         let Reading { state, bits, source, .. } = *reading;
         let sample = Sample { stamp: now.moment, due: now.moment, state, bits, source };
@@ -103,7 +110,7 @@ impl Stages {
             return None;
         }
         let sample = self.located(self.quantised(sample)?, reading.leaf)?;
-        self.decide(now, sample, thinnings)
+        self.decide(now, sample, limits)
     }
 
     /// When the first of its windows is over; `None` if none is open.
@@ -113,28 +120,25 @@ impl Stages {
 
     /// Of the windows that are over by now, the next: what leaves of it.
     #[expect(clippy::option_option, reason = "whether a window was over, and whether anything leaves of it")]
-    pub(super) fn next(
-        &mut self,
-        now: Now,
-        thinnings: &mut [Thinning],
-    ) -> Option<Option<(Moment, Consented)>> {
+    pub(super) fn next(&mut self, now: Now, limits: &mut Limits<'_>) -> Option<Option<(Moment, Consented)>> {
         let sample = self.windows.as_mut()?.close(now)?;
         let figure = sample.and_then(|sample| self.quantised(sample));
-        Some(figure.and_then(|figure| self.decide(now, figure, thinnings)))
+        Some(figure.and_then(|figure| self.decide(now, figure, limits)))
     }
 
     /// From the value as it is told: whether, with which stamp, and when.
-    fn decide(
-        &mut self,
-        now: Now,
-        sample: Sample,
-        thinnings: &mut [Thinning],
-    ) -> Option<(Moment, Consented)> {
+    fn decide(&mut self, now: Now, sample: Sample, limits: &mut Limits<'_>) -> Option<(Moment, Consented)> {
         let sample = self.crossing(self.bucketed(now, sample))?;
         let Sample { stamp, due, state, bits, source } = sample;
         if self.thinning != ALWAYS {
             let emitted = Emitted { moment: stamp, frame: now.frame, state, source, bits, stale: false };
-            if !thinnings[self.thinning as usize].emits(emitted) {
+            if !limits.thinnings[self.thinning as usize].emits(emitted) {
+                return None;
+            }
+        }
+        if let Some(most) = self.transform.budget {
+            let day = UtcDay::of(WallTime(stamp.0.saturating_add(now.offset_us)));
+            if !limits.budgets.take((self.flow, self.leaf), most, day) {
                 return None;
             }
         }

@@ -9,6 +9,7 @@
 //! tell what the value hides. `drop` and `in_vehicle` let nothing through.
 
 mod aggregate;
+mod budget;
 pub mod coding;
 mod delay;
 mod geo_cell;
@@ -64,6 +65,8 @@ pub struct Transform {
     pub on_change: Option<DeadBand>,
     /// Sent so much later than recorded, in microseconds; 0: at once. All of its flow waits with it.
     pub delay_us: i64,
+    /// At most so many samples a day.
+    pub budget: Option<u32>,
 }
 
 /// An op and its parameters, as the descriptor tells them.
@@ -80,6 +83,7 @@ impl Transform {
         min_interval_us: 0,
         on_change: None,
         delay_us: 0,
+        budget: None,
     };
 
     /// Both apply; `None` if nothing is within both.
@@ -93,6 +97,7 @@ impl Transform {
             min_interval_us: self.min_interval_us.max(other.min_interval_us),
             on_change: both(self.on_change, other.on_change, DeadBand::meet)?,
             delay_us: self.delay_us.max(other.delay_us),
+            budget: both(self.budget, other.budget, |a, b| Some(a.min(b)))?,
         };
         met.has_a_meaning().then(|| met.settled())
     }
@@ -161,7 +166,7 @@ impl Transform {
     /// Whether it leaves at once or not at all, and the reading alone says what.
     pub(super) fn is_plain(&self) -> bool {
         let changed = self.aggregate.is_some() || self.geo_cell.is_some() || self.threshold.is_some();
-        !changed && self.time_bucket.is_none()
+        !changed && self.time_bucket.is_none() && self.budget.is_none()
     }
 
     /// In the order of application, for the descriptor.
@@ -183,6 +188,7 @@ impl Transform {
         if self.delay_us > 0 {
             list.push(("delay", vec![("hold_back_s", (self.delay_us / 1_000_000).to_string())]));
         }
+        list.extend(self.budget.map(|most| ("budget", vec![("samples_per_day", most.to_string())])));
         list
     }
 }
@@ -239,6 +245,7 @@ fn parse(spec: &TransformSpec) -> Option<Transform> {
         }
         "rate" => Transform { min_interval_us: rate(spec)?, ..open },
         "delay" => Transform { delay_us: delay::parse(spec)?, ..open },
+        "budget" => Transform { budget: Some(budget::parse(spec)?), ..open },
         "on_change" => Transform { on_change: Some(DeadBand::parse(spec)?), ..open },
         _ => return None,
     })

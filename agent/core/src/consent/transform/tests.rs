@@ -38,6 +38,7 @@ fn any_spec() -> impl Strategy<Value = String> {
             format!(r#"{{"op":"aggregate","window_s":{s},"functions":[{names}],"min_samples":{least}}}"#)
         }),
         2 => (1i64..5).prop_map(|s| format!(r#"{{"op":"delay","hold_back_s":{s}}}"#)),
+        2 => (1i64..5).prop_map(|n| format!(r#"{{"op":"budget","samples_per_day":{n}}}"#)),
         1 => Just(r#"{"op":"in_vehicle"}"#.to_owned()),
     ]
 }
@@ -100,6 +101,11 @@ fn what_is_not_built_or_does_not_fit_denies() {
         r#"{"op":"delay"}"#,
         r#"{"op":"delay","hold_back_s":0}"#,
         r#"{"op":"delay","hold_back_s":2592001}"#,
+        r#"{"op":"budget"}"#,
+        r#"{"op":"budget","samples_per_day":0}"#,
+        r#"{"op":"budget","samples_per_day":100000001}"#,
+        r#"{"op":"budget","samples_per_day":"9"}"#,
+        r#"{"op":"budget","samples_per_day":9,"bytes_per_day":9}"#,
         r#"{"op":"threshold","value":1}"#,
         r#"{"op":"threshold","when":"above"}"#,
         r#"{"op":"threshold","when":"at","value":1}"#,
@@ -127,6 +133,12 @@ fn each_of_a_list_applies() {
     assert_eq!(transform.quantise.unwrap().step().to_string(), "2");
     assert_eq!(transform.time_bucket.unwrap().s(), 180);
     assert_eq!(Rule::of(&[]), Rule::OPEN);
+}
+
+#[test]
+fn of_two_budgets_the_smaller_applies() {
+    let budget = |n: i64| rule(&format!(r#"{{"op":"budget","samples_per_day":{n}}}"#));
+    assert_eq!(budget(7).meet(budget(5)), budget(5));
 }
 
 #[test]
@@ -210,6 +222,7 @@ fn words_say_what_an_op_does() {
             "no single value, only max, mean of each 1 h, if there were 10 values or more",
         ),
         (r#"{"op":"delay","hold_back_s":3600}"#, "sent 1 h later, with all else for this purpose"),
+        (r#"{"op":"budget","samples_per_day":24}"#, "at most 24 a day (UTC)"),
         (r#"{"op":"blur","radius":3}"#, "blur (radius 3), which this agent cannot do: nothing leaves"),
     ] {
         assert_eq!(transforms(&[spec(json)]), want);

@@ -39,7 +39,12 @@ fn told(transform: &Transform) -> String {
     if transform.delay_us > 0 {
         parts.push(format!("sent {} later, with all else for this purpose", span(transform.delay_us)));
     }
+    parts.extend(transform.budget.map(budget));
     parts.join(", ")
+}
+
+fn budget(most: u32) -> String {
+    format!("at most {most} a day (UTC)")
 }
 
 fn aggregate(aggregate: Aggregate) -> String {

@@ -28,6 +28,7 @@ fn wish<'a>(names: &'a Names, number: u64, wanted: &'a dyn Fn(&SignalPath) -> bo
         wanted,
         until: time("2027-01-01T00:00:00Z"),
         floor_waived: false,
+        max_bytes_per_day: None,
         language: "de",
         stamp: stamp(number),
     }

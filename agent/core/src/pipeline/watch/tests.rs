@@ -68,6 +68,7 @@ fn gate(leaves: &Leaves) -> Gate {
         live_until: WallTime(i64::MAX),
         batch_age_us: 3_600_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: vec![signal],
     };

@@ -115,7 +115,7 @@ fn the_clause_that_says_no_is_the_one_that_decides() {
         (Clause::AgentTooOld, |w| w.agent_version = "0.9.9"),
         (Clause::GrantNotLive, |w| w.records[0].not_after = time("2026-11-01T12:00:01Z")),
         (Clause::GrantNotLive, |w| w.records[0].not_before = time("2026-11-01T12:00:01Z")),
-        (Clause::Condition, |w| w.records[0].conditions.max_bytes_per_day = Some(1)),
+        (Clause::Condition, |w| w.records[0].conditions.max_bytes_per_day = Some(0)),
         (Clause::RecipientSuspended, |w| w.bundle.recipients[0].status = RecipientStatus::Suspended),
         (Clause::RecipientKeyChanged, |w| w.records[0].recipient.key_thumbprint = Digest([0; 32])),
         (Clause::RequestGone, |w| w.records[0].request_digest = Digest([0; 32])),
@@ -214,6 +214,24 @@ fn without_policy_the_first_clause_is_all_that_can_be_asked() {
     });
     assert_eq!(told[0].answers, [Answer { clause: Clause::NoPolicy, holds: false }]);
     assert!(!told[0].leaves());
+}
+
+#[test]
+fn of_limits_of_bytes_the_smallest_applies_and_is_told() {
+    let mut world = World::new();
+    world.records[0].conditions.max_bytes_per_day = Some(9_000);
+    let mut narrowed = world.records[0].clone();
+    narrowed.record_id = crate::consent::document::samples::id(2);
+    narrowed.events[0].event_state = EventState::ConsentNarrowed;
+    narrowed.conditions.max_bytes_per_day = Some(7);
+    let flow = |world: &World| world.ask(|situation| Effective::of(situation).flows[0].bytes_per_day_max);
+    assert_eq!((world.explained().0.bytes_per_day_max, flow(&world)), (Some(9_000), Some(9_000)));
+    world.records.push(narrowed);
+    assert_eq!((world.explained().0.bytes_per_day_max, flow(&world)), (Some(7), Some(7)));
+    world.records[1].conditions.max_bytes_per_day = None;
+    assert_eq!(flow(&world), Some(9_000), "what narrows does not widen");
+    world.records[0].conditions.max_bytes_per_day = None;
+    assert_eq!(flow(&world), None);
 }
 
 #[test]
