@@ -62,7 +62,7 @@ pub enum DaemonError {
     /// The databases cannot be used; `glovebox check` lists all faults.
     #[error("the databases cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Databases(Vec<DatabaseError>),
-    /// The signal that sending waits for cannot be watched.
+    /// A signal that the car's own decisions need cannot be watched.
     #[error(transparent)]
     Watched(#[from] watched::WatchedError),
     /// Keys or documents cannot be opened.
@@ -204,7 +204,7 @@ impl Parts {
         };
         let threads = Threads {
             classes: config.delivery.clone(),
-            watch: watched::find(&config.delivery, &databases.leaves)?,
+            watches: watched::find(&config, &databases.leaves)?,
             leaves: databases.leaves,
             drive: Orders { sender, bell },
             custody: messages.clone(),

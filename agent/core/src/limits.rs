@@ -50,6 +50,11 @@ pub const TIME_BUCKET_S_MAX: i64 = 86_400;
 pub const AGGREGATE_WINDOW_S_MAX: i64 = 86_400;
 /// Most values that `min_samples` may ask for: more do not come in a day from one signal in ten a second.
 pub const AGGREGATE_SAMPLES_MAX: i64 = 1_000_000;
+/// Longest part of a trip that `trim_ends` takes away at each end: more leaves little of any trip.
+pub const TRIM_MINUTES_MAX: i64 = 120;
+/// A signal that tells of trips and was silent for so long tells nothing any more: such signals come every second or
+/// more often, and a bus that sleeps may have slept over the end of the trip.
+pub const TRIP_SILENCE_US_MAX: i64 = 60_000_000;
 /// Largest `budget` of samples a day: a thousand a second are fewer.
 pub const BUDGET_SAMPLES_MAX: i64 = 100_000_000;
 /// Days of which it is known what a signal spent: today, yesterday, and two that a wrong clock may have told of.

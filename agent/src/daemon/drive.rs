@@ -260,6 +260,7 @@ impl Drive {
         self.counters.add(Counter::Readings, now.readings - before.readings);
         self.counters.add(Counter::Consented, now.samples - before.samples);
         self.counters.add(Counter::OverBudget, now.samples_over_budget - before.samples_over_budget);
+        self.counters.add(Counter::NoTail, now.samples_no_tail - before.samples_no_tail);
         self.told.counts = now;
     }
 }

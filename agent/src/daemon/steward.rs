@@ -13,8 +13,7 @@ use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::Record;
 use glovebox_core::limits::DOCUMENT_BYTES_MAX;
 use glovebox_core::names::{DeviceId, FlowId};
-use glovebox_core::pipeline::Compiled;
-use glovebox_core::pipeline::watch::Watch;
+use glovebox_core::pipeline::{Compiled, Watches};
 use glovebox_core::uplink::{DocumentTopic, status_topic};
 use tokio::sync::{mpsc, oneshot};
 
@@ -54,8 +53,8 @@ pub(super) struct Threads {
     pub(super) leaves: Arc<Leaves>,
     /// Which purposes go first, and what the others wait for.
     pub(super) classes: Delivery,
-    /// The signal that some classes wait for.
-    pub(super) watch: Option<Watch>,
+    /// The signal that some classes wait for, and that which tells of trips.
+    pub(super) watches: Watches,
     pub(super) drive: Orders,
     pub(super) custody: mpsc::Sender<Message>,
     pub(super) uplink: mpsc::Sender<uplink::Command>,
@@ -77,10 +76,13 @@ impl Threads {
     }
 
     /// The signal that sending waits for is read only while something that may be sent waits for it (invariant 6).
-    fn watched(&self, effective: &Effective) -> Option<Watch> {
-        let classes = &self.classes.only_when.as_ref()?.condition.classes;
-        let waits = |rules: &Arc<FlowRules>| classes.contains(&self.classes.priority(&rules.purpose));
-        self.watch.clone().filter(|_| effective.flows.iter().any(waits))
+    fn watched(&self, effective: &Effective) -> Watches {
+        let classes = self.classes.only_when.as_ref().map(|only_when| &only_when.condition.classes);
+        let waits = |rules: &Arc<FlowRules>| {
+            classes.is_some_and(|classes| classes.contains(&self.classes.priority(&rules.purpose)))
+        };
+        let Watches { only_when, trip } = self.watches.clone();
+        Watches { only_when: only_when.filter(|_| effective.flows.iter().any(waits)), trip }
     }
 }
 
@@ -108,6 +110,9 @@ impl Stages for &Threads {
 
     fn swap(&mut self, effective: &Effective) {
         let gate = Gate::compile(effective, &self.leaves);
+        if gate.needs_trips() && self.watches.trip.is_none() {
+            tracing::warn!(target: "consent", "a grant speaks of trips, and `[consent.trip]` names no signal: nothing of it leaves");
+        }
         let compiled = Compiled::new(&self.leaves, gate, self.watched(effective));
         let (done, swapped) = sync_channel(1);
         let order = Order::Swap(Box::new(compiled), done);

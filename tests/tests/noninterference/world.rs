@@ -21,7 +21,7 @@ use glovebox_core::decode::leaves::BusDatabase;
 use glovebox_core::decode::{Leaves, Plan};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::names::*;
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::seal::{SealError, Sealer, Sealing};
 use glovebox_proto::{body, column, v1};
 use glovebox_tests::seeded::Seeded as Random;
@@ -459,7 +459,10 @@ impl World {
         let gate = Gate::compile(&Effective::of(&situation), &LEAVES);
         let plan = Plan::compile(&LEAVES, &gate.needed());
         let mut outputs = Vec::new();
-        self.pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate, watch: None })), &mut outputs);
+        self.pipeline.on_event(
+            Event::Swap(Box::new(Compiled { plan, gate, watches: Watches::default() })),
+            &mut outputs,
+        );
         self.open(outputs, out);
     }
 

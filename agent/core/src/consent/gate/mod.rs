@@ -4,6 +4,7 @@ mod budget;
 mod memory;
 mod stages;
 mod thinning;
+mod trip;
 
 use super::atom;
 use super::effective::{Effective, FlowRules, SignalRules};
@@ -19,6 +20,7 @@ use stages::{Geo, Held, Limits, Now, Place, Stages, Windows};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thinning::{Emitted, Thinning};
+use trip::{Tail, Trip};
 
 /// Number of a flow in the gate that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +103,8 @@ pub struct Gate {
     /// When the first window of these is over.
     windows_due: Option<Moment>,
     held: Held,
+    tail: Tail,
+    trip: Trip,
     lost: BTreeMap<(FlowId, Lost), u64>,
     /// What was emitted last before a swap or a restart.
     memory: Memory,
@@ -240,6 +244,7 @@ impl Gate {
         self.inherit_budgets(old);
         let successors = self.inherit_stages(old);
         self.inherit_held(old, &successors);
+        self.inherit_trip(old, &successors);
     }
 
     /// Answers which stages go on where old ones stood, by flow slot and signal number of the old gate.
@@ -256,6 +261,21 @@ impl Gate {
             successors.insert((old.address.flow, old.address.signal), at);
         }
         successors
+    }
+
+    /// What is known of the trip goes on while it is looked at.
+    fn inherit_trip(&mut self, old: &Gate, successors: &HashMap<(FlowSlot, u16), usize>) {
+        if self.needs_trips() && old.needs_trips() {
+            self.trip = old.trip;
+        }
+        let stages = &self.stages;
+        let mut tail = Tail::default();
+        tail.inherit(&old.tail, |sample| {
+            let at = successors.get(&(sample.flow, sample.signal))?;
+            let Address { flow, signal, times } = stages[*at].address;
+            Some(Consented { flow, signal, times, ..sample })
+        });
+        self.tail = tail;
     }
 
     fn inherit_held(&mut self, old: &Gate, successors: &HashMap<(FlowSlot, u16), usize>) {
@@ -282,13 +302,15 @@ impl Gate {
             let Some(&[start, end]) = self.starts.get(leaf..leaf + 2) else { continue };
             for route in self.routes.get(start as usize..end as usize).unwrap_or_default() {
                 if route.stages != NONE {
-                    let now = Now { moment, frame: self.frame, offset_us: self.offset_us };
+                    let now = Now { moment, frame: self.frame, offset_us: self.offset_us, trip: self.trip };
                     let stages = &mut self.stages[route.stages as usize];
                     let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
                     let taken = stages.take(now, reading, limits);
                     self.windows_due = sooner(self.windows_due, stages.due(self.offset_us));
                     let Some((due, sample)) = taken else { continue };
-                    if due <= moment {
+                    if let Some(ends) = stages.transform.trim_ends {
+                        self.tail.put(moment.plus_us(ends.last_us), due, sample);
+                    } else if due <= moment {
                         out(sample);
                     } else if !self.held.put(due, sample) {
                         *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
@@ -323,26 +345,37 @@ impl Gate {
     /// The same at the end: what is held back goes out on its edge; of windows that are not over nothing is told.
     pub fn release_all(&mut self, out: impl FnMut(Consented)) {
         self.windows_due = None;
+        self.tail.clear();
         self.release(Moment(i64::MAX), out);
     }
 
     #[cold]
     fn close_windows(&mut self, moment: Moment) {
-        let offset_us = self.offset_us;
         self.windows_due = None;
-        for stages in &mut self.stages {
+        for at in 0..self.stages.len() {
             loop {
                 self.frame += 1;
-                let now = Now { moment, frame: self.frame, offset_us };
+                let now = Now { moment, frame: self.frame, offset_us: self.offset_us, trip: self.trip };
                 let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
-                let Some(figure) = stages.next(now, limits) else { break };
-                if let Some((due, sample)) = figure
-                    && !self.held.put(due, sample)
-                {
-                    *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
+                let Some(figure) = self.stages[at].next(now, limits) else { break };
+                match (figure, self.stages[at].transform.trim_ends) {
+                    (Some((due, sample)), None) => self.hold(due, sample),
+                    (Some((due, sample)), Some(ends)) => {
+                        self.tail.put(moment.plus_us(ends.last_us), due, sample);
+                    }
+                    (None, _) => {}
                 }
             }
-            self.windows_due = sooner(self.windows_due, stages.due(offset_us));
+            self.windows_due = sooner(self.windows_due, self.stages[at].due(self.offset_us));
+        }
+    }
+
+    /// To be let out when it is due.
+    fn hold(&mut self, due: Moment, sample: Consented) {
+        if !self.held.put(due, sample)
+            && let Some(rules) = self.flows.get(sample.flow.index())
+        {
+            *self.lost.entry((rules.flow, Lost::Full)).or_default() += 1;
         }
     }
 
@@ -365,6 +398,8 @@ impl Gate {
         }
         self.windows_due = None;
         self.stages.iter_mut().for_each(Stages::step);
+        // Its stamps may lie on edges of the old clock.
+        self.tail.clear();
         self.held.shift(self.offset_us.saturating_sub(offset_us));
         self.offset_us = offset_us;
     }

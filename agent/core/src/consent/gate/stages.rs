@@ -2,10 +2,11 @@
 //! at the reading itself. Kept off the way of the others.
 
 use super::super::transform::{
-    Aggregate, Coding, Coordinate, Fix, Period, Quantiser, Resolution, Transform, Trigger, Window,
+    Aggregate, Coding, Coordinate, Fix, Period, Quantiser, Resolution, Span, Transform, Trigger, Window,
 };
 use super::budget::Budgets;
 use super::thinning::{Emitted, Thinning};
+use super::trip::Trip;
 use super::{ALWAYS, Address, Consented, Series, Steps};
 use crate::decode::{LeafIndex, Reading, SourceAddress, State};
 use crate::limits::{GATE_SOURCES_MAX, HELD_SAMPLES_MAX};
@@ -85,6 +86,7 @@ pub(super) struct Now {
     pub(super) frame: u64,
     /// Wall time less moment.
     pub(super) offset_us: i64,
+    pub(super) trip: Trip,
 }
 
 impl Stages {
@@ -103,6 +105,12 @@ impl Stages {
         reading: &Reading,
         limits: &mut Limits<'_>,
     ) -> Option<(Moment, Consented)> {
+        if let Some(ends) = self.transform.trim_ends {
+            let (began, _) = now.trip.under(now.moment)?;
+            if now.moment.0.saturating_sub(began.0) < ends.first_us {
+                return None;
+            }
+        }
         let Reading { state, bits, source, .. } = *reading;
         let sample = Sample { stamp: now.moment, due: now.moment, state, bits, source };
         if let Some(windows) = &mut self.windows {
@@ -144,6 +152,33 @@ impl Stages {
         }
         let Address { flow, signal, times } = self.address;
         Some((due, Consented { moment: stamp, bits, flow, signal, times, state, source }))
+    }
+
+    /// The next figure of the trip that has ended, if its end was `seen`: what leaves of it.
+    #[expect(clippy::option_option, reason = "whether there was a window, and whether anything leaves of it")]
+    pub(super) fn close_trip(
+        &mut self,
+        now: Now,
+        seen: bool,
+        limits: &mut Limits<'_>,
+    ) -> Option<Option<(Moment, Consented)>> {
+        let sample = self.windows.as_mut()?.close_trip(now, seen)?;
+        let figure = sample.and_then(|sample| self.quantised(sample));
+        Some(figure.and_then(|figure| self.decide(now, figure, limits)))
+    }
+
+    /// Of the end of a trip nothing is told, and nothing may follow from it: what comes next is compared with none of it.
+    pub(super) fn forget_trip(&mut self, thinnings: &mut [Thinning]) {
+        if self.transform.trim_ends.is_none() {
+            return;
+        }
+        self.armed.clear();
+        if let Some(windows) = &mut self.windows {
+            windows.open.clear();
+        }
+        if let Some(thinning) = thinnings.get_mut(self.thinning as usize) {
+            thinning.last.iter_mut().for_each(|last| last.stale = true);
+        }
     }
 
     /// The clock stepped: what was gathered by the old one is in no window of the new one.
@@ -214,24 +249,32 @@ impl Windows {
         if sample.state != State::Value {
             return;
         }
-        let begin_us = self.aggregate.window.edge_us(now.moment.0.saturating_add(now.offset_us));
+        let wall_us = |moment: Moment| moment.0.saturating_add(now.offset_us);
+        let (begin_us, seen) = match (self.aggregate.window, now.trip.under(now.moment)) {
+            (Span::Time(period), _) => (period.edge_us(wall_us(now.moment)), true),
+            (Span::Trip, Some((began, whole))) => (wall_us(began), whole),
+            (Span::Trip, None) => return,
+        };
+        let partial = self.stepped || !seen;
         let Some(window) = of_sender(&mut self.open, sample.source) else { return };
-        let window = window.get_or_insert_with(|| Window::new(begin_us, self.stepped));
+        let window = window.get_or_insert_with(|| Window::new(begin_us, partial));
         if window.begin_us == begin_us {
             window.add(self.coding, sample.bits);
         }
     }
 
-    /// The end of the one that began first: wall time in microseconds.
+    /// The end of the one that began first: wall time in microseconds; `None` if that is not known before.
     fn due(&self) -> Option<i64> {
+        let Span::Time(period) = self.aggregate.window else { return None };
         let ends = self.open.iter().filter_map(|(_, window)| window.map(|window| window.begin_us));
-        ends.min().map(|begin_us| begin_us.saturating_add(self.aggregate.window.us()))
+        ends.min().map(|begin_us| begin_us.saturating_add(period.us()))
     }
 
     /// Takes out a window that is over: its figure, stamped with its beginning, if there is one to be told.
     #[expect(clippy::option_option, reason = "whether a window was over, and whether it is told")]
     fn close(&mut self, now: Now) -> Option<Option<Sample>> {
-        let length_us = self.aggregate.window.us();
+        let Span::Time(period) = self.aggregate.window else { return None };
+        let length_us = period.us();
         let wall_us = now.moment.0.saturating_add(now.offset_us);
         let is_over = |window: &Window| window.begin_us.saturating_add(length_us) <= wall_us;
         let (source, window) =
@@ -242,6 +285,20 @@ impl Windows {
         let sample =
             |bits| Sample { stamp, due: stamp.plus_us(length_us), state: State::Value, bits, source };
         Some(window.figure(&self.aggregate).map(sample))
+    }
+
+    /// Takes out the next window of a trip that has ended: told if its end was `seen`, stamped with its beginning.
+    #[expect(clippy::option_option, reason = "whether there was a window, and whether it is told")]
+    fn close_trip(&mut self, now: Now, seen: bool) -> Option<Option<Sample>> {
+        if self.aggregate.window != Span::Trip {
+            return None;
+        }
+        let (source, window) = self.open.iter_mut().find(|(_, window)| window.is_some())?;
+        let (source, window) = (*source, window.take()?);
+        self.stepped = false;
+        let stamp = Moment(window.begin_us.saturating_sub(now.offset_us));
+        let sample = |bits| Sample { stamp, due: now.moment, state: State::Value, bits, source };
+        Some(window.figure(&self.aggregate).filter(|_| seen).map(sample))
     }
 
     fn step(&mut self) {

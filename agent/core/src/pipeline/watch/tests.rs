@@ -12,7 +12,7 @@ use crate::decode::dbc::Database;
 use crate::decode::leaves::BusDatabase;
 use crate::frame::{BusIndex, CanId, Frame};
 use crate::names::{BusName, Digest, FlowId, HpkeKey, Moment, PurposeId, RecipientId, WallTime};
-use crate::pipeline::{Compiled, Event, Output, Pipeline};
+use crate::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 
 const DBC: &str = r#"BO_ 1 Motion: 8 X
  SG_ Moving : 0|1@1+ (1,0) [0|1] "" X
@@ -89,7 +89,7 @@ impl Car {
 
     fn swap(&mut self, watch: Option<Watch>) {
         let leaves = leaves();
-        let compiled = Compiled::new(&leaves, gate(&leaves), watch);
+        let compiled = Compiled::new(&leaves, gate(&leaves), Watches { only_when: watch, trip: None });
         self.pipeline.on_event(Event::Swap(Box::new(compiled)), &mut self.out);
     }
 
@@ -110,8 +110,9 @@ fn motion(moving: u8, speed: i16, gear: u8) -> [u8; 8] {
 #[test]
 fn invariant_6_what_is_watched_is_read_and_goes_nowhere() {
     let mut car = Car::new();
-    let patterns =
-        |leaves: &Leaves, watch| Compiled::new(leaves, gate(leaves), watch).plan.patterns(BusIndex(0));
+    let patterns = |leaves: &Leaves, only_when| {
+        Compiled::new(leaves, gate(leaves), Watches { only_when, trip: None }).plan.patterns(BusIndex(0))
+    };
     let parked = watch("Motion.Moving", &Test::Equals(0.0)).unwrap();
     assert_eq!(patterns(&leaves(), Some(parked.clone())).len(), 2, "the kernel's filter lets it in");
     assert_eq!(patterns(&leaves(), None).len(), 1, "and only while it is watched");
