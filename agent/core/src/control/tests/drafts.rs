@@ -85,6 +85,29 @@ fn every_leaf_that_is_asked_for_is_decided() {
 }
 
 #[test]
+fn a_grant_without_the_floor_of_the_day_is_taken_only_with_a_second_yes() {
+    let (mut control, names) = (car(), names());
+    let record = control.draft(&wish(&names, 1, &|_| true), &leaf_digest, &aliases).unwrap();
+    for looser in [vec![], vec![rate(59_999)]] {
+        let mut more = record.clone();
+        more.pii_information[0].transform = looser;
+        let refusal = take(&mut control, &record_file(&more, OWNER)).unwrap_err().to_string();
+        assert!(refusal.contains("pii_information[0].transform"), "{refusal}");
+        more.pii_information[0].decision = Decision::No;
+        assert!(
+            take(&mut control.clone(), &record_file(&more, OWNER)).is_ok(),
+            "what does not leave has no floor"
+        );
+        more.pii_information[0].decision = Decision::Yes;
+        more.pii_information[0].floor_waived = true;
+        assert!(take(&mut control.clone(), &record_file(&more, OWNER)).is_ok());
+    }
+    let mut less = record;
+    less.pii_information[0].transform = vec![rate(60_001)];
+    assert!(take(&mut control, &record_file(&less, OWNER)).is_ok());
+}
+
+#[test]
 fn what_the_catalogue_does_not_know_is_not_given() {
     use crate::consent::document::samples::{bundle, bundle_file};
     let (mut control, names) = (empty(), names());

@@ -217,6 +217,29 @@ fn without_policy_the_first_clause_is_all_that_can_be_asked() {
 }
 
 #[test]
+fn a_later_floor_tightens_what_runs_and_a_looser_one_loosens_nothing() {
+    let mut world = World::new();
+    world.records[0].pii_information[0].transform = vec![rate(60_000)];
+    let mut interval_us = |floor: Vec<TransformSpec>, waived: bool| {
+        world.bundle.catalogue[0].floor = floor;
+        world.records[0].pii_information[0].floor_waived = waived;
+        world.ask(|situation| match Effective::of(situation).flows[0].signals[0].permitted {
+            Rule::Pass(transform) => transform.min_interval_us,
+            Rule::Deny => 0,
+        })
+    };
+    assert_eq!(interval_us(vec![rate(60_000)], false), 60_000_000);
+    assert_eq!(interval_us(vec![rate(90_000)], false), 90_000_000);
+    assert_eq!(interval_us(vec![rate(5)], false), 60_000_000);
+    assert_eq!(interval_us(vec![], false), 60_000_000);
+    assert_eq!(
+        interval_us(vec![rate(90_000)], true),
+        60_000_000,
+        "the owner said yes to more than the floor"
+    );
+}
+
+#[test]
 fn of_limits_of_bytes_the_smallest_applies_and_is_told() {
     let mut world = World::new();
     world.records[0].conditions.max_bytes_per_day = Some(9_000);
