@@ -46,6 +46,7 @@ use crate::outbox::{self, Outbox};
 use crate::store::disk::Place;
 use crate::store::{Opened, Store, StoreError, files};
 use crate::uplink;
+use crate::zones::ZoneFile;
 use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
@@ -205,6 +206,7 @@ impl Parts {
         let threads = Threads {
             classes: config.delivery.clone(),
             watches: watched::find(&config, &databases.leaves)?,
+            zones: (ZoneFile::in_folder(&config.health.state), std::sync::Mutex::default()),
             leaves: databases.leaves,
             drive: Orders { sender, bell },
             custody: messages.clone(),

@@ -55,6 +55,13 @@ pub const TRIM_MINUTES_MAX: i64 = 120;
 /// A signal that tells of trips and was silent for so long tells nothing any more: such signals come every second or
 /// more often, and a bus that sleeps may have slept over the end of the trip.
 pub const TRIP_SILENCE_US_MAX: i64 = 60_000_000;
+/// Where the car was last seen tells for so long where it is: in that time it cannot cross the ring of cells round a
+/// private place, 0.8 km, unseen.
+pub const PLACE_SILENCE_US_MAX: i64 = 10_000_000;
+/// Private places of one car: homes, work, family, a doctor; each is seven cells in memory.
+pub const ZONES_MAX: usize = 256;
+/// The file of private places: a line has 17 bytes.
+pub const ZONES_FILE_BYTES_MAX: usize = 17 * ZONES_MAX;
 /// Largest `budget` of samples a day: a thousand a second are fewer.
 pub const BUDGET_SAMPLES_MAX: i64 = 100_000_000;
 /// Days of which it is known what a signal spent: today, yesterday, and two that a wrong clock may have told of.

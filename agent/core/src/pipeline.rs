@@ -4,6 +4,7 @@
 use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
 use crate::consent::gate::{LastRun, Lost, Spending};
+use crate::consent::zone::Place;
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
 use crate::decode::{Decoder, Leaves, Plan, Reading};
@@ -48,17 +49,21 @@ pub struct Watches {
     pub only_when: Option<Watch>,
     /// When a trip begins and ends.
     pub trip: Option<Watch>,
+    /// Whether the car is in a private place.
+    pub place: Option<Place>,
 }
 
 impl Compiled {
-    /// With the plan that `gate` and `watches` need, and nothing else in it. Trips are looked at only for a gate that
-    /// needs them.
+    /// With the plan that `gate` and `watches` need, and nothing else in it. Trips and places are looked at only for a
+    /// gate that needs them.
     #[must_use]
     pub fn new(leaves: &Leaves, gate: Gate, mut watches: Watches) -> Self {
         let mut needed = gate.needed();
         watches.trip = watches.trip.filter(|_| gate.needs_trips());
         let both = [&watches.only_when, &watches.trip].into_iter().flatten();
         needed.extend(both.map(Watch::leaf));
+        watches.place = watches.place.filter(|_| gate.needs_place());
+        needed.extend(watches.place.iter().flat_map(Place::leaves));
         Self { plan: Plan::compile(leaves, &needed), gate, watches }
     }
 }
@@ -287,6 +292,11 @@ impl Pipeline {
             && watch.look(&self.readings)
         {
             self.gate.on_trip(watch.holds(), now);
+        }
+        if let Some(place) = &mut self.watches.place
+            && let Some(inside) = place.look(&self.readings, now)
+        {
+            self.gate.on_place(inside, now);
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules};
+use glovebox_core::consent::zone::Place;
 use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::Record;
 use glovebox_core::limits::DOCUMENT_BYTES_MAX;
@@ -27,6 +28,7 @@ use crate::control::json::{Value, json, to_value};
 use crate::control::{Authority as _, AuthorityError, Handler, Request};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
+use crate::zones::{Stamp, ZoneFile};
 
 /// How long another thread may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -55,6 +57,8 @@ pub(super) struct Threads {
     pub(super) classes: Delivery,
     /// The signal that some classes wait for, and that which tells of trips.
     pub(super) watches: Watches,
+    /// Where private places are kept, and its stamp when they were read last.
+    pub(super) zones: (ZoneFile, Mutex<Option<Stamp>>),
     pub(super) drive: Orders,
     pub(super) custody: mpsc::Sender<Message>,
     pub(super) uplink: mpsc::Sender<uplink::Command>,
@@ -81,8 +85,9 @@ impl Threads {
         let waits = |rules: &Arc<FlowRules>| {
             classes.is_some_and(|classes| classes.contains(&self.classes.priority(&rules.purpose)))
         };
-        let Watches { only_when, trip } = self.watches.clone();
-        Watches { only_when: only_when.filter(|_| effective.flows.iter().any(waits)), trip }
+        let mut watches = self.watches.clone();
+        watches.only_when = watches.only_when.filter(|_| effective.flows.iter().any(waits));
+        watches
     }
 }
 
@@ -109,11 +114,14 @@ impl Stages for &Threads {
     }
 
     fn swap(&mut self, effective: &Effective) {
-        let gate = Gate::compile(effective, &self.leaves);
+        *lock(&self.zones.1) = self.zones.0.stamp();
+        let zones = Arc::new(self.zones.0.zones());
+        let gate = Gate::compile_for(effective, &self.leaves, &zones);
         if gate.needs_trips() && self.watches.trip.is_none() {
             tracing::warn!(target: "consent", "a grant speaks of trips, and `[consent.trip]` names no signal: nothing of it leaves");
         }
-        let compiled = Compiled::new(&self.leaves, gate, self.watched(effective));
+        let place = Place::new(&self.leaves, zones);
+        let compiled = Compiled::new(&self.leaves, gate, Watches { place, ..self.watched(effective) });
         let (done, swapped) = sync_channel(1);
         let order = Order::Swap(Box::new(compiled), done);
         let sent = self.drive.give(order);
@@ -170,7 +178,14 @@ impl Steward {
 
     /// What applies is worked out anew: at start, and when a date has passed or the clock has changed.
     pub(super) fn look_again(&self) {
-        lock(&self.force).look_again(&mut &self.threads);
+        let mut force = lock(&self.force);
+        force.look_again(&mut &self.threads);
+        // The gate of the old private places does for the new ones only until here.
+        if let Some(effective) = &force.effective
+            && self.threads.zones.0.stamp() != *lock(&self.threads.zones.1)
+        {
+            (&mut &self.threads).swap(effective);
+        }
     }
 
     /// A document that came over the network; the answer for its sender, and its topic. The broker reads answers, so

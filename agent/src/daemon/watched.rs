@@ -24,7 +24,7 @@ pub fn find(config: &Config, leaves: &Leaves) -> Result<Watches, WatchedError> {
         signal.map(watch).transpose()
     };
     let only_when = of("uplink.only_when.signal", only_when)?;
-    Ok(Watches { only_when, trip: of("consent.trip.signal", config.consent.trip.as_ref())? })
+    Ok(Watches { only_when, trip: of("consent.trip.signal", config.consent.trip.as_ref())?, place: None })
 }
 
 fn explain(key: &str, signal: &Signal, leaves: &Leaves, why: &WatchError) -> WatchedError {

@@ -21,6 +21,7 @@ use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
     Digest, FlowId, HpkeKey, PolicyVersion, PurposeId, RecipientId, SignalPath, TrustedTime, WallTime,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use clause::Clause;
@@ -64,6 +65,8 @@ pub struct Effective {
     pub flows: Vec<Arc<FlowRules>>,
     /// The rest.
     pub withheld: Vec<Withheld>,
+    /// Leaves of these flows that tell of places or trips: nothing of them leaves from inside a private place.
+    pub private: BTreeSet<LeafIndex>,
 }
 
 /// What may leave in one flow.
@@ -209,6 +212,9 @@ impl Effective {
                     effective.withhold(grant, Clause::TooManyFlows);
                 }
                 Ok(rules) if rules.signals.iter().any(|s| s.permitted != Rule::Deny) => {
+                    let private = |path: &SignalPath| policy.category(path).is_private();
+                    let leaves = rules.signals.iter().filter(|signal| private(&signal.path));
+                    effective.private.extend(leaves.map(|signal| signal.leaf));
                     effective.flows.push(Arc::new(rules));
                 }
                 Ok(_) => {}

@@ -13,6 +13,7 @@ pub mod effective;
 pub mod gate;
 pub mod grants;
 pub mod transform;
+pub mod zone;
 
 pub use crate::decode::{SourceAddress, State, ValueType};
 pub use gate::{Consented, Gate};

@@ -9,8 +9,9 @@ mod trip;
 use super::atom;
 use super::effective::{Effective, FlowRules, SignalRules};
 use super::transform::{Change, Coordinate, Function, Quantiser, Rule, Transform, Trigger};
+use super::zone::Zones;
 use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
-use crate::limits::GEO_PAIR_US_MAX;
+use crate::limits::{GEO_PAIR_US_MAX, PLACE_SILENCE_US_MAX};
 use crate::names::{FlowId, Moment, PolicyVersion};
 use budget::Budgets;
 pub use budget::{Spending, Spent};
@@ -105,6 +106,8 @@ pub struct Gate {
     held: Held,
     tail: Tail,
     trip: Trip,
+    /// When the car was last seen outside of all private places.
+    outside: Option<Moment>,
     lost: BTreeMap<(FlowId, Lost), u64>,
     /// What was emitted last before a swap or a restart.
     memory: Memory,
@@ -153,6 +156,13 @@ impl Gate {
     /// Compiles what applies. Times of last emission are carried over by [`Gate::inherit`].
     #[must_use]
     pub fn compile(effective: &Effective, leaves: &Leaves) -> Self {
+        Self::compile_for(effective, leaves, &Zones::default())
+    }
+
+    /// The same for a car with private places.
+    #[must_use]
+    pub fn compile_for(effective: &Effective, leaves: &Leaves, zones: &Zones) -> Self {
+        let private = |leaf: LeafIndex| !zones.is_empty() && effective.private.contains(&leaf);
         let mut gate = Self {
             policy_version: effective.policy_version,
             flows: effective.flows.clone(),
@@ -160,7 +170,7 @@ impl Gate {
         };
         let mut by_leaf: Vec<Vec<Route>> = vec![Vec::new(); leaves.len()];
         for (number, rules) in (0u16..).zip(&effective.flows) {
-            gate.add_flow(FlowSlot(number), rules, leaves, &mut by_leaf);
+            gate.add_flow((FlowSlot(number), rules), leaves, &private, &mut by_leaf);
         }
         for routes in by_leaf {
             gate.starts.push(u32::try_from(gate.routes.len()).unwrap_or(u32::MAX));
@@ -170,7 +180,13 @@ impl Gate {
         gate
     }
 
-    fn add_flow(&mut self, flow: FlowSlot, rules: &FlowRules, leaves: &Leaves, by_leaf: &mut [Vec<Route>]) {
+    fn add_flow(
+        &mut self,
+        (flow, rules): (FlowSlot, &FlowRules),
+        leaves: &Leaves,
+        is_private: &dyn Fn(LeafIndex) -> bool,
+        by_leaf: &mut [Vec<Route>],
+    ) {
         let mut groups: Vec<Group> = Vec::new();
         for (signal, rule) in (0u16..).zip(&rules.signals) {
             let Rule::Pass(transform) = rule.permitted else { continue };
@@ -179,14 +195,16 @@ impl Gate {
                 continue;
             }
             let Some(steps) = Steps::new(rule, &rules.signals, leaves) else { continue };
-            let (times, thinning) = self.group(&mut groups, rules.flow, rule, &transform, leaves);
+            let private = is_private(rule.leaf);
+            let shared = transform.on_change.is_none() && transform.is_plain() && !private;
+            let (times, thinning) = self.group(&mut groups, (rules.flow, shared), rule, &transform, leaves);
             let address = Address { flow, signal, times };
             let Some(routes) = by_leaf.get_mut(rule.leaf.0 as usize) else { continue };
-            if transform.is_plain() {
+            if transform.is_plain() && !private {
                 routes.push(Route { address, thinning, stages: NONE, quantiser: steps.quantiser });
                 continue;
             }
-            let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning };
+            let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning, private };
             let stages = u32::try_from(self.stages.len()).unwrap_or(NONE);
             let beside = steps.geo.as_ref().map(|_| atom::partner(&rules.signals, rule));
             self.stages.push(Stages::new(place, &transform, steps));
@@ -203,12 +221,11 @@ impl Gate {
     fn group(
         &mut self,
         groups: &mut Vec<Group>,
-        flow: FlowId,
+        (flow, shared): (FlowId, bool),
         rule: &SignalRules,
         transform: &Transform,
         leaves: &Leaves,
     ) -> (u16, u32) {
-        let shared = transform.on_change.is_none() && transform.is_plain();
         let alike = |group: &Group| {
             shared
                 && group.shared
@@ -293,6 +310,23 @@ impl Gate {
         }
     }
 
+    /// Whether something of it depends on where the car is.
+    #[must_use]
+    pub fn needs_place(&self) -> bool {
+        self.stages.iter().any(|stages| stages.private)
+    }
+
+    /// A position of the car; to be told before the readings of its frame.
+    pub fn on_place(&mut self, inside: bool, now: Moment) {
+        self.outside = Some(now).filter(|_| !inside);
+    }
+
+    fn now(&self, moment: Moment) -> Now {
+        let known = |seen: Moment| moment.0.saturating_sub(seen.0) <= PLACE_SILENCE_US_MAX;
+        let hidden = !self.outside.is_some_and(known);
+        Now { moment, frame: self.frame, offset_us: self.offset_us, trip: self.trip, hidden }
+    }
+
     /// Gives to `out` what may leave of one frame's readings. Every call is a new frame.
     #[inline]
     pub fn pass(&mut self, moment: Moment, readings: &[Reading], mut out: impl FnMut(Consented)) {
@@ -302,7 +336,7 @@ impl Gate {
             let Some(&[start, end]) = self.starts.get(leaf..leaf + 2) else { continue };
             for route in self.routes.get(start as usize..end as usize).unwrap_or_default() {
                 if route.stages != NONE {
-                    let now = Now { moment, frame: self.frame, offset_us: self.offset_us, trip: self.trip };
+                    let now = self.now(moment);
                     let stages = &mut self.stages[route.stages as usize];
                     let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
                     let taken = stages.take(now, reading, limits);
@@ -355,7 +389,7 @@ impl Gate {
         for at in 0..self.stages.len() {
             loop {
                 self.frame += 1;
-                let now = Now { moment, frame: self.frame, offset_us: self.offset_us, trip: self.trip };
+                let now = self.now(moment);
                 let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
                 let Some(figure) = self.stages[at].next(now, limits) else { break };
                 match (figure, self.stages[at].transform.trim_ends) {

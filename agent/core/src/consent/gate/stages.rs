@@ -20,6 +20,8 @@ pub(super) struct Stages {
     pub(super) leaf: LeafIndex,
     pub(super) transform: Transform,
     pub(super) address: Address,
+    /// Nothing of it leaves while the car is in a private place.
+    pub(super) private: bool,
     windows: Option<Windows>,
     quantiser: Option<Quantiser>,
     geo: Option<Geo>,
@@ -66,6 +68,7 @@ pub(super) struct Place {
     pub(super) leaf: LeafIndex,
     pub(super) address: Address,
     pub(super) thinning: u32,
+    pub(super) private: bool,
 }
 
 /// A sample on its way through.
@@ -87,15 +90,30 @@ pub(super) struct Now {
     /// Wall time less moment.
     pub(super) offset_us: i64,
     pub(super) trip: Trip,
+    /// The car is in a private place, or may be.
+    pub(super) hidden: bool,
 }
 
 impl Stages {
     pub(super) fn new(place: Place, transform: &Transform, steps: Steps) -> Self {
-        let Place { flow, leaf, address, thinning } = place;
+        let Place { flow, leaf, address, thinning, private } = place;
         let Steps { windows, quantiser, geo, trigger } = steps;
         let (bucket, armed) = (transform.time_bucket, Vec::new());
         let transform = *transform;
-        Self { flow, leaf, transform, address, windows, quantiser, geo, bucket, trigger, armed, thinning }
+        Self {
+            flow,
+            leaf,
+            transform,
+            address,
+            private,
+            windows,
+            quantiser,
+            geo,
+            bucket,
+            trigger,
+            armed,
+            thinning,
+        }
     }
 
     /// What leaves of a reading, and when at the earliest.
@@ -105,6 +123,9 @@ impl Stages {
         reading: &Reading,
         limits: &mut Limits<'_>,
     ) -> Option<(Moment, Consented)> {
+        if self.private && now.hidden {
+            return None;
+        }
         if let Some(ends) = self.transform.trim_ends {
             let (began, _) = now.trip.under(now.moment)?;
             if now.moment.0.saturating_sub(began.0) < ends.first_us {

@@ -1,7 +1,6 @@
 //! Trips, as a signal of the car tells them: whether one goes on, and since when. What waits until it is known not to be
 //! the end of one is kept here.
 
-use super::stages::Now;
 use super::{Consented, Gate, Limits, sooner};
 use crate::limits::{HELD_SAMPLES_MAX, TRIP_SILENCE_US_MAX};
 use crate::names::Moment;
@@ -115,7 +114,7 @@ impl Gate {
         for at in 0..self.stages.len() {
             loop {
                 self.frame += 1;
-                let now = Now { moment, frame: self.frame, offset_us: self.offset_us, trip: self.trip };
+                let now = self.now(moment);
                 let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
                 let Some(figure) = self.stages[at].close_trip(now, seen, limits) else { break };
                 if let Some((due, sample)) = figure {

@@ -89,7 +89,8 @@ impl Car {
 
     fn swap(&mut self, watch: Option<Watch>) {
         let leaves = leaves();
-        let compiled = Compiled::new(&leaves, gate(&leaves), Watches { only_when: watch, trip: None });
+        let compiled =
+            Compiled::new(&leaves, gate(&leaves), Watches { only_when: watch, ..Watches::default() });
         self.pipeline.on_event(Event::Swap(Box::new(compiled)), &mut self.out);
     }
 
@@ -111,7 +112,9 @@ fn motion(moving: u8, speed: i16, gear: u8) -> [u8; 8] {
 fn invariant_6_what_is_watched_is_read_and_goes_nowhere() {
     let mut car = Car::new();
     let patterns = |leaves: &Leaves, only_when| {
-        Compiled::new(leaves, gate(leaves), Watches { only_when, trip: None }).plan.patterns(BusIndex(0))
+        Compiled::new(leaves, gate(leaves), Watches { only_when, ..Watches::default() })
+            .plan
+            .patterns(BusIndex(0))
     };
     let parked = watch("Motion.Moving", &Test::Equals(0.0)).unwrap();
     assert_eq!(patterns(&leaves(), Some(parked.clone())).len(), 2, "the kernel's filter lets it in");

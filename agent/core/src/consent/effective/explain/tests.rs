@@ -240,6 +240,19 @@ fn a_later_floor_tightens_what_runs_and_a_looser_one_loosens_nothing() {
 }
 
 #[test]
+fn what_tells_of_places_and_trips_is_private_by_its_category() {
+    let mut world = World::new();
+    let mut private = |category| {
+        world.bundle.catalogue[0].category = category;
+        world.records[0].pii_information[0].category = category;
+        let speed = world.leaves.find(&SPEED.parse().unwrap()).unwrap();
+        world.ask(|situation| Effective::of(situation).private.contains(&speed))
+    };
+    assert!(private(Category::Trips) && private(Category::Location));
+    assert!(!private(Category::Driving));
+}
+
+#[test]
 fn of_limits_of_bytes_the_smallest_applies_and_is_told() {
     let mut world = World::new();
     world.records[0].conditions.max_bytes_per_day = Some(9_000);
