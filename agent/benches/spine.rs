@@ -18,7 +18,7 @@ use glovebox_core::consent::transform::{Rule, Transform};
 use glovebox_core::decode::{LeafIndex, Leaves, Plan};
 use glovebox_core::limits::BATCH_COLUMN_BYTES_MAX;
 use glovebox_core::names::{Digest, Epoch, FlowId, HpkeKey, PurposeId, RecipientId, Sequence, WallTime};
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::seal::{Sealer as _, Sealing};
 use glovebox_core::wire::batch_topic;
 use std::path::Path;
@@ -48,6 +48,7 @@ fn load(folder: &Path) -> Measured {
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: stream.needed.iter().map(|leaf| granted(&stream.leaves, *leaf)).collect(),
     };
@@ -82,7 +83,10 @@ fn compiled(measured: &Measured) -> Pipeline {
     let gate = Gate::compile(&effective, &measured.stream.leaves);
     let plan = Plan::compile(&measured.stream.leaves, &gate.needed());
     let mut pipeline = Pipeline::new(mapping, BATCH_COLUMN_BYTES_MAX);
-    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate, watch: None })), &mut Vec::new());
+    pipeline.on_event(
+        Event::Swap(Box::new(Compiled { plan, gate, watches: Watches::default() })),
+        &mut Vec::new(),
+    );
     pipeline
 }
 

@@ -76,6 +76,9 @@ pub struct DraftOrder {
     /// The second, separate yes: more than the catalogue's floor.
     #[serde(default)]
     pub waive_floor: bool,
+    /// So many bytes a day at most; no limit if it is not said.
+    #[serde(default)]
+    pub max_bytes_per_day: Option<u64>,
 }
 
 /// A record that waits for the owner's signature.

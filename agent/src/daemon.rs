@@ -16,6 +16,7 @@ mod drive;
 mod emitted;
 pub mod force;
 pub mod rules;
+mod spent;
 mod steward;
 pub mod watched;
 
@@ -45,6 +46,7 @@ use crate::outbox::{self, Outbox};
 use crate::store::disk::Place;
 use crate::store::{Opened, Store, StoreError, files};
 use crate::uplink;
+use crate::zones::ZoneFile;
 use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
@@ -52,6 +54,7 @@ use drive::{Drive, Orders, ReadClocks, Source};
 use emitted::Emitted;
 use force::Force;
 use rules::Rules;
+use spent::Kept;
 use steward::{Steward, Threads};
 
 /// Why the daemon cannot start.
@@ -60,7 +63,7 @@ pub enum DaemonError {
     /// The databases cannot be used; `glovebox check` lists all faults.
     #[error("the databases cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Databases(Vec<DatabaseError>),
-    /// The signal that sending waits for cannot be watched.
+    /// A signal that the car's own decisions need cannot be watched.
     #[error(transparent)]
     Watched(#[from] watched::WatchedError),
     /// Keys or documents cannot be opened.
@@ -198,10 +201,12 @@ impl Parts {
             pulse: watchdog.pulse("pipeline"),
             told: drive::Told::default(),
             emitted: emitted(&config, &databases),
+            spent: spent(&config, &databases),
         };
         let threads = Threads {
             classes: config.delivery.clone(),
-            watch: watched::find(&config.delivery, &databases.leaves)?,
+            watches: watched::find(&config, &databases.leaves)?,
+            zones: (ZoneFile::in_folder(&config.health.state), std::sync::Mutex::default()),
             leaves: databases.leaves,
             drive: Orders { sender, bell },
             custody: messages.clone(),
@@ -288,6 +293,12 @@ fn steward(
 fn emitted(config: &Config, databases: &Databases) -> Option<Emitted> {
     let path = config.health.state.join("emitted");
     config.bus.replay.is_none().then(|| Emitted::new(path, Arc::clone(&databases.leaves)))
+}
+
+/// The same holds for budgets.
+fn spent(config: &Config, databases: &Databases) -> Option<Kept> {
+    let path = config.health.state.join("spent");
+    config.bus.replay.is_none().then(|| Kept::new(path, Arc::clone(&databases.leaves)))
 }
 
 fn open_authority(config: &Config, databases: &Databases) -> Result<LocalAuthority, DaemonError> {

@@ -14,3 +14,4 @@ pub mod policy_store;
 pub mod sealer;
 pub mod store;
 pub mod uplink;
+pub mod zones;

@@ -31,7 +31,12 @@ fn filled() -> Delivery {
     }
     each("a batch found at the start", BATCHES, begin.elapsed());
     let class = |flow: u64| CLASSES[usize::try_from(flow % 3).unwrap()];
-    let permission = |flow| Permission { until: WallTime(i64::MAX), priority: class(flow), hold_back_us: 0 };
+    let permission = |flow| Permission {
+        until: WallTime(i64::MAX),
+        priority: class(flow),
+        hold_back_us: 0,
+        bytes_per_day_max: None,
+    };
     delivery.permit((0..FLOWS).map(|flow| (FlowId(flow), permission(flow))).collect());
     delivery
 }

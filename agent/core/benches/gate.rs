@@ -21,7 +21,7 @@ use glovebox_core::consent::transform::{Rule, Transform};
 use glovebox_core::decode::{Decoder, LeafIndex, Leaves, Plan, Reading};
 use glovebox_core::limits::BATCH_COLUMN_BYTES_MAX;
 use glovebox_core::names::{Digest, FlowId, HpkeKey, PurposeId, RecipientId, WallTime};
-use glovebox_core::pipeline::{Compiled, Event, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Pipeline, Watches};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -92,6 +92,7 @@ fn flow(number: u64, signals: Vec<SignalRules>) -> Arc<FlowRules> {
         live_until: WallTime(i64::MAX),
         batch_age_us: 10_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals,
     })
@@ -119,8 +120,10 @@ fn rig(stream: &Stream, case: &Case) -> Rig {
     let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
     let mut pipeline = Pipeline::new(mapping, BATCH_COLUMN_BYTES_MAX);
     let plan = Plan::compile(&stream.leaves, &compile().needed());
-    pipeline
-        .on_event(Event::Swap(Box::new(Compiled { plan, gate: compile(), watch: None })), &mut Vec::new());
+    pipeline.on_event(
+        Event::Swap(Box::new(Compiled { plan, gate: compile(), watches: Watches::default() })),
+        &mut Vec::new(),
+    );
     let decoder = Decoder::new(Plan::compile(&stream.leaves, &stream.needed));
     Rig { decoder, gate: compile(), pipeline, readings: Vec::with_capacity(64) }
 }

@@ -50,6 +50,26 @@ pub const TIME_BUCKET_S_MAX: i64 = 86_400;
 pub const AGGREGATE_WINDOW_S_MAX: i64 = 86_400;
 /// Most values that `min_samples` may ask for: more do not come in a day from one signal in ten a second.
 pub const AGGREGATE_SAMPLES_MAX: i64 = 1_000_000;
+/// Longest part of a trip that `trim_ends` takes away at each end: more leaves little of any trip.
+pub const TRIM_MINUTES_MAX: i64 = 120;
+/// A signal that tells of trips and was silent for so long tells nothing any more: such signals come every second or
+/// more often, and a bus that sleeps may have slept over the end of the trip.
+pub const TRIP_SILENCE_US_MAX: i64 = 60_000_000;
+/// Where the car was last seen tells for so long where it is: in that time it cannot cross the ring of cells round a
+/// private place, 0.8 km, unseen.
+pub const PLACE_SILENCE_US_MAX: i64 = 10_000_000;
+/// Private places of one car: homes, work, family, a doctor; each is seven cells in memory.
+pub const ZONES_MAX: usize = 256;
+/// The file of private places: a line has 17 bytes.
+pub const ZONES_FILE_BYTES_MAX: usize = 17 * ZONES_MAX;
+/// Largest `budget` of samples a day: a thousand a second are fewer.
+pub const BUDGET_SAMPLES_MAX: i64 = 100_000_000;
+/// Days of which it is known what a signal spent: today, yesterday, and two that a wrong clock may have told of.
+pub const BUDGET_DAYS_MAX: usize = 4;
+/// Days of signals of which it is known what was spent: as many signals as [`GATE_MEMORY_ENTRIES_MAX`].
+pub const BUDGET_ENTRIES_MAX: usize = BUDGET_DAYS_MAX * GATE_MEMORY_ENTRIES_MAX;
+/// The file of what was spent: a line has under 64 bytes.
+pub const SPENT_FILE_BYTES_MAX: usize = 64 * (BUDGET_ENTRIES_MAX + 2);
 /// Longest `delay`, 30 days: what is older helps nobody and fills the queue.
 pub const DELAY_S_MAX: i64 = 30 * 86_400;
 /// Finest resolution of H3 that `geo_cell` takes: a cell of 0.015 km². Beyond that a cell is a point.

@@ -295,6 +295,23 @@ impl WallTime {
     }
 }
 
+/// A day by UTC, counted from 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UtcDay(pub i64);
+
+impl UtcDay {
+    /// Before all.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After all.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// The one in which `time` lies.
+    #[must_use]
+    pub fn of(time: WallTime) -> Self {
+        Self(time.0.div_euclid(86_400_000_000))
+    }
+}
+
 impl fmt::Display for WallTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_microsecond(self.0) {

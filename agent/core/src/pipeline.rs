@@ -4,7 +4,8 @@
 use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
 use crate::consent::event::Recorder;
-use crate::consent::gate::{LastRun, Lost};
+use crate::consent::gate::{LastRun, Lost, Spending};
+use crate::consent::zone::Place;
 use crate::consent::{Consented, Gate};
 use crate::decode::plan::Outcome;
 use crate::decode::{Decoder, Leaves, Plan, Reading};
@@ -39,17 +40,33 @@ pub struct Compiled {
     pub plan: Plan,
     /// What may leave.
     pub gate: Gate,
-    /// What is looked at for the car's own decision when to send.
-    pub watch: Option<Watch>,
+    /// What is looked at for the car's own decisions.
+    pub watches: Watches,
+}
+
+/// Signals that are looked at for what the car decides, and that go nowhere.
+#[derive(Debug, Default, Clone)]
+pub struct Watches {
+    /// When to send.
+    pub only_when: Option<Watch>,
+    /// When a trip begins and ends.
+    pub trip: Option<Watch>,
+    /// Whether the car is in a private place.
+    pub place: Option<Place>,
 }
 
 impl Compiled {
-    /// With the plan that `gate` and `watch` need, and nothing else in it.
+    /// With the plan that `gate` and `watches` need, and nothing else in it. Trips and places are looked at only for a
+    /// gate that needs them.
     #[must_use]
-    pub fn new(leaves: &Leaves, gate: Gate, watch: Option<Watch>) -> Self {
+    pub fn new(leaves: &Leaves, gate: Gate, mut watches: Watches) -> Self {
         let mut needed = gate.needed();
-        needed.extend(watch.as_ref().map(Watch::leaf));
-        Self { plan: Plan::compile(leaves, &needed), gate, watch }
+        watches.trip = watches.trip.filter(|_| gate.needs_trips());
+        let both = [&watches.only_when, &watches.trip].into_iter().flatten();
+        needed.extend(both.map(Watch::leaf));
+        watches.place = watches.place.filter(|_| gate.needs_place());
+        needed.extend(watches.place.iter().flat_map(Place::leaves));
+        Self { plan: Plan::compile(leaves, &needed), gate, watches }
     }
 }
 
@@ -88,6 +105,10 @@ pub struct Counts {
     pub samples: u64,
     /// Samples of open batches dropped because their flow ended.
     pub samples_ended: u64,
+    /// Samples that were over their budget of the day.
+    pub samples_over_budget: u64,
+    /// Samples for which there was no room while it was not known whether they are of the end of a trip.
+    pub samples_no_tail: u64,
 }
 
 /// From frame to closed batch.
@@ -95,7 +116,7 @@ pub struct Counts {
 pub struct Pipeline {
     decoder: Decoder,
     gate: Gate,
-    watch: Option<Watch>,
+    watches: Watches,
     open: Open,
     readings: Vec<Reading>,
     counts: Counts,
@@ -215,7 +236,14 @@ impl Pipeline {
         };
         let (decoder, mut gate) = (Decoder::default(), Gate::default());
         gate.set_offset(mapping.offset_us);
-        Self { decoder, gate, watch: None, open, readings: Vec::new(), counts: Counts::default() }
+        Self {
+            decoder,
+            gate,
+            watches: Watches::default(),
+            open,
+            readings: Vec::new(),
+            counts: Counts::default(),
+        }
     }
 
     /// Takes one event; appends what comes of it to `out`.
@@ -249,7 +277,13 @@ impl Pipeline {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let long = self.decoder.transport().counts();
-        Counts { messages_whole: long.whole, messages_broken: long.broken, ..self.counts }
+        Counts {
+            messages_whole: long.whole,
+            messages_broken: long.broken,
+            samples_over_budget: self.gate.over_budget(),
+            samples_no_tail: self.gate.tail_dropped(),
+            ..self.counts
+        }
     }
 
     /// What may leave now.
@@ -263,10 +297,15 @@ impl Pipeline {
         self.gate.recall(last, now);
     }
 
+    /// Takes up what earlier runs spent of their budgets, before the first frame.
+    pub fn recall_spending(&mut self, past: &Spending) {
+        self.gate.recall_spending(past);
+    }
+
     /// Whether the watched signal is as it must be; `None` if none is watched, or it was not seen, or has no value.
     #[must_use]
     pub fn signal_holds(&self) -> Option<bool> {
-        self.watch.as_ref().and_then(Watch::holds)
+        self.watches.only_when.as_ref().and_then(Watch::holds)
     }
 
     fn on_frame(&mut self, frame: &Frame, out: &mut Vec<Output>) {
@@ -284,11 +323,26 @@ impl Pipeline {
             Outcome::Decoded => {}
         }
         self.counts.readings += self.readings.len() as u64;
-        if let Some(watch) = &mut self.watch {
-            watch.look(&self.readings);
-        }
+        self.look(frame.moment);
         let Self { gate, readings, open, counts, .. } = self;
         gate.pass(frame.moment, readings, |sample| open.take(&sample, (frame.moment, &mut *counts), out));
+    }
+
+    #[inline]
+    fn look(&mut self, now: Moment) {
+        if let Some(watch) = &mut self.watches.only_when {
+            watch.look(&self.readings);
+        }
+        if let Some(watch) = &mut self.watches.trip
+            && watch.look(&self.readings)
+        {
+            self.gate.on_trip(watch.holds(), now);
+        }
+        if let Some(place) = &mut self.watches.place
+            && let Some(inside) = place.look(&self.readings, now)
+        {
+            self.gate.on_place(inside, now);
+        }
     }
 
     fn on_time(&mut self, now: Moment, out: &mut Vec<Output>) {
@@ -342,12 +396,12 @@ impl Pipeline {
     /// What was collected goes on only if the new rules let it out too: an ended flow's open batch is dropped
     /// (invariant 5), a narrowed one's is dropped and declared, any other is closed under the rules it was made with.
     fn swap(&mut self, compiled: Compiled, out: &mut Vec<Output>) {
-        let Compiled { plan, mut gate, mut watch } = compiled;
+        let Compiled { plan, mut gate, mut watches } = compiled;
         gate.inherit(&mut self.gate);
-        if let (Some(new), Some(old)) = (&mut watch, &self.watch) {
+        if let (Some(new), Some(old)) = (&mut watches.only_when, &self.watches.only_when) {
             new.inherit(old);
         }
-        self.watch = watch;
+        self.watches = watches;
         for open in self.open.batches.drain(..).flatten() {
             match find(gate.flows(), open.rules().flow) {
                 None => self.counts.samples_ended += u64::from(open.samples()),

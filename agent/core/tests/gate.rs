@@ -55,6 +55,7 @@ fn flow(number: u64, leaves: &Leaves, transforms: &[Option<Transform>]) -> Arc<F
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals,
     })

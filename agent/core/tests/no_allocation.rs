@@ -155,6 +155,7 @@ fn gate(leaves: &Leaves, rules: [&str; 3]) -> Gate {
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: leaves.iter().zip(rules).map(signal).collect(),
     };

@@ -11,7 +11,7 @@ use glovebox_core::decode::{Leaves, Plan};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::limits::BATCH_SOURCES_MAX;
 use glovebox_core::names::*;
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::wire::{Descriptor, encode_batch};
 use glovebox_proto::{column, v1};
 use prost::Message as _;
@@ -53,6 +53,7 @@ fn pipeline(min_interval_us: i64) -> (Pipeline, Arc<FlowRules>) {
         live_until: WallTime(i64::MAX),
         batch_age_us: 3_600_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: signals.collect(),
     });
@@ -61,7 +62,10 @@ fn pipeline(min_interval_us: i64) -> (Pipeline, Arc<FlowRules>) {
     let plan = Plan::compile(&leaves, &gate.needed());
     let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
     let mut pipeline = Pipeline::new(mapping, 64 * 1024);
-    pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate, watch: None })), &mut Vec::new());
+    pipeline.on_event(
+        Event::Swap(Box::new(Compiled { plan, gate, watches: Watches::default() })),
+        &mut Vec::new(),
+    );
     (pipeline, rules)
 }
 

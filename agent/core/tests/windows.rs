@@ -57,6 +57,7 @@ fn gate(transforms: &[Transform]) -> Gate {
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: transforms.iter().map(signal).collect(),
     };

@@ -64,6 +64,9 @@ struct GrantArgs {
     /// A second, separate yes: more than the usual limit of the catalogue.
     #[arg(long)]
     waive_floor: bool,
+    /// So many bytes a day (UTC) at most; what is over waits for the next day.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_bytes_per_day: Option<u64>,
     /// Agree without being asked; a script, which has no terminal, is never asked.
     #[arg(long)]
     yes: bool,
@@ -126,6 +129,7 @@ fn grant(
         signals: args.signal.clone(),
         until: args.until.or(args.days.map(in_days)),
         waive_floor: args.waive_floor,
+        max_bytes_per_day: args.max_bytes_per_day,
     })?;
     let mut out = std::io::stdout().lock();
     write!(out, "{}", printable(&draft.words))?;

@@ -17,6 +17,7 @@ mod status;
 #[cfg(test)]
 pub(crate) mod trial;
 mod why;
+mod zone;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -51,6 +52,7 @@ Examples:
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
   glovebox why Vehicle.Speed                     whether it leaves, for whom, and which clause says so
+  glovebox zone add 52.5163 13.3777              a private place: nothing of places and trips leaves from there
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0` instead: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
   glovebox dbc show car.dbc 'WHEEL*'             its messages and signals in words
@@ -118,6 +120,7 @@ enum Command {
     Policy(policy::Args),
     Consent(consent::Args),
     Why(why::Args),
+    Zone(zone::Args),
     Decode(decode::Args),
     Dbc(dbc::Args),
     Completions(complete::Args),
@@ -150,6 +153,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
         Command::Consent(args) => consent::run(&args, || common.authority()),
         Command::Why(args) => why::run(&args, common),
+        Command::Zone(args) => zone::run(&args, &common.load(Files::NotNeeded)?.health.state),
         Command::Decode(args) => decode::run(args),
         Command::Dbc(args) => dbc::run(&args),
         Command::Completions(args) => complete::run(&args),

@@ -175,7 +175,7 @@ fn read_interfaces(reader: &Reader<'_>, to: &mut Collector) -> Read<Vec<String>>
 /// The keys that say what is asked of the signal.
 const TESTS: [&str; 3] = ["equals", "at_least", "at_most"];
 
-fn read_signal(reader: &Reader<'_>, to: &mut Collector) -> Read<Option<Signal>> {
+pub(super) fn read_signal(reader: &Reader<'_>, to: &mut Collector) -> Read<Option<Signal>> {
     let example = "signal = \"Vehicle.IsMoving\"";
     let path = reader.parsed("signal", example, to, SignalPath::new);
     let test = read_test(reader, to);

@@ -14,7 +14,8 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
     ("bus.interface", &["name", "interface"]),
     ("decode", &["database"]),
     ("decode.database", &["bus", "dbc", "map", "strict", "j1939"]),
-    ("consent", &["device", "groups", "policy_folder"]),
+    ("consent", &["device", "groups", "policy_folder", "trip"]),
+    ("consent.trip", &["signal", "equals", "at_least", "at_most"]),
     ("batch", &["age_s", "size_kib"]),
     ("seal", &[]),
     ("outbox", &["size_mib", "flow_size_mib", "free_mib", "gather_s"]),
@@ -40,7 +41,7 @@ pub(super) const KEYS: &[(&str, &[&str])] = &[
 ];
 
 /// Those of the inner tables that there is one of; of the others there are lists.
-pub(super) const SINGLE: &[&str] = &["uplink.only_when"];
+pub(super) const SINGLE: &[&str] = &["uplink.only_when", "consent.trip"];
 
 /// Proof that a fault has been noted: made by [`Collector::tell`] only.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@ use glovebox_core::frame::BusIndex;
 use glovebox_core::limits;
 use glovebox_core::names::{BusName, DeviceId};
 
+use super::delivery::{Signal, read_signal};
 use super::fault::{FaultKind, Hint, Place};
 use super::reader::{Collector, Read, Reader};
 use super::source::{Item, Table, Value};
@@ -37,7 +38,7 @@ pub struct Database {
 }
 
 /// `[consent]`: which car this is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Consent {
     /// The car, as authority and broker name it.
     pub device: DeviceId,
@@ -45,6 +46,8 @@ pub struct Consent {
     pub groups: Vec<DeviceId>,
     /// Bundles dropped here are taken.
     pub policy_folder: Option<PathBuf>,
+    /// `[consent.trip]`: a trip goes on while this holds.
+    pub trip: Option<Signal>,
 }
 
 /// `[batch]`: when a batch closes.
@@ -223,8 +226,13 @@ impl Consent {
         let device = reader.needed("device", "device = \"car-1\"", to, DeviceId::new);
         let groups = read_groups(&reader, to);
         let policy_folder = reader.folder("policy_folder", to);
-        Ok(Self { device: device?, groups: groups?, policy_folder: policy_folder? })
+        let trip = reader.inner("trip", to)?.map(|inner| read_trip(&inner, to)).transpose();
+        Ok(Self { device: device?, groups: groups?, policy_folder: policy_folder?, trip: trip? })
     }
+}
+
+fn read_trip(reader: &Reader<'_>, to: &mut Collector) -> Read<Signal> {
+    read_signal(reader, to)?.ok_or_else(|| reader.missing("signal", "signal = \"Vehicle.IsMoving\"", to))
 }
 
 fn read_groups(reader: &Reader<'_>, to: &mut Collector) -> Read<Vec<DeviceId>> {

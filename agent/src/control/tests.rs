@@ -93,6 +93,7 @@ fn every_question_is_answered_alike_over_the_socket_and_without_it() {
         signals: vec!["Vehicle.*".to_owned()],
         until: Some(WallTime(1_800_000_000_000_000)),
         waive_floor: true,
+        max_bytes_per_day: Some(9),
     };
     assert_eq!(remote.draft(&order).unwrap(), local.draft(&order).unwrap());
     let large = vec![0xA5; 1024 * 1024];

@@ -81,10 +81,15 @@ impl WhyPurpose {
             purpose: explained.purpose.clone(),
             flow: explained.flow.map(|flow| flow.to_string()),
             leaves: explained.leaves(),
-            reduced: transforms(&explained.reduced_by),
+            reduced: transforms(&explained.reduced_by) + &limit(explained),
             clauses: Clause::ALL.map(answer).to_vec(),
         }
     }
+}
+
+fn limit(explained: &Explanation) -> String {
+    let words = |bytes| format!("; at most {bytes} bytes a day (UTC) of all for this purpose");
+    explained.bytes_per_day_max.map_or_else(String::new, words)
 }
 
 impl WhyClause {

@@ -358,6 +358,7 @@ impl Authority for LocalAuthority {
             wanted: &wanted,
             until: order.until.unwrap_or(default),
             floor_waived: order.waive_floor,
+            max_bytes_per_day: order.max_bytes_per_day,
             language: "en",
             stamp: Stamp { record_id, now: now.earliest, entity: "owner", shown_by: "command_line" },
         };

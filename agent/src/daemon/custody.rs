@@ -29,6 +29,7 @@ use crate::outbox::{Figures, Keep, Outbox, ReadError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use crate::uplink;
 
+mod daily;
 pub mod storing;
 
 /// What the thread is told.
@@ -120,6 +121,10 @@ pub struct State {
     connection: Option<ConnectionNumber>,
     source_ended: bool,
     told: Option<Moment>,
+    /// Some flow may send only so many bytes a day.
+    has_limit: bool,
+    /// The ledger was asked what was sent today.
+    recalled: bool,
     storing: storing::Storing,
 }
 
@@ -227,6 +232,7 @@ impl Custody {
         let now = self.clock.monotonic();
         let passed = |then: Moment, us| now.0.saturating_sub(then.0) >= us;
         self.delivery.retry(now);
+        self.recall_bytes();
         let waiting = self.delivery.waiting();
         let silent = self.state.told.is_none_or(|then| passed(then, TELL_US));
         if self.state.source_ended && waiting > 0 && silent {
@@ -256,9 +262,12 @@ impl Custody {
             until: rules.live_until,
             priority,
             hold_back_us: rules.hold_back_us(),
+            bytes_per_day_max: rules.bytes_per_day_max,
         };
         let permitted = live.map(|(rules, priority)| (rules.flow, permission(rules, *priority)));
         self.delivery.permit(permitted.collect());
+        self.state.has_limit |= flows.iter().any(|(rules, _)| rules.bytes_per_day_max.is_some());
+        self.recall_bytes();
     }
 
     /// Why nothing is offered of flows that may be sent, for whoever asks.
@@ -334,7 +343,8 @@ impl Custody {
         let mut offers = Vec::new();
         while let Some(offer) = self.delivery.offer(self.now()) {
             match self.read(offer.batch) {
-                Some(sealed) => offers.push((offer.ticket, sealed)),
+                Some(sealed) if self.has_room(offer, &sealed) => offers.push((offer.ticket, sealed)),
+                Some(_) => {}
                 None => self.delivery.returned(offer.ticket),
             }
         }

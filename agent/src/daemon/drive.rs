@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use glovebox_core::batch::{ClockQuality, LossReason};
+use glovebox_core::consent::transform::Rule;
 use glovebox_core::names::FlowId;
 use glovebox_core::pipeline::{Compiled, Counts, Event, Output, Pipeline};
 use tokio::sync::mpsc;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::custody::Message;
 use super::emitted::Emitted;
+use super::spent::Kept;
 use crate::bus::States;
 use crate::bus::live::{Bell, Clocks, Live};
 use crate::bus::replay::{Replay, Speed};
@@ -72,6 +74,8 @@ pub(super) struct Drive {
     pub(super) told: Told,
     /// What was emitted last, of a live bus.
     pub(super) emitted: Option<Emitted>,
+    /// What was spent of budgets, of a live bus.
+    pub(super) spent: Option<Kept>,
 }
 
 /// What others have been told already, and what they still have to be.
@@ -141,8 +145,13 @@ impl Drive {
         }
     }
 
-    /// What has a rate waits over the restart.
-    fn keep_emitted(&self) {
+    /// What has a rate waits over the restart, and what was spent stays spent.
+    fn keep_emitted(&mut self) {
+        if let Some(spent) = &mut self.spent
+            && let Err(error) = spent.end(&self.pipeline.gate().spending())
+        {
+            tracing::warn!(target: "consent", %error, "after the next start a little less is left of budgets");
+        }
         let Some(emitted) = &self.emitted else { return };
         let (clocks, _) = (self.clocks)();
         if let Err(error) = emitted.end(&self.pipeline.gate().remembered(clocks.moment)) {
@@ -163,6 +172,7 @@ impl Drive {
     /// Waits while custody is behind.
     fn hand_over(&mut self, outputs: &mut Vec<Output>) -> Result<(), Stop> {
         self.count_closed(outputs);
+        self.keep_spent(outputs);
         for output in self.owed().into_iter().chain(outputs.drain(..)) {
             self.pulse.beat();
             self.custody.blocking_send(Message::Output(output)).map_err(|_| Stop)?;
@@ -174,6 +184,23 @@ impl Drive {
         Ok(())
     }
 
+    /// What was spent is durable before a batch is handed on; a batch of which it is not is lost.
+    fn keep_spent(&mut self, outputs: &mut [Output]) {
+        let Some(spent) = &mut self.spent else { return };
+        if !outputs.iter().any(has_budget) {
+            return;
+        }
+        let gate = self.pipeline.gate();
+        let Err(error) = spent.keep(gate.spent_so_far(), || gate.spending()) else { return };
+        tracing::error!(target: "consent", %error, "what is spent of budgets cannot be kept: such batches are lost");
+        for output in outputs.iter_mut().filter(|output| has_budget(output)) {
+            if let Output::Batch(batch) = output {
+                let (flow, samples) = (batch.rules().flow, batch.samples().into());
+                *output = Output::Lost { flow, reason: LossReason::Quota, samples };
+            }
+        }
+    }
+
     /// What custody does not know yet of the watched signal.
     fn signal_news(&self) -> Option<Option<bool>> {
         let now = self.pipeline.signal_holds();
@@ -183,6 +210,7 @@ impl Drive {
     /// Does not wait: a bus cannot.
     fn hand_over_now(&mut self, outputs: &mut Vec<Output>) -> Result<(), Stop> {
         self.count_closed(outputs);
+        self.keep_spent(outputs);
         for output in self.owed().into_iter().chain(outputs.drain(..)) {
             match self.custody.try_send(Message::Output(output)) {
                 Ok(()) => {}
@@ -231,6 +259,13 @@ impl Drive {
         self.counters.add(Counter::MessagesBroken, now.messages_broken - before.messages_broken);
         self.counters.add(Counter::Readings, now.readings - before.readings);
         self.counters.add(Counter::Consented, now.samples - before.samples);
+        self.counters.add(Counter::OverBudget, now.samples_over_budget - before.samples_over_budget);
+        self.counters.add(Counter::NoTail, now.samples_no_tail - before.samples_no_tail);
         self.told.counts = now;
     }
+}
+
+fn has_budget(output: &Output) -> bool {
+    let has = |rule: &Rule| matches!(rule, Rule::Pass(transform) if transform.budget.is_some());
+    matches!(output, Output::Batch(batch) if batch.rules().signals.iter().any(|it| has(&it.permitted)))
 }

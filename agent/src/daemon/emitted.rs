@@ -87,21 +87,22 @@ fn parse(text: &str, leaves: &Leaves) -> Option<LastRun> {
     Some(LastRun::Ended { remembered, cut })
 }
 
-fn hash(path: &SignalPath) -> u64 {
+/// A name that is in no file in the clear.
+pub(super) fn hash(path: &SignalPath) -> u64 {
     let digest = Digest::of(path.as_str().as_bytes()).0;
     digest[..8].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use glovebox_core::decode::dbc::Database;
     use glovebox_core::decode::leaves::BusDatabase;
     use glovebox_core::frame::BusIndex;
     use glovebox_core::names::BusName;
 
-    fn leaves() -> Arc<Leaves> {
+    pub(in super::super) fn leaves() -> Arc<Leaves> {
         let text = "BO_ 1 M: 8 X\n SG_ A : 0|8@1+ (1,0) [0|0] \"\" X\n SG_ B : 8|8@1+ (1,0) [0|0] \"\" X\n";
         let database = Database::parse(text.as_bytes(), "a.dbc").unwrap().0;
         let name = BusName::new("can0").unwrap();

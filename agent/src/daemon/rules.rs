@@ -145,6 +145,7 @@ mod tests {
             live_until: WallTime(1),
             batch_age_us: 1,
             age_us_max: None,
+            bytes_per_day_max: None,
             microseconds: false,
             signals: vec![signal],
         };

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules};
+use glovebox_core::consent::zone::Place;
 use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::Record;
 use glovebox_core::limits::DOCUMENT_BYTES_MAX;
 use glovebox_core::names::{DeviceId, FlowId};
-use glovebox_core::pipeline::Compiled;
-use glovebox_core::pipeline::watch::Watch;
+use glovebox_core::pipeline::{Compiled, Watches};
 use glovebox_core::uplink::{DocumentTopic, status_topic};
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,6 +28,7 @@ use crate::control::json::{Value, json, to_value};
 use crate::control::{Authority as _, AuthorityError, Handler, Request};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
+use crate::zones::{Stamp, ZoneFile};
 
 /// How long another thread may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -54,8 +55,10 @@ pub(super) struct Threads {
     pub(super) leaves: Arc<Leaves>,
     /// Which purposes go first, and what the others wait for.
     pub(super) classes: Delivery,
-    /// The signal that some classes wait for.
-    pub(super) watch: Option<Watch>,
+    /// The signal that some classes wait for, and that which tells of trips.
+    pub(super) watches: Watches,
+    /// Where private places are kept, and its stamp when they were read last.
+    pub(super) zones: (ZoneFile, Mutex<Option<Stamp>>),
     pub(super) drive: Orders,
     pub(super) custody: mpsc::Sender<Message>,
     pub(super) uplink: mpsc::Sender<uplink::Command>,
@@ -77,10 +80,14 @@ impl Threads {
     }
 
     /// The signal that sending waits for is read only while something that may be sent waits for it (invariant 6).
-    fn watched(&self, effective: &Effective) -> Option<Watch> {
-        let classes = &self.classes.only_when.as_ref()?.condition.classes;
-        let waits = |rules: &Arc<FlowRules>| classes.contains(&self.classes.priority(&rules.purpose));
-        self.watch.clone().filter(|_| effective.flows.iter().any(waits))
+    fn watched(&self, effective: &Effective) -> Watches {
+        let classes = self.classes.only_when.as_ref().map(|only_when| &only_when.condition.classes);
+        let waits = |rules: &Arc<FlowRules>| {
+            classes.is_some_and(|classes| classes.contains(&self.classes.priority(&rules.purpose)))
+        };
+        let mut watches = self.watches.clone();
+        watches.only_when = watches.only_when.filter(|_| effective.flows.iter().any(waits));
+        watches
     }
 }
 
@@ -107,8 +114,14 @@ impl Stages for &Threads {
     }
 
     fn swap(&mut self, effective: &Effective) {
-        let gate = Gate::compile(effective, &self.leaves);
-        let compiled = Compiled::new(&self.leaves, gate, self.watched(effective));
+        *lock(&self.zones.1) = self.zones.0.stamp();
+        let zones = Arc::new(self.zones.0.zones());
+        let gate = Gate::compile_for(effective, &self.leaves, &zones);
+        if gate.needs_trips() && self.watches.trip.is_none() {
+            tracing::warn!(target: "consent", "a grant speaks of trips, and `[consent.trip]` names no signal: nothing of it leaves");
+        }
+        let place = Place::new(&self.leaves, zones);
+        let compiled = Compiled::new(&self.leaves, gate, Watches { place, ..self.watched(effective) });
         let (done, swapped) = sync_channel(1);
         let order = Order::Swap(Box::new(compiled), done);
         let sent = self.drive.give(order);
@@ -165,7 +178,14 @@ impl Steward {
 
     /// What applies is worked out anew: at start, and when a date has passed or the clock has changed.
     pub(super) fn look_again(&self) {
-        lock(&self.force).look_again(&mut &self.threads);
+        let mut force = lock(&self.force);
+        force.look_again(&mut &self.threads);
+        // The gate of the old private places does for the new ones only until here.
+        if let Some(effective) = &force.effective
+            && self.threads.zones.0.stamp() != *lock(&self.threads.zones.1)
+        {
+            (&mut &self.threads).swap(effective);
+        }
     }
 
     /// A document that came over the network; the answer for its sender, and its topic. The broker reads answers, so

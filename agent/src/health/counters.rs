@@ -68,6 +68,10 @@ counters! {
         Consented = "consented",
         /// Readings that were needed and then withheld by a rule.
         Withheld = "withheld",
+        /// Samples that were over their budget of the day.
+        OverBudget = "over_budget",
+        /// Samples for which there was no room until it was known that they are not of the end of a trip.
+        NoTail = "no_tail",
         /// Gates that were swapped in.
         GatesSwapped = "gates_swapped",
         /// Documents that were taken.

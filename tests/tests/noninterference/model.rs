@@ -1,6 +1,6 @@
 //! The independent checker: what was agreed, in its own words; and whether each sample is within it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A transform as it was asked for, in tenths of the unit and milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +28,10 @@ pub enum Reduce {
     Above {
         level: i128,
         back: i128,
+    },
+    /// So many a day.
+    Budget {
+        n: u64,
     },
     /// `drop`, or an op that is not built.
     Nothing,
@@ -181,6 +185,8 @@ pub struct Checker {
     /// By flow and signal, then by millisecond.
     chances: HashMap<(Flow, usize), BTreeMap<i64, Vec<Chance>>>,
     last: HashMap<(Flow, usize), Told>,
+    /// What left under a budget, by flow, signal, budget and day.
+    spent: HashMap<(Flow, usize, u64, i64), u64>,
     span: u64,
     samples: u64,
     honest: bool,
@@ -199,6 +205,7 @@ impl Checker {
             now: Some(super::world::START),
             chances: HashMap::new(),
             last: HashMap::new(),
+            spent: HashMap::new(),
             span: 0,
             samples: 0,
             honest,
@@ -230,6 +237,7 @@ impl Checker {
             Act::Withdraw { recipient, purpose } => {
                 self.grants.remove(&(*recipient, *purpose));
                 self.last.retain(|(flow, _), _| flow != &(*recipient, *purpose));
+                self.spent.retain(|(flow, ..), _| flow != &(*recipient, *purpose));
             }
             Act::Clock { now } => self.now = Some(*now),
             Act::ClockInDoubt => self.now = None,
@@ -315,6 +323,7 @@ impl Checker {
                 return Err(format!("finer than what applies now: {sample:?} under {now:?}"));
             }
             self.is_crossing(sample, &rules)?;
+            self.within_budget(flow, sample, &rules)?;
             self.in_time(flow, sample, &rules, span)?;
         }
         Ok(())
@@ -331,6 +340,22 @@ impl Checker {
                 && !before().any(|(_, value)| *value <= (level - back) * 10)
             {
                 return Err(format!("crosses nothing: {sample:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// No day has more than was agreed for it.
+    fn within_budget(&mut self, flow: Flow, sample: &Sample, rules: &[Reduce]) -> Result<(), String> {
+        let day = sample.ms.div_euclid(24 * 3600 * 1000);
+        let budgets =
+            rules.iter().filter_map(|rule| if let Reduce::Budget { n } = rule { Some(*n) } else { None });
+        // Several documents may say the same.
+        for n in budgets.collect::<BTreeSet<u64>>() {
+            let spent = self.spent.entry((flow, sample.signal, n, day)).or_default();
+            *spent += 1;
+            if *spent > n {
+                return Err(format!("number {spent} of {n} a day: {sample:?}"));
             }
         }
         Ok(())

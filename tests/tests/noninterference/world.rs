@@ -21,7 +21,7 @@ use glovebox_core::decode::leaves::BusDatabase;
 use glovebox_core::decode::{Leaves, Plan};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::names::*;
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::seal::{SealError, Sealer, Sealing};
 use glovebox_proto::{body, column, v1};
 use glovebox_tests::seeded::Seeded as Random;
@@ -127,6 +127,9 @@ pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
             Reduce::Above { level, back } => {
                 let when = Parameter::Text("above".to_owned());
                 ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
+            }
+            Reduce::Budget { n } => {
+                ("budget", vec![("samples_per_day", Parameter::Integer(i64::try_from(*n).unwrap()))])
             }
             Reduce::Nothing => ("drop", Vec::new()),
         };
@@ -456,7 +459,10 @@ impl World {
         let gate = Gate::compile(&Effective::of(&situation), &LEAVES);
         let plan = Plan::compile(&LEAVES, &gate.needed());
         let mut outputs = Vec::new();
-        self.pipeline.on_event(Event::Swap(Box::new(Compiled { plan, gate, watch: None })), &mut outputs);
+        self.pipeline.on_event(
+            Event::Swap(Box::new(Compiled { plan, gate, watches: Watches::default() })),
+            &mut outputs,
+        );
         self.open(outputs, out);
     }
 
@@ -558,7 +564,7 @@ fn pick(random: &mut Random, end: usize) -> usize {
 }
 
 fn reduction(random: &mut Random) -> Reduce {
-    match random.below(14) {
+    match random.below(15) {
         0..=3 => Reduce::Grid {
             step: random.pick(&[5, 10, 20, 30, 50, 100]),
             offset: random.pick(&[0, 0, 0, 10, 5, -35]),
@@ -570,6 +576,7 @@ fn reduction(random: &mut Random) -> Reduce {
         9 | 10 => Reduce::Bucket { s: random.pick(&[1, 1, 2, 3]) },
         11 => Reduce::Max { s: random.pick(&[1, 1, 2]) },
         12 => Reduce::Above { level: random.pick(&[30, 30, 0]), back: random.pick(&[0, 0, 20]) },
+        13 => Reduce::Budget { n: random.pick(&[1, 2, 5]) },
         _ => Reduce::Nothing,
     }
 }

@@ -26,7 +26,7 @@ use glovebox_core::delivery::Delivery;
 use glovebox_core::ledger::Record;
 use glovebox_core::limits::UPLINK_WINDOW_MESSAGES;
 use glovebox_core::names::{FlowId, Moment};
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::seal::Sealing;
 use glovebox_tests::seeded::Seeded;
 use tokio::sync::mpsc;
@@ -379,7 +379,7 @@ impl Stages for Hands<'_> {
     fn swap(&mut self, effective: &Effective) {
         self.outside.made_gate();
         let gate = Gate::compile(effective, &bus::leaves());
-        let compiled = Compiled::new(&bus::leaves(), gate, None);
+        let compiled = Compiled::new(&bus::leaves(), gate, Watches::default());
         let mut outputs = Vec::new();
         self.inside.pipeline.on_event(Event::Swap(Box::new(compiled)), &mut outputs);
         self.collect(outputs);

@@ -199,6 +199,7 @@ pub fn given(
         wanted: &|signal| (wanted.signals)((0..SIGNALS).find(|it| path(*it) == *signal).unwrap()),
         until: wanted.until,
         floor_waived: false,
+        max_bytes_per_day: None,
         language: "en",
         stamp,
     };

@@ -7,7 +7,7 @@ use crate::names::SignalPath;
 use std::collections::BTreeSet;
 
 /// What a degree is called: a coordinate in another unit makes no cell.
-const DEGREES: [&str; 4] = ["degrees", "degree", "deg", "°"];
+pub(super) const DEGREES: [&str; 4] = ["degrees", "degree", "deg", "°"];
 
 /// Besides what the catalogue calls a place.
 const BELONGS: [&str; 5] = ["altitude", "heading", "accuracy", "bearing", "course"];

@@ -77,6 +77,12 @@ impl Category {
         }
     }
 
+    /// Whether it tells where the car is, or of its trips.
+    #[must_use]
+    pub fn is_private(self) -> bool {
+        matches!(self, Self::Location | Self::Trips)
+    }
+
     /// As documents write it.
     #[must_use]
     pub fn id(self) -> &'static str {

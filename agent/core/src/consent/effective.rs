@@ -12,7 +12,7 @@ use super::atom;
 use super::category::Category;
 use super::document::bundle::{Bundle, Directive, Recipient, RecipientStatus};
 use super::document::policy::Policy;
-use super::document::record::{Conditions, ConsentRecord, Decision, PiiInformation};
+use super::document::record::{ConsentRecord, Decision, PiiInformation};
 use super::document::request::Request;
 use super::event::Occasion;
 use super::grants::{Grant, Grants};
@@ -22,6 +22,7 @@ use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
     Digest, FlowId, HpkeKey, PolicyVersion, PurposeId, RecipientId, SignalPath, TrustedTime, WallTime,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use clause::Clause;
@@ -65,6 +66,8 @@ pub struct Effective {
     pub flows: Vec<Arc<FlowRules>>,
     /// The rest.
     pub withheld: Vec<Withheld>,
+    /// Leaves of these flows that tell of places or trips: nothing of them leaves from inside a private place.
+    pub private: BTreeSet<LeafIndex>,
 }
 
 /// What may leave in one flow.
@@ -88,6 +91,8 @@ pub struct FlowRules {
     pub batch_age_us: i64,
     /// A batch that was stored so long ago is not sent any more; `None`: nobody says so.
     pub age_us_max: Option<i64>,
+    /// Bytes of sealed batches a day at most, by UTC; `None`: nobody says so.
+    pub bytes_per_day_max: Option<u64>,
     /// Stamps in microseconds instead of milliseconds.
     pub microseconds: bool,
     /// Every leaf of the grant, in its order, once for each figure of it; the position is the signal number on the wire.
@@ -211,6 +216,9 @@ impl Effective {
                     effective.withhold(grant, Clause::TooManyFlows);
                 }
                 Ok(rules) if rules.signals.iter().any(|s| s.permitted != Rule::Deny) => {
+                    let private = |path: &SignalPath| policy.category(path).is_private();
+                    let leaves = rules.signals.iter().filter(|signal| private(&signal.path));
+                    effective.private.extend(leaves.map(|signal| signal.leaf));
                     effective.flows.push(Arc::new(rules));
                 }
                 Ok(_) => {}
@@ -295,6 +303,7 @@ impl View<'_> {
             live_until: live_until.min(request.expires).min(self.bundle.expires),
             batch_age_us: (i64::from(request.batch_age_s.max(1)) * 1_000_000).min(BATCH_AGE_US_MAX),
             age_us_max,
+            bytes_per_day_max: bytes_per_day_max(grant),
             microseconds: request.microseconds,
             signals,
         })
@@ -304,8 +313,7 @@ impl View<'_> {
     fn whole(&self, grant: &Grant, docket: &mut Docket) -> Result<(HpkeKey, &Request), Clause> {
         let given = grant.given().payload();
         docket.hold(Clause::GrantNotLive, records(grant).all(|record| self.is_live(record)))?;
-        let kept = |conditions: &Conditions| conditions.max_bytes_per_day.is_none();
-        docket.hold(Clause::Condition, records(grant).all(|record| kept(&record.conditions)))?;
+        docket.hold(Clause::Condition, bytes_per_day_max(grant) != Some(0))?;
         let recipient = self.active(&given.recipient.party_id, docket)?;
         let agreed = Digest::of(&recipient.request_key.0) == given.recipient.key_thumbprint;
         docket.hold(Clause::RecipientKeyChanged, agreed)?;
@@ -470,6 +478,11 @@ impl View<'_> {
         docket.hold(Clause::TransformDenies, rule != Rule::Deny)?;
         Ok(rule)
     }
+}
+
+/// The strictest of what the owner's records say.
+fn bytes_per_day_max(grant: &Grant) -> Option<u64> {
+    records(grant).filter_map(|record| record.conditions.max_bytes_per_day).min()
 }
 
 /// The owner's yes and all that narrows it.

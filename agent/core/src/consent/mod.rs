@@ -14,6 +14,7 @@ pub mod event;
 pub mod gate;
 pub mod grants;
 pub mod transform;
+pub mod zone;
 
 pub use crate::decode::{SourceAddress, State, ValueType};
 pub use gate::{Consented, Gate};

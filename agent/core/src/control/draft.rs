@@ -37,6 +37,8 @@ pub struct Wish<'a> {
     pub until: WallTime,
     /// The second, separate yes to more than the catalogue's floor.
     pub floor_waived: bool,
+    /// So many bytes a day at most.
+    pub max_bytes_per_day: Option<u64>,
     /// BCP 47 tag of the words that are shown, if the request has them.
     pub language: &'a str,
     /// When and how.
@@ -252,7 +254,11 @@ fn filled(
         storage_locations: request.storage_locations.clone(),
         not_before: wish.stamp.now,
         not_after: wish.until,
-        conditions: Conditions { event: request.event.clone(), ..Conditions::default() },
+        conditions: Conditions {
+            max_bytes_per_day: wish.max_bytes_per_day,
+            max_age_s: None,
+            event: request.event.clone(),
+        },
         withdrawal_method: "`glovebox consent withdraw`, in the car at any time".to_owned(),
         events: Vec::new(),
     }

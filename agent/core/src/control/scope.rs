@@ -1,9 +1,10 @@
 //! A consent record says yes to one request of the policy in force, on this car, and to no more.
 
 use super::{Aliases, Refusal};
-use crate::consent::document::record::ConsentRecord;
+use crate::consent::document::record::{ConsentRecord, Decision, PiiInformation};
 use crate::consent::document::request::Request;
 use crate::consent::document::{DocumentKind, Policy};
+use crate::consent::transform::Rule;
 use crate::names::Digest;
 
 /// The alias and the principal must be those of this car: an owner may hold one key for many.
@@ -38,8 +39,20 @@ pub(super) fn within_request(record: &ConsentRecord, policy: &Policy) -> Result<
         holds(pii.necessity == asked.necessity, &path("necessity"), "is not that of the request")?;
         let category = policy.category(&pii.signal);
         holds(pii.category == category, &path("category"), "is not that of the catalogue in force")?;
+        holds(
+            has_floor(pii, policy),
+            &path("transform"),
+            "lets out more than the usual limit, and `floor_waived` is false",
+        )?;
     }
     Ok(())
+}
+
+/// The catalogue's floor of this day is resolved in what is granted, so that a looser one of later loosens nothing; or the
+/// owner said a second yes to more.
+fn has_floor(pii: &PiiInformation, policy: &Policy) -> bool {
+    let floor = policy.catalogue(&pii.signal).map_or(Rule::OPEN, |entry| Rule::of(&entry.floor));
+    pii.decision != Decision::Yes || pii.floor_waived || Rule::of(&pii.transform).within(floor)
 }
 
 fn same_recipient(record: &ConsentRecord, request: &Request, policy: &Policy) -> Result<(), Refusal> {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use super::daily::Daily;
 use super::refusals::Refusals;
 use crate::limits::LIVE_OFFERS_IN_A_ROW_MAX;
 use crate::names::{TrustedTime, WallTime};
@@ -18,6 +19,8 @@ pub struct Permission {
     pub priority: Priority,
     /// Each batch so long after it was stored, in microseconds; 0: at once.
     pub hold_back_us: i64,
+    /// So many bytes of envelopes a day at most; `None`: nobody says so.
+    pub bytes_per_day_max: Option<u64>,
 }
 
 impl Permission {
@@ -40,6 +43,7 @@ pub(super) struct Flow {
     backlog: Option<Position>,
     pub(super) permission: Option<Permission>,
     pub(super) refusals: Refusals,
+    pub(super) daily: Daily,
     /// The last offer of it: whoever was not served for the longest is next.
     served: Option<Ticket>,
 }
@@ -67,8 +71,13 @@ impl Flow {
             || stored.is_some_and(|stored| now.earliest.0.saturating_sub(hold_back_us) >= stored.0)
     }
 
-    /// From when batches of unknown time are held back.
+    pub(super) fn bytes_per_day_max(&self) -> Option<u64> {
+        self.permission.and_then(|permission| permission.bytes_per_day_max)
+    }
+
+    /// Another day may have begun. From when batches of unknown time are held back.
     pub(super) fn look(&mut self, now: TrustedTime) {
+        self.daily.look(Some(now));
         if self.permission.is_some_and(|permission| permission.hold_back_us > 0) {
             for stored in self.waiting.values_mut() {
                 stored.get_or_insert(now.latest);

@@ -8,6 +8,7 @@
 //! whose turn:  class ▶ live before backlog ▶ whoever was not served for the longest      (decisions/0012)
 //! ```
 
+mod daily;
 mod flow;
 mod only_when;
 mod refusals;
@@ -16,9 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ledger::{BatchRef, DropReason};
 use crate::limits::UPLINK_WINDOW_MESSAGES;
-use crate::names::{FlowId, Moment, TrustedTime, WallTime};
+use crate::names::{FlowId, Moment, TrustedTime, UtcDay, WallTime};
 use crate::outbox::{BatchId, LossReason};
 use crate::uplink::{NotTaken, Ticket};
+pub use daily::Weighed;
 pub use flow::Permission;
 use flow::{Flow, Turns};
 pub use only_when::{Network, NetworkKind, Networks, OnlyWhen, Situation};
@@ -76,6 +78,8 @@ impl Publish {
 struct InFlight {
     batch: BatchId,
     published: bool,
+    /// Of its envelope, once it was weighed.
+    bytes: Option<u64>,
 }
 
 /// Why nothing is offered of a flow that is permitted.
@@ -108,6 +112,8 @@ pub struct Delivery {
     situation: Situation,
     /// Why the classes of `only_when` have to wait now.
     waits: Option<String>,
+    /// Up to this day nobody knows what was sent.
+    unknown_until: Option<UtcDay>,
 }
 
 impl Default for Delivery {
@@ -132,6 +138,7 @@ impl Delivery {
             only_when: OnlyWhen::default(),
             situation: Situation::default(),
             waits: None,
+            unknown_until: Some(UtcDay::MAX),
         }
     }
 
@@ -171,6 +178,7 @@ impl Delivery {
         permitted.retain(|flow, _| !self.withdrawn.contains(flow));
         for (id, flow) in &mut self.flows {
             flow.permission = permitted.remove(id);
+            flow.daily.look(None);
         }
         for (id, permission) in permitted {
             self.flows.entry(id).or_default().permission = Some(permission);
@@ -220,10 +228,10 @@ impl Delivery {
         self.situation = situation;
     }
 
-    /// Permitted, and not of a class that has to wait.
+    /// Permitted, with room for the day, and not of a class that has to wait.
     fn may(&self, flow: &Flow, now: Option<TrustedTime>) -> bool {
         let permission = flow.permission.filter(|permission| permission.holds(now));
-        permission.is_some_and(|permission| !self.has_to_wait(&permission))
+        permission.is_some_and(|permission| !self.has_to_wait(&permission)) && !flow.daily.is_full()
     }
 
     fn has_to_wait(&self, permission: &Permission) -> bool {
@@ -237,7 +245,7 @@ impl Delivery {
     }
 
     /// The next batch to send: always the oldest of its flow. `None` without connection, permission or trusted time,
-    /// or when the window is full. Write the ledger entry, then call [`Self::recorded`].
+    /// or when the window is full. [`Self::weigh`] it, write the ledger entry, then call [`Self::recorded`].
     pub fn offer(&mut self, now: Option<TrustedTime>) -> Option<Offer> {
         if !self.connected || self.in_flight() >= self.window {
             return None;
@@ -253,7 +261,7 @@ impl Delivery {
         let ticket = Ticket(self.next_ticket);
         let batch = flow.serve(ticket)?.of(id);
         self.next_ticket += 1;
-        self.in_flight.insert(ticket, InFlight { batch, published: false });
+        self.in_flight.insert(ticket, InFlight { batch, published: false, bytes: None });
         Some(Offer { ticket, batch })
     }
 
@@ -269,8 +277,9 @@ impl Delivery {
     /// The ledger entry of an offer is durable. All is asked once more: `None` if the answer is no by now, or the
     /// offer went back with its connection.
     pub fn recorded(&mut self, ticket: Ticket, now: Option<TrustedTime>) -> Option<Publish> {
-        let batch = self.in_flight.get(&ticket).filter(|flying| !flying.published)?.batch;
-        if !self.flows.get(&batch.flow).is_some_and(|flow| self.may(flow, now)) {
+        let &InFlight { batch, bytes, .. } = self.in_flight.get(&ticket).filter(|it| !it.published)?;
+        let may = self.flows.get(&batch.flow).is_some_and(|flow| self.may(flow, now));
+        if !may || !self.pay(batch.flow, bytes, now) {
             self.returned(ticket);
             return None;
         }
@@ -330,6 +339,10 @@ impl Delivery {
         let known = self.flows.get(&flow)?;
         if self.has_to_wait(&known.permission?) {
             return self.waits.clone().map(Held::Waits);
+        }
+        if let (true, Some(most)) = (known.daily.is_full(), known.bytes_per_day_max()) {
+            let what = format!("of its {most} bytes a day too few are left, or nobody knows how many");
+            return Some(Held::Waits(format!("{what}; a day ends at midnight UTC")));
         }
         let refused = known.refusals.held().map(|(why, again)| Held::NotTaken { why, again });
         let hold_back_s = known.permission?.hold_back_us / 1_000_000;

@@ -24,7 +24,8 @@ fn permit(delivery: &mut Delivery, flows: &[u64], until: i64) {
 }
 
 fn permit_as(delivery: &mut Delivery, flows: &[(u64, Priority)], until: i64) {
-    let permission = |priority| Permission { until: WallTime(until), priority, hold_back_us: 0 };
+    let permission =
+        |priority| Permission { until: WallTime(until), priority, hold_back_us: 0, bytes_per_day_max: None };
     delivery.permit(flows.iter().map(|(flow, class)| (FlowId(*flow), permission(*class))).collect());
 }
 
@@ -303,7 +304,12 @@ fn invariant_1_what_is_held_back_goes_when_its_time_has_surely_come() {
     let mut delivery = Delivery::new(WINDOW);
     delivery.stored_at(batch(1, 1), Some(WallTime(100)));
     delivery.stored(batch(1, 2));
-    let permission = Permission { until: WallTime(1_000), priority: Priority::Normal, hold_back_us: 50 };
+    let permission = Permission {
+        until: WallTime(1_000),
+        priority: Priority::Normal,
+        hold_back_us: 50,
+        bytes_per_day_max: None,
+    };
     delivery.permit([(FlowId(1), permission)].into());
     delivery.connected();
     assert_eq!(delivery.offer(clock(149)), None);
@@ -326,4 +332,95 @@ fn invariant_1_what_is_held_back_goes_when_its_time_has_surely_come() {
         delivery.held(FlowId(1)),
         Some(Held::Waits("held back for 3600 s, as its consent says".to_owned()))
     );
+}
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// One flow with a limit of bytes a day, connected, and what the ledger says of the past.
+fn limited(most: u64, batches: u64, sent: &[(i64, u64)]) -> Delivery {
+    let mut delivery = filled(&[1], batches);
+    let until = WallTime(i64::MAX);
+    let limit =
+        Permission { until, priority: Priority::Normal, hold_back_us: 0, bytes_per_day_max: Some(most) };
+    delivery.permit([(FlowId(1), limit)].into());
+    delivery.connected();
+    let sent = sent.iter().map(|(day, bytes)| ((FlowId(1), UtcDay(*day)), *bytes)).collect();
+    delivery.recall_bytes(&sent, None);
+    delivery
+}
+
+/// The bytes of the next batch, if it goes.
+fn weighed(delivery: &mut Delivery, bytes: u64, now: Option<TrustedTime>) -> Option<Weighed> {
+    let offer = delivery.offer(now)?;
+    let weighed = delivery.weigh(offer.ticket, bytes, now);
+    if weighed == Weighed::Fits {
+        delivery.recorded(offer.ticket, now).unwrap();
+    }
+    Some(weighed)
+}
+
+#[test]
+fn no_day_has_more_bytes_than_the_grant_allows() {
+    let mut delivery = limited(100, 20, &[(0, 30)]);
+    let noon = clock(DAY_US / 2);
+    assert_eq!(weighed(&mut delivery, 70, noon), Some(Weighed::Fits));
+    assert_eq!(weighed(&mut delivery, 1, noon), Some(Weighed::Later));
+    assert_eq!(weighed(&mut delivery, 1, noon), None, "it waits for another day");
+    assert!(matches!(delivery.held(FlowId(1)), Some(Held::Waits(why)) if why.contains("100 bytes a day")));
+    assert!(!delivery.goes_at_once(FlowId(1), noon));
+    // Perhaps the first day, perhaps the second.
+    assert_eq!(weighed(&mut delivery, 1, clock(DAY_US - 1)), None);
+    assert_eq!(weighed(&mut delivery, 60, clock(DAY_US)), Some(Weighed::Fits));
+    assert_eq!(delivery.held(FlowId(1)), None);
+    assert_eq!(weighed(&mut delivery, 40, clock(2 * DAY_US - 1)), Some(Weighed::Fits), "both days pay");
+    assert_eq!(weighed(&mut delivery, 61, clock(2 * DAY_US)), Some(Weighed::Later));
+    assert_eq!(weighed(&mut delivery, 1, None), None);
+    let mut delivery = limited(100, 20, &[(0, 100)]);
+    assert_eq!(weighed(&mut delivery, 1, clock(DAY_US - 1)), Some(Weighed::Later));
+    assert_eq!(weighed(&mut delivery, 1, clock(DAY_US)), Some(Weighed::Fits), "the second day had room");
+}
+
+#[test]
+fn what_is_offered_at_once_has_room_together_and_a_batch_larger_than_a_day_never() {
+    let mut delivery = limited(100, 5, &[]);
+    let offers = [0; 2].map(|_| delivery.offer(clock(5)).unwrap());
+    assert_eq!(delivery.weigh(offers[0].ticket, 60, clock(5)), Weighed::Fits);
+    assert_eq!(delivery.weigh(offers[1].ticket, 41, clock(5)), Weighed::Later, "the other one is on its way");
+    assert!(delivery.recorded(offers[1].ticket, clock(5)).is_none());
+    let mut delivery = limited(100, 5, &[]);
+    assert_eq!(weighed(&mut delivery, 101, clock(5)), Some(Weighed::Never));
+    delivery.dropped(batch(1, 1));
+    assert_eq!(weighed(&mut delivery, 100, clock(5)), Some(Weighed::Fits), "the next one may fit");
+}
+
+#[test]
+fn a_batch_that_was_not_weighed_or_a_past_that_is_not_known_denies() {
+    let mut delivery = limited(100, 5, &[]);
+    let offer = delivery.offer(clock(5)).unwrap();
+    assert!(delivery.recorded(offer.ticket, clock(5)).is_none());
+    delivery.recall_bytes(&BTreeMap::new(), Some(UtcDay(0)));
+    assert_eq!(weighed(&mut delivery, 1, clock(5)), Some(Weighed::Later));
+    assert_eq!(weighed(&mut delivery, 1, clock(DAY_US - 1)), None);
+    assert_eq!(weighed(&mut delivery, 1, clock(DAY_US)), Some(Weighed::Fits));
+    let mut fresh = filled(&[1], 5);
+    fresh.connected();
+    fresh.permit(BTreeMap::from([(FlowId(1), delivery.flows[&FlowId(1)].permission.unwrap())]));
+    assert_eq!(weighed(&mut fresh, 1, clock(5)), Some(Weighed::Later), "the ledger was not asked");
+    fresh.recall_bytes(&BTreeMap::new(), None);
+    assert_eq!(weighed(&mut fresh, 1, clock(5)), Some(Weighed::Fits));
+}
+
+#[test]
+fn a_new_number_is_looked_at_at_once_and_without_one_there_is_no_limit() {
+    let mut delivery = limited(10, 5, &[(0, 10)]);
+    assert_eq!(weighed(&mut delivery, 1, clock(5)), Some(Weighed::Later));
+    let permission = delivery.flows[&FlowId(1)].permission.unwrap();
+    let more = |most| BTreeMap::from([(FlowId(1), Permission { bytes_per_day_max: most, ..permission })]);
+    delivery.permit(more(Some(12)));
+    assert_eq!(weighed(&mut delivery, 2, clock(5)), Some(Weighed::Fits));
+    assert_eq!(weighed(&mut delivery, 1, clock(5)), Some(Weighed::Later));
+    delivery.permit(more(None));
+    assert_eq!(weighed(&mut delivery, 1_000_000, clock(5)), Some(Weighed::Fits));
+    delivery.permit(more(Some(1_000_010)));
+    assert_eq!(weighed(&mut delivery, 1, clock(5)), Some(Weighed::Later), "what went without a limit counts");
 }

@@ -1,5 +1,5 @@
-//! A signal of the car that decides when batches may be sent. Its readings go nowhere: all that comes out is whether it is
-//! as it must be. It needs no grant, for nothing of it leaves the pipeline.
+//! A signal of the car that decides when batches may be sent, or when a trip goes on. Its readings go nowhere: all that
+//! comes out is whether it is as it must be. It needs no grant, for nothing of it leaves the pipeline.
 
 use crate::decode::leaves::number;
 use crate::decode::{Leaf, LeafIndex, Leaves, Reading, State, ValueType};
@@ -99,12 +99,15 @@ impl Watch {
         self.holds
     }
 
-    /// Looks for it among the readings of a frame. Where several controllers send it, the last one counts.
-    pub(super) fn look(&mut self, readings: &[Reading]) {
-        if let Some(reading) = readings.iter().rev().find(|reading| reading.leaf == self.leaf) {
-            let value = || number(self.value_type, reading.bits) * self.scale + self.offset;
-            self.holds = (reading.state == State::Value).then(|| (self.low..=self.high).contains(&value()));
-        }
+    /// Looks for it among the readings of a frame; whether it was there. Where several controllers send it, the last one
+    /// counts.
+    pub(super) fn look(&mut self, readings: &[Reading]) -> bool {
+        let Some(reading) = readings.iter().rev().find(|reading| reading.leaf == self.leaf) else {
+            return false;
+        };
+        let value = || number(self.value_type, reading.bits) * self.scale + self.offset;
+        self.holds = (reading.state == State::Value).then(|| (self.low..=self.high).contains(&value()));
+        true
     }
 
     /// Goes on with what was known.

@@ -13,7 +13,7 @@ const NOTICES_SHOWN: usize = 5;
 
 const MEND: &str = "mend the file at that place, or leave it out";
 
-const MEND_WATCHED: &str = "mend [uplink.only_when], or leave it out";
+const MEND_WATCHED: &str = "mend [uplink.only_when] or [consent.trip], or leave it out";
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     let mut findings = bare_buses(config);
@@ -22,7 +22,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
             let signals = databases.leaves.len();
             findings.push(Finding::ok("decode", format!("{signals} signals can be decoded")));
             findings.extend(told(&databases.notices));
-            let watched = watched::find(&config.delivery, &databases.leaves);
+            let watched = watched::find(config, &databases.leaves);
             findings.extend(watched.err().map(|error| Finding::fail("uplink", error, MEND_WATCHED)));
         }
         Err(errors) => {

@@ -18,6 +18,7 @@ fn order(signals: &[&str]) -> DraftOrder {
         signals: signals.iter().map(|&signal| signal.to_owned()).collect(),
         until: None,
         waive_floor: false,
+        max_bytes_per_day: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use glovebox_core::batch::{ClockQuality, TimeMapping};
-use glovebox_core::names::Moment;
+use glovebox_core::names::{Moment, UtcDay};
 use glovebox_core::pipeline::{Compiled, Event};
 
 use super::{BEAT, Drive, Order, Stop};
@@ -32,6 +32,9 @@ impl Drive {
         self.swap(compiled, done)?;
         if let Some(emitted) = &self.emitted {
             self.pipeline.recall(&emitted.begin(), time.now);
+        }
+        if let Some(spent) = &mut self.spent {
+            self.pipeline.recall_spending(&spent.begin(UtcDay::of(clocks.wall)));
         }
         let (mut told, mut more) = (Counts::default(), false);
         loop {

@@ -151,7 +151,7 @@ pub struct Processing {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conditions {
-    /// Until it is built, a record that sets it lets nothing leave.
+    /// So many bytes of sealed batches a day (UTC) at most; 0 lets nothing leave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_bytes_per_day: Option<u64>,
     /// What could not be sent within so many seconds is dropped in the car, at least 60.

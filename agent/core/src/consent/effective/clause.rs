@@ -24,8 +24,8 @@ pub enum Clause {
     /// Before or after the dates of the record.
     #[error("the grant is not live at this time")]
     GrantNotLive,
-    /// The record sets a condition that is not built.
-    #[error("the grant sets a condition that this agent cannot keep")]
+    /// `max_bytes_per_day` is 0.
+    #[error("the grant allows no bytes a day")]
     Condition,
     /// Not in the bundle.
     #[error("the policy does not name the recipient")]
@@ -130,7 +130,7 @@ impl Clause {
             Self::AgentTooOld => "this agent is new enough for the policy",
             Self::NotGiven => "the owner has agreed to this purpose",
             Self::GrantNotLive => "the grant is live now",
-            Self::Condition => "this agent can keep the conditions of the grant",
+            Self::Condition => "the grant allows some bytes a day",
             Self::RecipientUnknown => "the policy names the recipient",
             Self::RecipientSuspended => "the recipient is active",
             Self::RecipientKeyChanged => "the recipient's request key is the one that was agreed with",
@@ -168,9 +168,7 @@ impl Clause {
             Self::AgentTooOld => "install a newer agent",
             Self::NotGiven => "the owner may agree: `glovebox consent grant`",
             Self::GrantNotLive => "the owner may renew the grant with other dates",
-            Self::Condition => {
-                "install an agent that can keep it, or the owner may renew the grant without the condition"
-            }
+            Self::Condition => "the owner may renew the grant with more bytes a day",
             Self::RecipientUnknown => "a bundle that names the recipient",
             Self::RecipientSuspended => {
                 "a bundle in which the recipient is active and no directive suspends it"

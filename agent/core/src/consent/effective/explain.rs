@@ -1,7 +1,7 @@
 //! Why a signal leaves, or does not: the clauses of each grant and request that it is in, with their answers.
 
 use super::super::transform::TransformSpec;
-use super::{Answer, Clause, Docket, Situation, View, Withheld, in_force};
+use super::{Answer, Clause, Docket, Situation, View, Withheld, bytes_per_day_max, in_force};
 use crate::consent::document::request::Request;
 use crate::consent::grants::Grant;
 use crate::names::{FlowId, PurposeId, RecipientId, SignalPath};
@@ -19,6 +19,8 @@ pub struct Explanation {
     pub answers: Vec<Answer>,
     /// All that reduces it.
     pub reduced_by: Vec<TransformSpec>,
+    /// Of all of the flow so many bytes a day leave at most.
+    pub bytes_per_day_max: Option<u64>,
 }
 
 impl Explanation {
@@ -81,6 +83,7 @@ fn of_grant(situation: &Situation<'_>, grant: &Grant, signal: &SignalPath) -> Ex
         flow: Some(grant.flow()),
         answers,
         reduced_by,
+        bytes_per_day_max: bytes_per_day_max(grant),
     }
 }
 
@@ -110,7 +113,7 @@ fn of_request(situation: &Situation<'_>, request: &Request, signal: &SignalPath)
     let _ = ask_request(situation, request, signal, &mut docket);
     let (answers, reduced_by) = docket.close();
     let (recipient, purpose) = (request.recipient.clone(), request.purpose.id.clone());
-    Explanation { recipient, purpose, flow: None, answers, reduced_by }
+    Explanation { recipient, purpose, flow: None, answers, reduced_by, bytes_per_day_max: None }
 }
 
 /// What can be asked while nothing is granted.

@@ -50,6 +50,7 @@ fn flow(signals: Vec<SignalRules>) -> FlowRules {
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals,
     }

@@ -1,21 +1,27 @@
 //! The compiled form of all live grants: the one place where a reading becomes a [`Consented`] one.
 
+mod budget;
 mod memory;
 mod stages;
 mod thinning;
+mod trip;
 
 use super::atom;
 use super::effective::{Effective, FlowRules, SignalRules};
 use super::transform::{Change, Coordinate, Function, Quantiser, Rule, Transform, Trigger};
+use super::zone::Zones;
 use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
-use crate::limits::GEO_PAIR_US_MAX;
+use crate::limits::{GEO_PAIR_US_MAX, PLACE_SILENCE_US_MAX};
 use crate::names::{FlowId, Moment, PolicyVersion};
+use budget::Budgets;
+pub use budget::{Spending, Spent};
 use memory::Memory;
 pub use memory::{LastRun, Remembered};
-use stages::{Geo, Held, Now, Place, Stages, Windows};
+use stages::{Geo, Held, Limits, Now, Place, Stages, Windows};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thinning::{Emitted, Thinning};
+use trip::{Tail, Trip};
 
 /// Number of a flow in the gate that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,9 +104,14 @@ pub struct Gate {
     /// When the first window of these is over.
     windows_due: Option<Moment>,
     held: Held,
+    tail: Tail,
+    trip: Trip,
+    /// When the car was last seen outside of all private places.
+    outside: Option<Moment>,
     lost: BTreeMap<(FlowId, Lost), u64>,
     /// What was emitted last before a swap or a restart.
     memory: Memory,
+    budgets: Budgets,
     /// Counts calls of `pass`, so that one decision holds for a whole frame.
     frame: u64,
     /// Wall time less moment: edges of time lie by wall time.
@@ -145,6 +156,13 @@ impl Gate {
     /// Compiles what applies. Times of last emission are carried over by [`Gate::inherit`].
     #[must_use]
     pub fn compile(effective: &Effective, leaves: &Leaves) -> Self {
+        Self::compile_for(effective, leaves, &Zones::default())
+    }
+
+    /// The same for a car with private places.
+    #[must_use]
+    pub fn compile_for(effective: &Effective, leaves: &Leaves, zones: &Zones) -> Self {
+        let private = |leaf: LeafIndex| !zones.is_empty() && effective.private.contains(&leaf);
         let mut gate = Self {
             policy_version: effective.policy_version,
             flows: effective.flows.clone(),
@@ -152,7 +170,7 @@ impl Gate {
         };
         let mut by_leaf: Vec<Vec<Route>> = vec![Vec::new(); leaves.len()];
         for (number, rules) in (0u16..).zip(&effective.flows) {
-            gate.add_flow(FlowSlot(number), rules, leaves, &mut by_leaf);
+            gate.add_flow((FlowSlot(number), rules), leaves, &private, &mut by_leaf);
         }
         for routes in by_leaf {
             gate.starts.push(u32::try_from(gate.routes.len()).unwrap_or(u32::MAX));
@@ -162,7 +180,13 @@ impl Gate {
         gate
     }
 
-    fn add_flow(&mut self, flow: FlowSlot, rules: &FlowRules, leaves: &Leaves, by_leaf: &mut [Vec<Route>]) {
+    fn add_flow(
+        &mut self,
+        (flow, rules): (FlowSlot, &FlowRules),
+        leaves: &Leaves,
+        is_private: &dyn Fn(LeafIndex) -> bool,
+        by_leaf: &mut [Vec<Route>],
+    ) {
         let mut groups: Vec<Group> = Vec::new();
         for (signal, rule) in (0u16..).zip(&rules.signals) {
             let Rule::Pass(transform) = rule.permitted else { continue };
@@ -171,14 +195,16 @@ impl Gate {
                 continue;
             }
             let Some(steps) = Steps::new(rule, &rules.signals, leaves) else { continue };
-            let (times, thinning) = self.group(&mut groups, rules.flow, rule, &transform, leaves);
+            let private = is_private(rule.leaf);
+            let shared = transform.on_change.is_none() && transform.is_plain() && !private;
+            let (times, thinning) = self.group(&mut groups, (rules.flow, shared), rule, &transform, leaves);
             let address = Address { flow, signal, times };
             let Some(routes) = by_leaf.get_mut(rule.leaf.0 as usize) else { continue };
-            if transform.is_plain() {
+            if transform.is_plain() && !private {
                 routes.push(Route { address, thinning, stages: NONE, quantiser: steps.quantiser });
                 continue;
             }
-            let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning };
+            let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning, private };
             let stages = u32::try_from(self.stages.len()).unwrap_or(NONE);
             let beside = steps.geo.as_ref().map(|_| atom::partner(&rules.signals, rule));
             self.stages.push(Stages::new(place, &transform, steps));
@@ -195,12 +221,11 @@ impl Gate {
     fn group(
         &mut self,
         groups: &mut Vec<Group>,
-        flow: FlowId,
+        (flow, shared): (FlowId, bool),
         rule: &SignalRules,
         transform: &Transform,
         leaves: &Leaves,
     ) -> (u16, u32) {
-        let shared = transform.on_change.is_none() && transform.is_plain();
         let alike = |group: &Group| {
             shared
                 && group.shared
@@ -233,8 +258,10 @@ impl Gate {
         (self.frame, self.offset_us) = (old.frame, old.offset_us);
         self.lost.append(&mut old.lost);
         self.inherit_memory(old);
+        self.inherit_budgets(old);
         let successors = self.inherit_stages(old);
         self.inherit_held(old, &successors);
+        self.inherit_trip(old, &successors);
     }
 
     /// Answers which stages go on where old ones stood, by flow slot and signal number of the old gate.
@@ -253,6 +280,21 @@ impl Gate {
         successors
     }
 
+    /// What is known of the trip goes on while it is looked at.
+    fn inherit_trip(&mut self, old: &Gate, successors: &HashMap<(FlowSlot, u16), usize>) {
+        if self.needs_trips() && old.needs_trips() {
+            self.trip = old.trip;
+        }
+        let stages = &self.stages;
+        let mut tail = Tail::default();
+        tail.inherit(&old.tail, |sample| {
+            let at = successors.get(&(sample.flow, sample.signal))?;
+            let Address { flow, signal, times } = stages[*at].address;
+            Some(Consented { flow, signal, times, ..sample })
+        });
+        self.tail = tail;
+    }
+
     fn inherit_held(&mut self, old: &Gate, successors: &HashMap<(FlowSlot, u16), usize>) {
         for (due, sample) in old.held.iter() {
             if let Some(at) = successors.get(&(sample.flow, sample.signal)) {
@@ -268,6 +310,23 @@ impl Gate {
         }
     }
 
+    /// Whether something of it depends on where the car is.
+    #[must_use]
+    pub fn needs_place(&self) -> bool {
+        self.stages.iter().any(|stages| stages.private)
+    }
+
+    /// A position of the car; to be told before the readings of its frame.
+    pub fn on_place(&mut self, inside: bool, now: Moment) {
+        self.outside = Some(now).filter(|_| !inside);
+    }
+
+    fn now(&self, moment: Moment) -> Now {
+        let known = |seen: Moment| moment.0.saturating_sub(seen.0) <= PLACE_SILENCE_US_MAX;
+        let hidden = !self.outside.is_some_and(known);
+        Now { moment, frame: self.frame, offset_us: self.offset_us, trip: self.trip, hidden }
+    }
+
     /// Gives to `out` what may leave of one frame's readings. Every call is a new frame.
     #[inline]
     pub fn pass(&mut self, moment: Moment, readings: &[Reading], mut out: impl FnMut(Consented)) {
@@ -277,12 +336,15 @@ impl Gate {
             let Some(&[start, end]) = self.starts.get(leaf..leaf + 2) else { continue };
             for route in self.routes.get(start as usize..end as usize).unwrap_or_default() {
                 if route.stages != NONE {
-                    let now = Now { moment, frame: self.frame, offset_us: self.offset_us };
+                    let now = self.now(moment);
                     let stages = &mut self.stages[route.stages as usize];
-                    let taken = stages.take(now, reading, &mut self.thinnings);
+                    let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
+                    let taken = stages.take(now, reading, limits);
                     self.windows_due = sooner(self.windows_due, stages.due(self.offset_us));
                     let Some((due, sample)) = taken else { continue };
-                    if due <= moment {
+                    if let Some(ends) = stages.transform.trim_ends {
+                        self.tail.put(moment.plus_us(ends.last_us), due, sample);
+                    } else if due <= moment {
                         out(sample);
                     } else if !self.held.put(due, sample) {
                         *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
@@ -317,25 +379,37 @@ impl Gate {
     /// The same at the end: what is held back goes out on its edge; of windows that are not over nothing is told.
     pub fn release_all(&mut self, out: impl FnMut(Consented)) {
         self.windows_due = None;
+        self.tail.clear();
         self.release(Moment(i64::MAX), out);
     }
 
     #[cold]
     fn close_windows(&mut self, moment: Moment) {
-        let offset_us = self.offset_us;
         self.windows_due = None;
-        for stages in &mut self.stages {
+        for at in 0..self.stages.len() {
             loop {
                 self.frame += 1;
-                let now = Now { moment, frame: self.frame, offset_us };
-                let Some(figure) = stages.next(now, &mut self.thinnings) else { break };
-                if let Some((due, sample)) = figure
-                    && !self.held.put(due, sample)
-                {
-                    *self.lost.entry((stages.flow, Lost::Full)).or_default() += 1;
+                let now = self.now(moment);
+                let limits = &mut Limits { thinnings: &mut self.thinnings, budgets: &mut self.budgets };
+                let Some(figure) = self.stages[at].next(now, limits) else { break };
+                match (figure, self.stages[at].transform.trim_ends) {
+                    (Some((due, sample)), None) => self.hold(due, sample),
+                    (Some((due, sample)), Some(ends)) => {
+                        self.tail.put(moment.plus_us(ends.last_us), due, sample);
+                    }
+                    (None, _) => {}
                 }
             }
-            self.windows_due = sooner(self.windows_due, stages.due(offset_us));
+            self.windows_due = sooner(self.windows_due, self.stages[at].due(self.offset_us));
+        }
+    }
+
+    /// To be let out when it is due.
+    fn hold(&mut self, due: Moment, sample: Consented) {
+        if !self.held.put(due, sample)
+            && let Some(rules) = self.flows.get(sample.flow.index())
+        {
+            *self.lost.entry((rules.flow, Lost::Full)).or_default() += 1;
         }
     }
 
@@ -358,6 +432,8 @@ impl Gate {
         }
         self.windows_due = None;
         self.stages.iter_mut().for_each(Stages::step);
+        // Its stamps may lie on edges of the old clock.
+        self.tail.clear();
         self.held.shift(self.offset_us.saturating_sub(offset_us));
         self.offset_us = offset_us;
     }

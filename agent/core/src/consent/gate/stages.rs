@@ -2,13 +2,15 @@
 //! at the reading itself. Kept off the way of the others.
 
 use super::super::transform::{
-    Aggregate, Coding, Coordinate, Fix, Period, Quantiser, Resolution, Transform, Trigger, Window,
+    Aggregate, Coding, Coordinate, Fix, Period, Quantiser, Resolution, Span, Transform, Trigger, Window,
 };
+use super::budget::Budgets;
 use super::thinning::{Emitted, Thinning};
+use super::trip::Trip;
 use super::{ALWAYS, Address, Consented, Series, Steps};
 use crate::decode::{LeafIndex, Reading, SourceAddress, State};
 use crate::limits::{GATE_SOURCES_MAX, HELD_SAMPLES_MAX};
-use crate::names::{FlowId, Moment};
+use crate::names::{FlowId, Moment, UtcDay, WallTime};
 use std::collections::BTreeMap;
 
 /// The stages of one signal of one flow, in the order in which they come.
@@ -18,6 +20,8 @@ pub(super) struct Stages {
     pub(super) leaf: LeafIndex,
     pub(super) transform: Transform,
     pub(super) address: Address,
+    /// Nothing of it leaves while the car is in a private place.
+    pub(super) private: bool,
     windows: Option<Windows>,
     quantiser: Option<Quantiser>,
     geo: Option<Geo>,
@@ -51,6 +55,12 @@ pub(super) struct Geo {
     fixes: Vec<(SourceAddress, Fix)>,
 }
 
+/// What decides at the end: how much was let out before.
+pub(super) struct Limits<'a> {
+    pub(super) thinnings: &'a mut [Thinning],
+    pub(super) budgets: &'a mut Budgets,
+}
+
 /// What these stages are for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -58,6 +68,7 @@ pub(super) struct Place {
     pub(super) leaf: LeafIndex,
     pub(super) address: Address,
     pub(super) thinning: u32,
+    pub(super) private: bool,
 }
 
 /// A sample on its way through.
@@ -78,15 +89,31 @@ pub(super) struct Now {
     pub(super) frame: u64,
     /// Wall time less moment.
     pub(super) offset_us: i64,
+    pub(super) trip: Trip,
+    /// The car is in a private place, or may be.
+    pub(super) hidden: bool,
 }
 
 impl Stages {
     pub(super) fn new(place: Place, transform: &Transform, steps: Steps) -> Self {
-        let Place { flow, leaf, address, thinning } = place;
+        let Place { flow, leaf, address, thinning, private } = place;
         let Steps { windows, quantiser, geo, trigger } = steps;
         let (bucket, armed) = (transform.time_bucket, Vec::new());
         let transform = *transform;
-        Self { flow, leaf, transform, address, windows, quantiser, geo, bucket, trigger, armed, thinning }
+        Self {
+            flow,
+            leaf,
+            transform,
+            address,
+            private,
+            windows,
+            quantiser,
+            geo,
+            bucket,
+            trigger,
+            armed,
+            thinning,
+        }
     }
 
     /// What leaves of a reading, and when at the earliest.
@@ -94,8 +121,17 @@ impl Stages {
         &mut self,
         now: Now,
         reading: &Reading,
-        thinnings: &mut [Thinning],
+        limits: &mut Limits<'_>,
     ) -> Option<(Moment, Consented)> {
+        if self.private && now.hidden {
+            return None;
+        }
+        if let Some(ends) = self.transform.trim_ends {
+            let (began, _) = now.trip.under(now.moment)?;
+            if now.moment.0.saturating_sub(began.0) < ends.first_us {
+                return None;
+            }
+        }
         let Reading { state, bits, source, .. } = *reading;
         let sample = Sample { stamp: now.moment, due: now.moment, state, bits, source };
         if let Some(windows) = &mut self.windows {
@@ -103,7 +139,7 @@ impl Stages {
             return None;
         }
         let sample = self.located(self.quantised(sample)?, reading.leaf)?;
-        self.decide(now, sample, thinnings)
+        self.decide(now, sample, limits)
     }
 
     /// When the first of its windows is over; `None` if none is open.
@@ -113,33 +149,57 @@ impl Stages {
 
     /// Of the windows that are over by now, the next: what leaves of it.
     #[expect(clippy::option_option, reason = "whether a window was over, and whether anything leaves of it")]
-    pub(super) fn next(
-        &mut self,
-        now: Now,
-        thinnings: &mut [Thinning],
-    ) -> Option<Option<(Moment, Consented)>> {
+    pub(super) fn next(&mut self, now: Now, limits: &mut Limits<'_>) -> Option<Option<(Moment, Consented)>> {
         let sample = self.windows.as_mut()?.close(now)?;
         let figure = sample.and_then(|sample| self.quantised(sample));
-        Some(figure.and_then(|figure| self.decide(now, figure, thinnings)))
+        Some(figure.and_then(|figure| self.decide(now, figure, limits)))
     }
 
     /// From the value as it is told: whether, with which stamp, and when.
-    fn decide(
-        &mut self,
-        now: Now,
-        sample: Sample,
-        thinnings: &mut [Thinning],
-    ) -> Option<(Moment, Consented)> {
+    fn decide(&mut self, now: Now, sample: Sample, limits: &mut Limits<'_>) -> Option<(Moment, Consented)> {
         let sample = self.crossing(self.bucketed(now, sample))?;
         let Sample { stamp, due, state, bits, source } = sample;
         if self.thinning != ALWAYS {
             let emitted = Emitted { moment: stamp, frame: now.frame, state, source, bits, stale: false };
-            if !thinnings[self.thinning as usize].emits(emitted) {
+            if !limits.thinnings[self.thinning as usize].emits(emitted) {
+                return None;
+            }
+        }
+        if let Some(most) = self.transform.budget {
+            let day = UtcDay::of(WallTime(stamp.0.saturating_add(now.offset_us)));
+            if !limits.budgets.take((self.flow, self.leaf), most, day) {
                 return None;
             }
         }
         let Address { flow, signal, times } = self.address;
         Some((due, Consented { moment: stamp, bits, flow, signal, times, state, source }))
+    }
+
+    /// The next figure of the trip that has ended, if its end was `seen`: what leaves of it.
+    #[expect(clippy::option_option, reason = "whether there was a window, and whether anything leaves of it")]
+    pub(super) fn close_trip(
+        &mut self,
+        now: Now,
+        seen: bool,
+        limits: &mut Limits<'_>,
+    ) -> Option<Option<(Moment, Consented)>> {
+        let sample = self.windows.as_mut()?.close_trip(now, seen)?;
+        let figure = sample.and_then(|sample| self.quantised(sample));
+        Some(figure.and_then(|figure| self.decide(now, figure, limits)))
+    }
+
+    /// Of the end of a trip nothing is told, and nothing may follow from it: what comes next is compared with none of it.
+    pub(super) fn forget_trip(&mut self, thinnings: &mut [Thinning]) {
+        if self.transform.trim_ends.is_none() {
+            return;
+        }
+        self.armed.clear();
+        if let Some(windows) = &mut self.windows {
+            windows.open.clear();
+        }
+        if let Some(thinning) = thinnings.get_mut(self.thinning as usize) {
+            thinning.last.iter_mut().for_each(|last| last.stale = true);
+        }
     }
 
     /// The clock stepped: what was gathered by the old one is in no window of the new one.
@@ -210,24 +270,32 @@ impl Windows {
         if sample.state != State::Value {
             return;
         }
-        let begin_us = self.aggregate.window.edge_us(now.moment.0.saturating_add(now.offset_us));
+        let wall_us = |moment: Moment| moment.0.saturating_add(now.offset_us);
+        let (begin_us, seen) = match (self.aggregate.window, now.trip.under(now.moment)) {
+            (Span::Time(period), _) => (period.edge_us(wall_us(now.moment)), true),
+            (Span::Trip, Some((began, whole))) => (wall_us(began), whole),
+            (Span::Trip, None) => return,
+        };
+        let partial = self.stepped || !seen;
         let Some(window) = of_sender(&mut self.open, sample.source) else { return };
-        let window = window.get_or_insert_with(|| Window::new(begin_us, self.stepped));
+        let window = window.get_or_insert_with(|| Window::new(begin_us, partial));
         if window.begin_us == begin_us {
             window.add(self.coding, sample.bits);
         }
     }
 
-    /// The end of the one that began first: wall time in microseconds.
+    /// The end of the one that began first: wall time in microseconds; `None` if that is not known before.
     fn due(&self) -> Option<i64> {
+        let Span::Time(period) = self.aggregate.window else { return None };
         let ends = self.open.iter().filter_map(|(_, window)| window.map(|window| window.begin_us));
-        ends.min().map(|begin_us| begin_us.saturating_add(self.aggregate.window.us()))
+        ends.min().map(|begin_us| begin_us.saturating_add(period.us()))
     }
 
     /// Takes out a window that is over: its figure, stamped with its beginning, if there is one to be told.
     #[expect(clippy::option_option, reason = "whether a window was over, and whether it is told")]
     fn close(&mut self, now: Now) -> Option<Option<Sample>> {
-        let length_us = self.aggregate.window.us();
+        let Span::Time(period) = self.aggregate.window else { return None };
+        let length_us = period.us();
         let wall_us = now.moment.0.saturating_add(now.offset_us);
         let is_over = |window: &Window| window.begin_us.saturating_add(length_us) <= wall_us;
         let (source, window) =
@@ -238,6 +306,20 @@ impl Windows {
         let sample =
             |bits| Sample { stamp, due: stamp.plus_us(length_us), state: State::Value, bits, source };
         Some(window.figure(&self.aggregate).map(sample))
+    }
+
+    /// Takes out the next window of a trip that has ended: told if its end was `seen`, stamped with its beginning.
+    #[expect(clippy::option_option, reason = "whether there was a window, and whether it is told")]
+    fn close_trip(&mut self, now: Now, seen: bool) -> Option<Option<Sample>> {
+        if self.aggregate.window != Span::Trip {
+            return None;
+        }
+        let (source, window) = self.open.iter_mut().find(|(_, window)| window.is_some())?;
+        let (source, window) = (*source, window.take()?);
+        self.stepped = false;
+        let stamp = Moment(window.begin_us.saturating_sub(now.offset_us));
+        let sample = |bits| Sample { stamp, due: now.moment, state: State::Value, bits, source };
+        Some(window.figure(&self.aggregate).filter(|_| seen).map(sample))
     }
 
     fn step(&mut self) {

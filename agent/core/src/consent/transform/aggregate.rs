@@ -1,5 +1,5 @@
-//! `aggregate`: of a window of time only figures of its values are told, and not before it is over. Windows lie on a
-//! public grid ([`Period`]).
+//! `aggregate`: of a window only figures of its values are told, and not before it is over. A window is a span of time on
+//! a public grid ([`Period`]), or a trip.
 
 use super::coding::Coding;
 use super::period::Period;
@@ -10,12 +10,41 @@ use crate::limits::{AGGREGATE_SAMPLES_MAX, AGGREGATE_WINDOW_S_MAX};
 /// Figures of windows that had at least `min_samples` values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aggregate {
-    /// Length of a window.
-    pub window: Period,
+    /// What a window is.
+    pub window: Span,
     /// What is told of it.
     pub functions: Functions,
     /// Of fewer values nothing is told.
     pub min_samples: u32,
+}
+
+/// What values are gathered over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// So long.
+    Time(Period),
+    /// From the beginning to the end of a trip, if both were seen.
+    Trip,
+}
+
+impl Span {
+    /// `"window_s": 3600` or `"window": "trip"`
+    fn parse(spec: &TransformSpec) -> Option<Self> {
+        if !spec.has("window") {
+            let seconds = spec.integer("window_s", 1..=AGGREGATE_WINDOW_S_MAX)?;
+            return Period::from_s(seconds).map(Self::Time);
+        }
+        (spec.text("window") == Some("trip") && !spec.has("window_s")).then_some(Self::Trip)
+    }
+
+    /// A trip has no edges of time, so it has none in common with a span of it.
+    fn meet(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Time(a), Self::Time(b)) => a.meet(b, AGGREGATE_WINDOW_S_MAX).map(Self::Time),
+            (Self::Trip, Self::Trip) => Some(Self::Trip),
+            _ => None,
+        }
+    }
 }
 
 /// A figure of many values.
@@ -95,9 +124,10 @@ impl Functions {
 
 impl Aggregate {
     /// `{"op": "aggregate", "window_s": 3600, "functions": ["min", "max"], "min_samples": 10}`; the last may be left out.
+    /// For trips `"window": "trip"` instead of `window_s`.
     pub(super) fn parse(spec: &TransformSpec) -> Option<Self> {
-        spec.only(&["window_s", "functions", "min_samples"])?;
-        let window = Period::from_s(spec.integer("window_s", 1..=AGGREGATE_WINDOW_S_MAX)?)?;
+        spec.only(&["window", "window_s", "functions", "min_samples"])?;
+        let window = Span::parse(spec)?;
         let functions = Functions::parse(spec.parameters.get("functions")?)?;
         let min_samples = match spec.has("min_samples") {
             true => spec.integer("min_samples", 1..=AGGREGATE_SAMPLES_MAX)?,
@@ -109,7 +139,7 @@ impl Aggregate {
     /// Windows in which those of both nest, figures that both tell, as many values as the stricter wants.
     pub(super) fn meet(self, other: Self) -> Option<Self> {
         Some(Self {
-            window: self.window.meet(other.window, AGGREGATE_WINDOW_S_MAX)?,
+            window: self.window.meet(other.window)?,
             functions: self.functions.meet(other.functions)?,
             min_samples: self.min_samples.max(other.min_samples),
         })
@@ -122,11 +152,11 @@ impl Aggregate {
 
     pub(super) fn told(&self) -> Vec<(&'static str, String)> {
         let functions: Vec<&str> = self.functions.iter().map(Function::name).collect();
-        vec![
-            ("window_s", self.window.s().to_string()),
-            ("functions", functions.join(" ")),
-            ("min_samples", self.min_samples.to_string()),
-        ]
+        let window = match self.window {
+            Span::Time(period) => ("window_s", period.s().to_string()),
+            Span::Trip => ("window", "trip".to_owned()),
+        };
+        vec![window, ("functions", functions.join(" ")), ("min_samples", self.min_samples.to_string())]
     }
 
     /// How a figure is read, of values that are read as `recorded`.
@@ -144,7 +174,7 @@ impl Aggregate {
 pub(in super::super) struct Window {
     /// Its first edge: wall time in microseconds.
     pub(in super::super) begin_us: i64,
-    /// It began before anything was seen of it: not told.
+    /// Its beginning was not seen: not told.
     partial: bool,
     count: u32,
     sum: f64,

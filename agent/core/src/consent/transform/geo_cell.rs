@@ -17,6 +17,8 @@ pub struct Resolution(u8);
 impl Resolution {
     /// The finest that is coarse.
     pub const COARSE_MAX: Self = Self(7);
+    /// That of a private place.
+    pub const ZONE: Self = Self(8);
 
     /// `None` above [`GEO_CELL_DEPTH_MAX`]: that is a point.
     #[must_use]
@@ -62,6 +64,14 @@ impl Resolution {
         }
         let place = h3o::LatLng::new(latitude, longitude).ok()?;
         Some(u64::from(place.to_cell(self.h3())))
+    }
+}
+
+impl Resolution {
+    /// A cell and its neighbours; `None` if it is no cell of this resolution.
+    pub(in super::super) fn around(self, cell: u64) -> Option<Vec<u64>> {
+        let cell = h3o::CellIndex::try_from(cell).ok().filter(|cell| cell.resolution() == self.h3())?;
+        Some(cell.grid_disk::<Vec<_>>(1).into_iter().map(u64::from).collect())
     }
 }
 

@@ -2,13 +2,14 @@
 //! what it does to a reading. Here: all of them together, and their order.
 //!
 //! ```text
-//! aggregate ▶ quantise, geo_cell ▶ time_bucket ▶ threshold ▶ rate, on_change ▶ delay
-//!        what is told is made coarse             whether to emit           when to send
+//! trim_ends ▶ aggregate ▶ quantise, geo_cell ▶ time_bucket ▶ threshold ▶ rate, on_change ▶ delay ▶ budget
+//!  at all        what is told is made coarse             whether to emit           when to send, how many
 //! ```
 //! The order is fixed: a value is made coarse before it is decided whether to emit it, or the moment of emission would
 //! tell what the value hides. `drop` and `in_vehicle` let nothing through.
 
 mod aggregate;
+mod budget;
 pub mod coding;
 mod delay;
 mod geo_cell;
@@ -18,10 +19,11 @@ mod quantise;
 mod spec;
 mod threshold;
 mod time_bucket;
+mod trim_ends;
 mod words;
 
 pub(super) use aggregate::Window;
-pub use aggregate::{Aggregate, Function, Functions};
+pub use aggregate::{Aggregate, Function, Functions, Span};
 pub use coding::Coding;
 pub use geo_cell::Resolution;
 pub(super) use geo_cell::{Coordinate, Fix};
@@ -33,6 +35,7 @@ pub(super) use quantise::Quantiser;
 pub use spec::{Parameter, TransformSpec};
 pub(super) use threshold::Trigger;
 pub use threshold::{Side, Threshold};
+pub use trim_ends::Ends;
 pub use words::transforms;
 
 /// What may leave of one signal: nothing, or its readings reduced.
@@ -48,6 +51,8 @@ pub enum Rule {
 /// The normal form of a list of transforms. The default lets everything through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Transform {
+    /// Nothing of the ends of a trip is told.
+    pub trim_ends: Option<Ends>,
     /// Only figures of windows of time are told.
     pub aggregate: Option<Aggregate>,
     /// Only the cell of this grid is told.
@@ -64,6 +69,8 @@ pub struct Transform {
     pub on_change: Option<DeadBand>,
     /// Sent so much later than recorded, in microseconds; 0: at once. All of its flow waits with it.
     pub delay_us: i64,
+    /// At most so many samples a day.
+    pub budget: Option<u32>,
 }
 
 /// An op and its parameters, as the descriptor tells them.
@@ -72,6 +79,7 @@ pub type Told = (&'static str, Vec<(&'static str, String)>);
 impl Transform {
     /// Lets everything through.
     pub const OPEN: Self = Self {
+        trim_ends: None,
         aggregate: None,
         quantise: None,
         geo_cell: None,
@@ -80,11 +88,13 @@ impl Transform {
         min_interval_us: 0,
         on_change: None,
         delay_us: 0,
+        budget: None,
     };
 
     /// Both apply; `None` if nothing is within both.
     fn meet(self, other: Self) -> Option<Self> {
         let met = Self {
+            trim_ends: both(self.trim_ends, other.trim_ends, |a, b| Some(a.meet(b)))?,
             aggregate: both(self.aggregate, other.aggregate, Aggregate::meet)?,
             quantise: both(self.quantise, other.quantise, Grid::meet)?,
             geo_cell: both(self.geo_cell, other.geo_cell, Resolution::meet)?,
@@ -93,17 +103,20 @@ impl Transform {
             min_interval_us: self.min_interval_us.max(other.min_interval_us),
             on_change: both(self.on_change, other.on_change, DeadBand::meet)?,
             delay_us: self.delay_us.max(other.delay_us),
+            budget: both(self.budget, other.budget, |a, b| Some(a.min(b)))?,
         };
         met.has_a_meaning().then(|| met.settled())
     }
 
-    /// A cell of a place is no number: it has neither figures nor steps nor levels.
+    /// A cell of a place is no number: it has neither figures nor steps nor levels. Figures of a whole trip are also of
+    /// its ends.
     fn has_a_meaning(&self) -> bool {
         let on_numbers = self.aggregate.is_some()
             || self.quantise.is_some()
             || self.threshold.is_some()
             || self.on_change.is_some_and(|band| band.min_delta.is_positive());
-        self.geo_cell.is_none() || !on_numbers
+        let of_trips = self.aggregate.is_some_and(|aggregate| aggregate.window == Span::Trip);
+        !(self.geo_cell.is_some() && on_numbers || self.trim_ends.is_some() && of_trips)
     }
 
     /// What one op means beside another. A crossing is a change: two of them lie at least the hysteresis apart, so the
@@ -161,13 +174,19 @@ impl Transform {
     /// Whether it leaves at once or not at all, and the reading alone says what.
     pub(super) fn is_plain(&self) -> bool {
         let changed = self.aggregate.is_some() || self.geo_cell.is_some() || self.threshold.is_some();
-        !changed && self.time_bucket.is_none()
+        !changed && self.time_bucket.is_none() && self.budget.is_none() && self.trim_ends.is_none()
+    }
+
+    /// Whether it depends on when trips begin and end.
+    pub(super) fn needs_trips(&self) -> bool {
+        self.trim_ends.is_some() || self.aggregate.is_some_and(|aggregate| aggregate.window == Span::Trip)
     }
 
     /// In the order of application, for the descriptor.
     #[must_use]
     pub fn told(&self) -> Vec<Told> {
         let mut list = Vec::new();
+        list.extend(self.trim_ends.map(|ends| ("trim_ends", ends.told())));
         list.extend(self.aggregate.map(|aggregate| ("aggregate", aggregate.told())));
         list.extend(self.quantise.map(|grid| ("quantise", grid.told())));
         list.extend(self.geo_cell.map(|resolution| ("geo_cell", resolution.told())));
@@ -183,6 +202,7 @@ impl Transform {
         if self.delay_us > 0 {
             list.push(("delay", vec![("hold_back_s", (self.delay_us / 1_000_000).to_string())]));
         }
+        list.extend(self.budget.map(|most| ("budget", vec![("samples_per_day", most.to_string())])));
         list
     }
 }
@@ -229,6 +249,7 @@ fn single(spec: &TransformSpec) -> Rule {
 fn parse(spec: &TransformSpec) -> Option<Transform> {
     let open = Transform::OPEN;
     Some(match spec.op.as_str() {
+        "trim_ends" => Transform { trim_ends: Some(Ends::parse(spec)?), ..open },
         "aggregate" => Transform { aggregate: Some(Aggregate::parse(spec)?), ..open },
         "quantise" => Transform { quantise: Some(Grid::parse(spec)?), ..open },
         "geo_cell" => Transform { geo_cell: Some(Resolution::parse(spec)?), ..open },
@@ -239,6 +260,7 @@ fn parse(spec: &TransformSpec) -> Option<Transform> {
         }
         "rate" => Transform { min_interval_us: rate(spec)?, ..open },
         "delay" => Transform { delay_us: delay::parse(spec)?, ..open },
+        "budget" => Transform { budget: Some(budget::parse(spec)?), ..open },
         "on_change" => Transform { on_change: Some(DeadBand::parse(spec)?), ..open },
         _ => return None,
     })

@@ -38,6 +38,9 @@ fn any_spec() -> impl Strategy<Value = String> {
             format!(r#"{{"op":"aggregate","window_s":{s},"functions":[{names}],"min_samples":{least}}}"#)
         }),
         2 => (1i64..5).prop_map(|s| format!(r#"{{"op":"delay","hold_back_s":{s}}}"#)),
+        2 => (1i64..4, 1i64..4).prop_map(|(a, b)| format!(r#"{{"op":"trim_ends","first_min":{a},"last_min":{b}}}"#)),
+        1 => Just(r#"{"op":"aggregate","window":"trip","functions":["max","mean"]}"#.to_owned()),
+        2 => (1i64..5).prop_map(|n| format!(r#"{{"op":"budget","samples_per_day":{n}}}"#)),
         1 => Just(r#"{"op":"in_vehicle"}"#.to_owned()),
     ]
 }
@@ -100,6 +103,18 @@ fn what_is_not_built_or_does_not_fit_denies() {
         r#"{"op":"delay"}"#,
         r#"{"op":"delay","hold_back_s":0}"#,
         r#"{"op":"delay","hold_back_s":2592001}"#,
+        r#"{"op":"aggregate","window":"day","functions":["mean"]}"#,
+        r#"{"op":"aggregate","window":"trip","window_s":60,"functions":["mean"]}"#,
+        r#"{"op":"trim_ends"}"#,
+        r#"{"op":"trim_ends","first_min":5}"#,
+        r#"{"op":"trim_ends","first_min":0,"last_min":5}"#,
+        r#"{"op":"trim_ends","first_min":5,"last_min":121}"#,
+        r#"{"op":"trim_ends","first_min":5,"last_min":5,"radius_m":100}"#,
+        r#"{"op":"budget"}"#,
+        r#"{"op":"budget","samples_per_day":0}"#,
+        r#"{"op":"budget","samples_per_day":100000001}"#,
+        r#"{"op":"budget","samples_per_day":"9"}"#,
+        r#"{"op":"budget","samples_per_day":9,"bytes_per_day":9}"#,
         r#"{"op":"threshold","value":1}"#,
         r#"{"op":"threshold","when":"above"}"#,
         r#"{"op":"threshold","when":"at","value":1}"#,
@@ -127,6 +142,29 @@ fn each_of_a_list_applies() {
     assert_eq!(transform.quantise.unwrap().step().to_string(), "2");
     assert_eq!(transform.time_bucket.unwrap().s(), 180);
     assert_eq!(Rule::of(&[]), Rule::OPEN);
+}
+
+#[test]
+fn of_two_trims_each_end_is_as_long_as_the_longer_and_a_whole_trip_has_its_ends() {
+    let trim = |first: i64, last: i64| {
+        rule(&format!(r#"{{"op":"trim_ends","first_min":{first},"last_min":{last}}}"#))
+    };
+    assert_eq!(trim(5, 20).meet(trim(10, 15)), trim(10, 20));
+    let trip = rule(r#"{"op":"aggregate","window":"trip","functions":["mean","max"]}"#);
+    let hour = rule(r#"{"op":"aggregate","window_s":3600,"functions":["mean"]}"#);
+    assert_eq!(
+        trip.meet(rule(r#"{"op":"aggregate","window":"trip","functions":["max"]}"#)),
+        rule(r#"{"op":"aggregate","window":"trip","functions":["max"]}"#)
+    );
+    assert_eq!(trip.meet(hour), Rule::Deny);
+    assert_eq!(trip.meet(trim(5, 5)), Rule::Deny);
+    assert_ne!(hour.meet(trim(5, 5)), Rule::Deny);
+}
+
+#[test]
+fn of_two_budgets_the_smaller_applies() {
+    let budget = |n: i64| rule(&format!(r#"{{"op":"budget","samples_per_day":{n}}}"#));
+    assert_eq!(budget(7).meet(budget(5)), budget(5));
 }
 
 #[test]
@@ -210,6 +248,15 @@ fn words_say_what_an_op_does() {
             "no single value, only max, mean of each 1 h, if there were 10 values or more",
         ),
         (r#"{"op":"delay","hold_back_s":3600}"#, "sent 1 h later, with all else for this purpose"),
+        (
+            r#"{"op":"aggregate","window":"trip","functions":["max"]}"#,
+            "no single value, only max of each trip",
+        ),
+        (
+            r#"{"op":"trim_ends","first_min":10,"last_min":90}"#,
+            "nothing of the first 10 min and the last 90 min of a trip, nor between trips",
+        ),
+        (r#"{"op":"budget","samples_per_day":24}"#, "at most 24 a day (UTC)"),
         (r#"{"op":"blur","radius":3}"#, "blur (radius 3), which this agent cannot do: nothing leaves"),
     ] {
         assert_eq!(transforms(&[spec(json)]), want);

@@ -1,8 +1,8 @@
 //! What a transform does, in words for whoever decides on it or checks a bundle.
 
 use super::{
-    Aggregate, DeadBand, Function, Grid, Parameter, Period, Resolution, Side, Threshold, Transform,
-    TransformSpec, parse,
+    Aggregate, DeadBand, Ends, Function, Grid, Parameter, Period, Resolution, Side, Span, Threshold,
+    Transform, TransformSpec, parse,
 };
 
 /// What becomes of a signal: `at most once in 10 s; rounded down to steps of 5`.
@@ -27,6 +27,7 @@ fn words(spec: &TransformSpec) -> String {
 /// One op's words; here a transform has one op, and a threshold its cool-down.
 fn told(transform: &Transform) -> String {
     let mut parts = Vec::new();
+    parts.extend(transform.trim_ends.map(trim_ends));
     parts.extend(transform.aggregate.map(aggregate));
     parts.extend(transform.quantise.map(grid));
     parts.extend(transform.geo_cell.map(cell));
@@ -39,7 +40,20 @@ fn told(transform: &Transform) -> String {
     if transform.delay_us > 0 {
         parts.push(format!("sent {} later, with all else for this purpose", span(transform.delay_us)));
     }
+    parts.extend(transform.budget.map(budget));
     parts.join(", ")
+}
+
+fn trim_ends(ends: Ends) -> String {
+    format!(
+        "nothing of the first {} and the last {} of a trip, nor between trips",
+        span(ends.first_us),
+        span(ends.last_us)
+    )
+}
+
+fn budget(most: u32) -> String {
+    format!("at most {most} a day (UTC)")
 }
 
 fn aggregate(aggregate: Aggregate) -> String {
@@ -48,7 +62,11 @@ fn aggregate(aggregate: Aggregate) -> String {
         0 | 1 => String::new(),
         least => format!(", if there were {least} values or more"),
     };
-    format!("no single value, only {} of each {}{least}", functions.join(", "), span(aggregate.window.us()))
+    let window = match aggregate.window {
+        Span::Time(period) => span(period.us()),
+        Span::Trip => "trip".to_owned(),
+    };
+    format!("no single value, only {} of each {window}{least}", functions.join(", "))
 }
 
 fn grid(grid: Grid) -> String {

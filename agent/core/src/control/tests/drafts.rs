@@ -28,6 +28,7 @@ fn wish<'a>(names: &'a Names, number: u64, wanted: &'a dyn Fn(&SignalPath) -> bo
         wanted,
         until: time("2027-01-01T00:00:00Z"),
         floor_waived: false,
+        max_bytes_per_day: None,
         language: "de",
         stamp: stamp(number),
     }
@@ -81,6 +82,29 @@ fn every_leaf_that_is_asked_for_is_decided() {
     assert!(record.pii_information[0].floor_waived && record.pii_information[0].transform.is_empty());
     assert!(!record.pii_information[1].floor_waived, "it has no floor to waive");
     assert!(describe(&record).contains("MORE THAN THE USUAL LIMIT"));
+}
+
+#[test]
+fn a_grant_without_the_floor_of_the_day_is_taken_only_with_a_second_yes() {
+    let (mut control, names) = (car(), names());
+    let record = control.draft(&wish(&names, 1, &|_| true), &leaf_digest, &aliases).unwrap();
+    for looser in [vec![], vec![rate(59_999)]] {
+        let mut more = record.clone();
+        more.pii_information[0].transform = looser;
+        let refusal = take(&mut control, &record_file(&more, OWNER)).unwrap_err().to_string();
+        assert!(refusal.contains("pii_information[0].transform"), "{refusal}");
+        more.pii_information[0].decision = Decision::No;
+        assert!(
+            take(&mut control.clone(), &record_file(&more, OWNER)).is_ok(),
+            "what does not leave has no floor"
+        );
+        more.pii_information[0].decision = Decision::Yes;
+        more.pii_information[0].floor_waived = true;
+        assert!(take(&mut control.clone(), &record_file(&more, OWNER)).is_ok());
+    }
+    let mut less = record;
+    less.pii_information[0].transform = vec![rate(60_001)];
+    assert!(take(&mut control, &record_file(&less, OWNER)).is_ok());
 }
 
 #[test]

@@ -9,8 +9,8 @@ use super::{Accepted, Control, Counters, Effect, Enrolment, Refusal, Stored};
 use crate::consent::document::bundle::{Bundle, Category, Directive, Target};
 use crate::consent::document::record::{ConsentRecord, EventState};
 use crate::consent::document::samples::{
-    ACME, Dalek, OWNER, RANGE, RECORD, ROOT, SIGNING, alias, bundle, bundle_file, catalogued, now, public,
-    record, record_file, request, requests, sign, statement, time,
+    ACME, Dalek, OWNER, RANGE, RECORD, ROOT, SIGNING, SPEED, alias, bundle, bundle_file, catalogued, now,
+    public, rate, record, record_file, request, requests, sign, statement, time,
 };
 use crate::limits::POLICY_STEP_VERSIONS_MAX;
 use crate::names::{Digest, PolicyVersion, RecipientId, TrustedTime, VerifyingKey};
@@ -65,7 +65,12 @@ pub(super) fn car() -> Control {
 /// The sample record of the request number `index` for `car`.
 pub(super) fn given(number: u64, index: usize) -> ConsentRecord {
     let (request, seed) = &requests()[index];
-    record(number, request, *seed, EventState::ConsentGiven)
+    let mut record = record(number, request, *seed, EventState::ConsentGiven);
+    // The floor of the sample's catalogue.
+    for leaf in record.pii_information.iter_mut().filter(|leaf| leaf.signal.as_str() == SPEED) {
+        leaf.transform = vec![rate(60_000)];
+    }
+    record
 }
 
 pub(super) fn following(number: u64, before: &ConsentRecord, state: EventState) -> ConsentRecord {

@@ -12,7 +12,7 @@ use crate::decode::dbc::Database;
 use crate::decode::leaves::BusDatabase;
 use crate::frame::{BusIndex, CanId, Frame};
 use crate::names::{BusName, Digest, FlowId, HpkeKey, Moment, PurposeId, RecipientId, WallTime};
-use crate::pipeline::{Compiled, Event, Output, Pipeline};
+use crate::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 
 const DBC: &str = r#"BO_ 1 Motion: 8 X
  SG_ Moving : 0|1@1+ (1,0) [0|1] "" X
@@ -69,6 +69,7 @@ fn gate(leaves: &Leaves) -> Gate {
         live_until: WallTime(i64::MAX),
         batch_age_us: 3_600_000_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: vec![signal],
     };
@@ -89,7 +90,8 @@ impl Car {
 
     fn swap(&mut self, watch: Option<Watch>) {
         let leaves = leaves();
-        let compiled = Compiled::new(&leaves, gate(&leaves), watch);
+        let compiled =
+            Compiled::new(&leaves, gate(&leaves), Watches { only_when: watch, ..Watches::default() });
         self.pipeline.on_event(Event::Swap(Box::new(compiled)), &mut self.out);
     }
 
@@ -110,8 +112,11 @@ fn motion(moving: u8, speed: i16, gear: u8) -> [u8; 8] {
 #[test]
 fn invariant_6_what_is_watched_is_read_and_goes_nowhere() {
     let mut car = Car::new();
-    let patterns =
-        |leaves: &Leaves, watch| Compiled::new(leaves, gate(leaves), watch).plan.patterns(BusIndex(0));
+    let patterns = |leaves: &Leaves, only_when| {
+        Compiled::new(leaves, gate(leaves), Watches { only_when, ..Watches::default() })
+            .plan
+            .patterns(BusIndex(0))
+    };
     let parked = watch("Motion.Moving", &Test::Equals(0.0)).unwrap();
     assert_eq!(patterns(&leaves(), Some(parked.clone())).len(), 2, "the kernel's filter lets it in");
     assert_eq!(patterns(&leaves(), None).len(), 1, "and only while it is watched");

@@ -33,8 +33,8 @@ pub(super) struct Args {
     #[arg(long)]
     purpose: Option<PurposeId>,
     /// A signal, and how coarse it may be made: `Vehicle.Speed:rate=1000:quantise=0.5:optional`. Known are rate=MS,
-    /// quantise=STEP, on_change=DELTA, time_bucket=SECONDS, geo_cell=RESOLUTION, delay=SECONDS, optional; threshold and
-    /// aggregate have more than a number: write them into the JSON.
+    /// quantise=STEP, on_change=DELTA, time_bucket=SECONDS, geo_cell=RESOLUTION, delay=SECONDS, budget=SAMPLES_A_DAY,
+    /// optional; threshold and aggregate have more than a number: write them into the JSON.
     #[arg(long, value_name = "SIGNAL[:OP=NUMBER…][:optional]")]
     signal: Vec<SignalSpec>,
     /// Its name within the recipient; the purpose if it is not given.

@@ -63,13 +63,14 @@ impl FromStr for SignalSpec {
 }
 
 /// Ops with one number, and the name of it. Others are written into the request's JSON.
-const OPS: [(&str, &str); 6] = [
+const OPS: [(&str, &str); 7] = [
     ("rate", "min_interval_ms"),
     ("quantise", "step"),
     ("on_change", "min_delta"),
     ("time_bucket", "granularity_s"),
     ("geo_cell", "resolution"),
     ("delay", "hold_back_s"),
+    ("budget", "samples_per_day"),
 ];
 
 fn transform(text: &str) -> Result<TransformSpec, String> {

@@ -139,10 +139,10 @@ fn the_clause_that_says_no_is_the_one_that_decides() {
         (Clause::AgentTooOld, |w| w.agent_version = "0.9.9"),
         (Clause::GrantNotLive, |w| w.records[0].not_after = time("2026-11-01T12:00:01Z")),
         (Clause::GrantNotLive, |w| w.records[0].not_before = time("2026-11-01T12:00:01Z")),
-        (Clause::Condition, |w| w.records[0].conditions.max_bytes_per_day = Some(1)),
         (Clause::Condition, |w| w.waits(Some(SPEED), None)),
         (Clause::Condition, |w| w.waits(None, Some(SPEED))),
         (Clause::EventUnseen, |w| w.waits(Some(TORQUE), Some(TORQUE))),
+        (Clause::Condition, |w| w.records[0].conditions.max_bytes_per_day = Some(0)),
         (Clause::RecipientSuspended, |w| w.bundle.recipients[0].status = RecipientStatus::Suspended),
         (Clause::RecipientKeyChanged, |w| w.records[0].recipient.key_thumbprint = Digest([0; 32])),
         (Clause::RequestGone, |w| w.records[0].request_digest = Digest([0; 32])),
@@ -241,6 +241,60 @@ fn without_policy_the_first_clause_is_all_that_can_be_asked() {
     });
     assert_eq!(told[0].answers, [Answer { clause: Clause::NoPolicy, holds: false }]);
     assert!(!told[0].leaves());
+}
+
+#[test]
+fn a_later_floor_tightens_what_runs_and_a_looser_one_loosens_nothing() {
+    let mut world = World::new();
+    world.records[0].pii_information[0].transform = vec![rate(60_000)];
+    let mut interval_us = |floor: Vec<TransformSpec>, waived: bool| {
+        world.bundle.catalogue[0].floor = floor;
+        world.records[0].pii_information[0].floor_waived = waived;
+        world.ask(|situation| match Effective::of(situation).flows[0].signals[0].permitted {
+            Rule::Pass(transform) => transform.min_interval_us,
+            Rule::Deny => 0,
+        })
+    };
+    assert_eq!(interval_us(vec![rate(60_000)], false), 60_000_000);
+    assert_eq!(interval_us(vec![rate(90_000)], false), 90_000_000);
+    assert_eq!(interval_us(vec![rate(5)], false), 60_000_000);
+    assert_eq!(interval_us(vec![], false), 60_000_000);
+    assert_eq!(
+        interval_us(vec![rate(90_000)], true),
+        60_000_000,
+        "the owner said yes to more than the floor"
+    );
+}
+
+#[test]
+fn what_tells_of_places_and_trips_is_private_by_its_category() {
+    let mut world = World::new();
+    let mut private = |category| {
+        world.bundle.catalogue[0].category = category;
+        world.records[0].pii_information[0].category = category;
+        let speed = world.leaves.find(&SPEED.parse().unwrap()).unwrap();
+        world.ask(|situation| Effective::of(situation).private.contains(&speed))
+    };
+    assert!(private(Category::Trips) && private(Category::Location));
+    assert!(!private(Category::Driving));
+}
+
+#[test]
+fn of_limits_of_bytes_the_smallest_applies_and_is_told() {
+    let mut world = World::new();
+    world.records[0].conditions.max_bytes_per_day = Some(9_000);
+    let mut narrowed = world.records[0].clone();
+    narrowed.record_id = crate::consent::document::samples::id(2);
+    narrowed.events[0].event_state = EventState::ConsentNarrowed;
+    narrowed.conditions.max_bytes_per_day = Some(7);
+    let flow = |world: &World| world.ask(|situation| Effective::of(situation).flows[0].bytes_per_day_max);
+    assert_eq!((world.explained().0.bytes_per_day_max, flow(&world)), (Some(9_000), Some(9_000)));
+    world.records.push(narrowed);
+    assert_eq!((world.explained().0.bytes_per_day_max, flow(&world)), (Some(7), Some(7)));
+    world.records[1].conditions.max_bytes_per_day = None;
+    assert_eq!(flow(&world), Some(9_000), "what narrows does not widen");
+    world.records[0].conditions.max_bytes_per_day = None;
+    assert_eq!(flow(&world), None);
 }
 
 #[test]

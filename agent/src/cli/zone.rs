@@ -1,0 +1,71 @@
+//! `glovebox zone`: private places, in a file of the car alone.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use glovebox_core::consent::transform::Resolution;
+
+use crate::zones::ZoneFile;
+
+/// Private places: inside them nothing of where the car is, nor of its trips, leaves for anybody. They stay in the car.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a place private, and about 5 km² around it; a running daemon follows within two seconds.
+    Add(Coordinates),
+    /// Make it public again: any place in the same cell.
+    Remove(Coordinates),
+    /// The cells (H3, resolution 8) that are private.
+    List,
+}
+
+#[derive(Debug, clap::Args)]
+struct Coordinates {
+    /// In degrees, north is positive.
+    #[arg(allow_negative_numbers = true)]
+    latitude: f64,
+    /// In degrees, east is positive.
+    #[arg(allow_negative_numbers = true)]
+    longitude: f64,
+}
+
+impl Coordinates {
+    fn cell(&self) -> anyhow::Result<u64> {
+        let cell = Resolution::ZONE.cell(self.latitude, self.longitude);
+        cell.ok_or_else(|| anyhow::anyhow!("no place on earth: latitude is -90 to 90, longitude -180 to 180"))
+    }
+}
+
+/// Runs it on the state folder of the configuration.
+///
+/// # Errors
+/// If the file cannot be read or written, or holds as many as it may.
+pub(super) fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
+    let file = ZoneFile::in_folder(state);
+    let mut cells = file.read()?;
+    let mut out = std::io::stdout().lock();
+    let changed = match &args.command {
+        Command::Add(place) => cells.insert(place.cell()?),
+        Command::Remove(place) => cells.remove(&place.cell()?),
+        Command::List => {
+            for cell in &cells {
+                writeln!(out, "{cell:x}")?;
+            }
+            false
+        }
+    };
+    if changed {
+        file.write(&cells)?;
+    }
+    if !matches!(args.command, Command::List) {
+        let what = if changed { "done" } else { "nothing changed" };
+        writeln!(out, "{what}: {} private places", cells.len())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
