@@ -3,10 +3,12 @@
 mod categories;
 mod diff;
 mod document;
+mod doubts;
 mod inspect;
 mod new;
 mod templates;
 
+use self::doubts::Doubt;
 use crate::control::Authority;
 use crate::key_store;
 use crate::sealer::StrictVerifier;
@@ -142,14 +144,8 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let payload = read_file(&args.file)?;
     let key = key_store::read_signing_key(&args.key)?;
     let own = VerifyingKey(key.verifying_key().to_bytes());
-    let payload_type = match args.kind {
-        Kind::Bundle => checked::<Bundle>(&payload),
-        Kind::Request => checked::<Request>(&payload),
-        Kind::SigningKey => checked::<SigningKeyStatement>(&payload),
-        Kind::HpkeKey => checked::<HpkeStatement>(&payload),
-        Kind::Consent => checked::<ConsentRecord>(&payload),
-    }
-    .with_context(place)?;
+    let payload_type = args.kind.payload_type();
+    doubts(&doubtful(args.kind, &payload).with_context(place)?, &args.file)?;
     let envelope = DsseEnvelope::unsigned(payload_type, &payload);
     let signature = key.sign(&envelope.signing_input().with_context(place)?).to_bytes();
     let mut envelope = envelope.with_signature(&own.to_string(), &signature);
@@ -174,9 +170,31 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn checked<T: Document>(payload: &[u8]) -> anyhow::Result<&'static str> {
-    read::<T>(payload)?;
-    Ok(T::TYPE)
+/// Reads a payload of this kind, and says which of its transforms let nothing through.
+fn doubtful(kind: Kind, payload: &[u8]) -> anyhow::Result<Vec<Doubt>> {
+    Ok(match kind {
+        Kind::Bundle => doubts::of_bundle(&read::<Bundle>(payload)?)?,
+        Kind::Request => doubts::of_request(&read::<Request>(payload)?),
+        Kind::Consent => doubts::of_record(&read::<ConsentRecord>(payload)?),
+        Kind::SigningKey => read::<SigningKeyStatement>(payload).map(|_| Vec::new())?,
+        Kind::HpkeKey => read::<HpkeStatement>(payload).map(|_| Vec::new())?,
+    })
+}
+
+/// What is wrong is refused, all of it at once; what is strange is signed, and said.
+fn doubts(found: &[Doubt], file: &Path) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    let mut stderr = std::io::stderr().lock();
+    for doubt in found {
+        match doubt {
+            Doubt::Wrong(what) => wrong.push(format!("{}: {what}", file.display())),
+            Doubt::Strange(what) => writeln!(stderr, "{}: {what}; nothing of it will leave", file.display())?,
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!("nothing of this would leave, so it is not signed:\n{}", wrong.join("\n"))
 }
 
 /// The statement must name the key that signs, or no car would take the bundle. Its own signature is the car's to check.

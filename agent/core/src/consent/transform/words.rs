@@ -1,8 +1,7 @@
 //! What a transform does, in words for whoever decides on it or checks a bundle.
 
 use super::{
-    Aggregate, DeadBand, Function, Grid, Parameter, Period, Resolution, Side, Threshold, Transform,
-    TransformSpec, parse,
+    Aggregate, DeadBand, Function, Grid, Period, Resolution, Side, Threshold, Transform, TransformSpec, parse,
 };
 
 /// What becomes of a signal: `at most once in 10 s; rounded down to steps of 5`.
@@ -105,18 +104,8 @@ fn span(us: i64) -> String {
 
 fn as_written(spec: &TransformSpec) -> String {
     let parameters: Vec<String> =
-        spec.parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value))).collect();
+        spec.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if parameters.is_empty() { spec.op.clone() } else { format!("{} ({})", spec.op, parameters.join(", ")) }
-}
-
-fn parameter(value: &Parameter) -> String {
-    match value {
-        Parameter::Flag(flag) => flag.to_string(),
-        Parameter::Integer(number) => number.to_string(),
-        Parameter::Number(number) => number.to_string(),
-        Parameter::Text(text) => text.clone(),
-        Parameter::List(items) => items.iter().map(parameter).collect::<Vec<_>>().join(" "),
-    }
 }
 
 #[cfg(test)]
