@@ -292,7 +292,7 @@ fn emitted(config: &Config, databases: &Databases) -> Option<Emitted> {
 
 fn open_authority(config: &Config, databases: &Databases) -> Result<LocalAuthority, DaemonError> {
     let car = Car { device: config.consent.device.clone(), groups: config.consent.groups.clone() };
-    let authority = LocalAuthority::open(&config.health.state, car, databases.digests())?;
+    let authority = LocalAuthority::open(&config.health.state, car, databases.known())?;
     for complaint in authority.complaints() {
         tracing::error!(target: "consent", "{complaint}");
     }

@@ -39,7 +39,7 @@ enum Command {
     /// Sign a document: JSON in, DSSE envelope out.
     Sign(SignArgs),
     /// Say in words what a document holds, without checking its signature.
-    #[command(visible_alias = "inspect")]
+    #[command(visible_alias = "inspect", after_help = inspect::LEARN)]
     Show {
         /// The document: signed, or the JSON before it is signed.
         file: PathBuf,
@@ -100,6 +100,15 @@ enum Kind {
 }
 
 impl Kind {
+    /// The key that its signature must go back to.
+    fn trusted(self) -> &'static str {
+        match self {
+            Self::Bundle | Self::SigningKey => "the authority's root key",
+            Self::Request | Self::HpkeKey => "the recipient's request key",
+            Self::Consent => "the owner's key",
+        }
+    }
+
     fn payload_type(self) -> &'static str {
         match self {
             Self::Bundle => Bundle::TYPE,
@@ -108,6 +117,13 @@ impl Kind {
             Self::HpkeKey => HpkeStatement::TYPE,
             Self::Consent => ConsentRecord::TYPE,
         }
+    }
+}
+
+impl Args {
+    /// Whether what fails is a document that cannot be read, as an unusable argument.
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self.command, Command::Show { .. })
     }
 }
 

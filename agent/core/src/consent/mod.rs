@@ -12,6 +12,7 @@ pub mod document;
 pub mod effective;
 pub mod gate;
 pub mod grants;
+pub mod plain;
 pub mod transform;
 
 pub use crate::decode::{SourceAddress, State, ValueType};

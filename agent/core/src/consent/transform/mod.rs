@@ -35,7 +35,7 @@ pub(super) use quantise::Quantiser;
 pub use spec::{Parameter, TransformSpec};
 pub(super) use threshold::Trigger;
 pub use threshold::{Side, Threshold};
-pub use words::transforms;
+pub use words::{transforms, transforms_in};
 
 /// What may leave of one signal: nothing, or its readings reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
