@@ -1,5 +1,8 @@
 //! What is explained is what was decided: a small car, bent clause by clause.
 
+mod attacks;
+mod law;
+
 use super::super::{Effective, Situation, Withheld};
 use super::*;
 use crate::consent::category::Category;
