@@ -112,6 +112,9 @@ pub struct Withdrawn {
     /// The flow, sixteen hexadecimal digits.
     #[serde(with = "flow_text")]
     pub flow: FlowId,
+    /// Why what waited of it in the car lies there still; none: it is destroyed, with its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
 }
 
 /// One consent record, as it is listed.
@@ -135,6 +138,30 @@ pub struct Consent {
     pub not_after: WallTime,
     /// The leaves that were granted.
     pub signals: Vec<String>,
+    /// Those of them of which nothing leaves whatever the car does, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<Never>,
+    /// What keeps all of a live grant from leaving now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
+}
+
+/// A leaf that was granted in vain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Never {
+    /// Its name.
+    pub signal: String,
+    /// The clause that says no.
+    pub why: String,
+}
+
+/// What a grant waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// The clause that says no.
+    pub why: String,
+    /// What would change it.
+    pub remedy: String,
 }
 
 /// Why something asked for was not done.

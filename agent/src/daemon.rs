@@ -303,7 +303,7 @@ fn spent(config: &Config, databases: &Databases) -> Option<Kept> {
 
 fn open_authority(config: &Config, databases: &Databases) -> Result<LocalAuthority, DaemonError> {
     let car = Car { device: config.consent.device.clone(), groups: config.consent.groups.clone() };
-    let authority = LocalAuthority::open(&config.health.state, car, databases.digests())?;
+    let authority = LocalAuthority::open(&config.health.state, car, databases.known())?;
     for complaint in authority.complaints() {
         tracing::error!(target: "consent", "{complaint}");
     }

@@ -21,6 +21,7 @@ pub mod scene;
 pub mod seeded;
 pub mod source;
 pub mod stage;
+pub mod tables;
 pub mod tally;
 pub mod traffic;
 pub mod vcan;

@@ -2,8 +2,8 @@
 //! Each finding says file, line and the mend; each check is proved on a bad sample.
 
 use glovebox_tests::source::{Source, block_end, line_of, path_is_test, root, rust_files, tree, words};
-use glovebox_tests::{imports, need};
-use std::collections::BTreeMap;
+use glovebox_tests::{imports, need, tables};
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Lines of a file.
@@ -508,4 +508,42 @@ fn test_names(files: &[Source]) -> Vec<String> {
         .iter()
         .flat_map(|file| words(&file.code, "fn").into_iter().map(move |at| name(&file.code[at + 2..])))
         .collect()
+}
+
+/// The attacks of the design, each kind by itself.
+const ATTACKS: usize = 29;
+/// Law and guidance.
+const LAWS: usize = 29;
+
+#[test]
+fn attacks_and_law_name_tests_that_are_there() -> Result<(), String> {
+    let files = rust_files(&root());
+    let mut findings = Vec::new();
+    let mut named = Vec::new();
+    for (file, count) in [("tests/attacks.txt", ATTACKS), ("tests/compliance.txt", LAWS)] {
+        let rows = tables::parse(&std::fs::read_to_string(root().join(file)).unwrap_or_default())
+            .map_err(|fault| format!("{file}: {fault}"))?;
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.name.as_str()).collect();
+        if (rows.len(), names.len()) != (count, count) {
+            findings.push(format!(
+                "{file}: {} rows, {} of them apart; there are {count}",
+                rows.len(),
+                names.len()
+            ));
+        }
+        for test in rows.iter().flat_map(|row| &row.tests) {
+            if !tables::is_there(test, &files) {
+                findings.push(format!("{file}: there is no test `{test}`"));
+            }
+            named.extend(test.rsplit("::").next().map(str::to_owned));
+        }
+    }
+    let attacks = test_names(&files).into_iter().filter(|name| name.starts_with("attack_"));
+    findings.extend(
+        attacks
+            .filter(|name| !named.contains(name))
+            .map(|name| format!("tests/attacks.txt: `{name}` is not in it")),
+    );
+    report(&findings);
+    Ok(())
 }

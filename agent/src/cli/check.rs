@@ -2,6 +2,7 @@
 
 mod databases;
 mod folders;
+mod grants;
 mod interfaces;
 mod replay;
 mod uplink;
@@ -19,8 +20,9 @@ use crate::config::{Config, Faults, Files};
 /// Checks the configuration, the files that it names and the folder of the state.
 ///
 /// It starts nothing, changes nothing and needs no network; with --online it also speaks with each broker, under a
-/// client id of its own. Exit codes: 0 all is fine, 1 there is something
-/// to look at, 2 the agent cannot run like this.
+/// client id of its own. A running daemon is asked what was granted in vain.
+///
+/// Exit codes: 0 all is fine, 1 there is something to look at, 2 the agent cannot run like this.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// One JSON object on stdout: `{"findings": [{"level", "stage", "what", "mend"}…]}`.
@@ -79,6 +81,7 @@ const CHECKS: &[fn(&Config) -> Vec<Finding>] = &[
     folders::state,
     folders::keys,
     folders::socket,
+    grants::check,
 ];
 
 /// Runs the command.

@@ -1,13 +1,15 @@
 //! `glovebox consent`: the owner's acts from a shell.
 
+use super::stores::Stores;
 use crate::clock::{Clock, Time as _};
-use crate::control::{Authority, Consent, ControlClient, DraftOrder};
-use crate::daemon::authority::{Car, LeafDigests, LocalAuthority};
+use crate::control::{Authority, Consent, ControlClient, DraftOrder, Waits, Withdrawn};
+use crate::daemon::authority::{Car, KnownLeaves, LocalAuthority};
 use crate::key_store;
 use anyhow::Context as _;
 use ed25519_dalek::Signer as _;
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::{Document as _, DsseEnvelope};
+use glovebox_core::consent::plain::moment;
 use glovebox_core::names::{PurposeId, RecipientId, VerifyingKey, WallTime};
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -81,7 +83,7 @@ pub fn authority(
     control_socket: &Path,
     state: &Path,
     car: Car,
-    leaves: impl FnOnce() -> anyhow::Result<LeafDigests>,
+    leaves: impl FnOnce() -> anyhow::Result<KnownLeaves>,
 ) -> anyhow::Result<Box<dyn Authority>> {
     if let Some(client) = ControlClient::connect(control_socket)? {
         return Ok(Box::new(client));
@@ -90,7 +92,7 @@ pub fn authority(
     for complaint in local.complaints() {
         writeln!(std::io::stderr().lock(), "glovebox: {complaint}")?;
     }
-    Ok(Box::new(local))
+    Ok(Box::new(Stores { local, state: state.to_owned() }))
 }
 
 /// Runs it. `open` is [`authority`] with the configuration's places.
@@ -105,14 +107,28 @@ pub fn run(
         Command::Grant(args) => grant(args, open),
         Command::Withdraw { recipient, purpose } => {
             let ended = open()?.withdraw(recipient, purpose.as_ref())?;
-            let mut out = std::io::stdout().lock();
-            for flow in ended {
-                writeln!(out, "withdrawn: {} for {} (flow {})", flow.recipient, flow.purpose, flow.flow)?;
-            }
+            write!(std::io::stdout().lock(), "{}", withdrawn(&ended))?;
             Ok(ExitCode::SUCCESS)
         }
         Command::List { json } => list(&open()?.list()?, *json),
     }
+}
+
+/// What ended, and what became of what was queued.
+fn withdrawn(ended: &[Withdrawn]) -> String {
+    let mut text = String::new();
+    for Withdrawn { recipient, purpose, flow, left } in ended {
+        let queue = match left {
+            None => "what still waited in the car is destroyed, with its keys".to_owned(),
+            Some(why) => format!(
+                "what still waits in the car is destroyed with its keys at the daemon's start ({why})"
+            ),
+        };
+        text.push_str(&format!(
+            "withdrawn: {recipient} for {purpose} (flow {flow})\n  {queue}; what was sent before is with {recipient}\n"
+        ));
+    }
+    text
 }
 
 fn grant(
@@ -168,12 +184,22 @@ fn list(consents: &[Consent], json: bool) -> anyhow::Result<ExitCode> {
         writeln!(out, "nothing was granted: nothing leaves")?;
     }
     for consent in consents {
-        let live = if consent.live { "live" } else { "-" };
+        let live = match (consent.live, &consent.waits) {
+            (true, None) => "live",
+            (true, Some(_)) => "waits",
+            (false, _) => "-",
+        };
         let Consent { recipient, purpose, state, not_before, not_after, .. } = consent;
-        let name = printable(&consent.name);
-        writeln!(out, "{live:4}  {recipient}  {purpose}  {state}  {not_before} until {not_after}  {name}")?;
+        let (name, from, until) = (printable(&consent.name), moment(*not_before), moment(*not_after));
+        writeln!(out, "{live:5}  {recipient}  {purpose}  {state}  {from} until {until}  {name}")?;
+        if let Some(Waits { why, remedy }) = &consent.waits {
+            writeln!(out, "         nothing leaves: {why}; needs: {remedy}")?;
+        }
         for signal in &consent.signals {
-            writeln!(out, "        + {signal}")?;
+            match consent.never.iter().find(|never| never.signal == *signal) {
+                None => writeln!(out, "         + {signal}")?,
+                Some(never) => writeln!(out, "         ! {signal}: nothing of it leaves: {}", never.why)?,
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ pub mod policy;
 pub mod provision;
 mod run;
 mod status;
+mod stores;
 #[cfg(test)]
 pub(crate) mod trial;
 mod why;
@@ -51,9 +52,9 @@ Examples:
   glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
-  glovebox why Vehicle.Speed                     whether it leaves, for whom, and which clause says so
-  glovebox zone add 52.5163 13.3777              a private place: nothing of places and trips leaves from there
-  glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0` instead: a live bus
+  glovebox why Vehicle.Speed                     whether it leaves, for whom, which clause says so
+  glovebox zone add 52.5163 13.3777              a private place: nothing of places and trips leaves from it
+  glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0`: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
   glovebox dbc show car.dbc 'WHEEL*'             its messages and signals in words
   glovebox completions bash                      completion for a shell
@@ -133,7 +134,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
     // What these are given are arguments: a log or a database that cannot be used is an unusable one.
     // What cannot tell why must not look like a no.
-    let is_reader = matches!(cli.command, Command::Decode(_) | Command::Dbc(_) | Command::Why(_));
+    let is_reader = matches!(cli.command, Command::Decode(_) | Command::Dbc(_) | Command::Why(_))
+        || matches!(&cli.command, Command::Policy(args) if args.only_reads());
     let on_error = if is_reader { UNUSABLE } else { FINDINGS };
     match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {
         Ok(code) => code,
@@ -178,7 +180,7 @@ impl Common {
     fn authority(&self) -> anyhow::Result<Box<dyn Authority>> {
         let config = self.load(Files::NotNeeded)?;
         consent::authority(&config.health.control_socket, &config.health.state, car(&config), || {
-            Ok(databases(&config.decode)?.digests())
+            Ok(databases(&config.decode)?.known())
         })
     }
 }
@@ -224,6 +226,22 @@ fn tell(error: &anyhow::Error, code: u8) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
+
+    /// Lines of help are written for a terminal of 100 columns: longer ones would be broken a second time.
+    #[test]
+    fn no_line_of_help_is_broken_twice() {
+        fn long(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let wide = help.lines().filter(|line| line.chars().count() > 100);
+            found.extend(wide.map(|line| format!("{path}: {line}")));
+            for inner in command.get_subcommands() {
+                long(inner, &format!("{path} {}", inner.get_name()), found);
+            }
+        }
+        let mut found = Vec::new();
+        long(&super::Cli::command(), "glovebox", &mut found);
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
 
     #[test]
     fn no_argument_of_a_command_collides_with_a_common_one() {

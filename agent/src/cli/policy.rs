@@ -3,10 +3,12 @@
 mod categories;
 mod diff;
 mod document;
+mod doubts;
 mod inspect;
 mod new;
 mod templates;
 
+use self::doubts::Doubt;
 use crate::control::Authority;
 use crate::key_store;
 use crate::sealer::StrictVerifier;
@@ -37,7 +39,7 @@ enum Command {
     /// Sign a document: JSON in, DSSE envelope out.
     Sign(SignArgs),
     /// Say in words what a document holds, without checking its signature.
-    #[command(visible_alias = "inspect")]
+    #[command(visible_alias = "inspect", after_help = inspect::LEARN)]
     Show {
         /// The document: signed, or the JSON before it is signed.
         file: PathBuf,
@@ -98,6 +100,15 @@ enum Kind {
 }
 
 impl Kind {
+    /// The key that its signature must go back to.
+    fn trusted(self) -> &'static str {
+        match self {
+            Self::Bundle | Self::SigningKey => "the authority's root key",
+            Self::Request | Self::HpkeKey => "the recipient's request key",
+            Self::Consent => "the owner's key",
+        }
+    }
+
     fn payload_type(self) -> &'static str {
         match self {
             Self::Bundle => Bundle::TYPE,
@@ -106,6 +117,13 @@ impl Kind {
             Self::HpkeKey => HpkeStatement::TYPE,
             Self::Consent => ConsentRecord::TYPE,
         }
+    }
+}
+
+impl Args {
+    /// Whether what fails is a document that cannot be read, as an unusable argument.
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self.command, Command::Show { .. })
     }
 }
 
@@ -142,14 +160,8 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let payload = read_file(&args.file)?;
     let key = key_store::read_signing_key(&args.key)?;
     let own = VerifyingKey(key.verifying_key().to_bytes());
-    let payload_type = match args.kind {
-        Kind::Bundle => checked::<Bundle>(&payload),
-        Kind::Request => checked::<Request>(&payload),
-        Kind::SigningKey => checked::<SigningKeyStatement>(&payload),
-        Kind::HpkeKey => checked::<HpkeStatement>(&payload),
-        Kind::Consent => checked::<ConsentRecord>(&payload),
-    }
-    .with_context(place)?;
+    let payload_type = args.kind.payload_type();
+    doubts(&doubtful(args.kind, &payload).with_context(place)?, &args.file)?;
     let envelope = DsseEnvelope::unsigned(payload_type, &payload);
     let signature = key.sign(&envelope.signing_input().with_context(place)?).to_bytes();
     let mut envelope = envelope.with_signature(&own.to_string(), &signature);
@@ -174,9 +186,31 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn checked<T: Document>(payload: &[u8]) -> anyhow::Result<&'static str> {
-    read::<T>(payload)?;
-    Ok(T::TYPE)
+/// Reads a payload of this kind, and says which of its transforms let nothing through.
+fn doubtful(kind: Kind, payload: &[u8]) -> anyhow::Result<Vec<Doubt>> {
+    Ok(match kind {
+        Kind::Bundle => doubts::of_bundle(&read::<Bundle>(payload)?)?,
+        Kind::Request => doubts::of_request(&read::<Request>(payload)?),
+        Kind::Consent => doubts::of_record(&read::<ConsentRecord>(payload)?),
+        Kind::SigningKey => read::<SigningKeyStatement>(payload).map(|_| Vec::new())?,
+        Kind::HpkeKey => read::<HpkeStatement>(payload).map(|_| Vec::new())?,
+    })
+}
+
+/// What is wrong is refused, all of it at once; what is strange is signed, and said.
+fn doubts(found: &[Doubt], file: &Path) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    let mut stderr = std::io::stderr().lock();
+    for doubt in found {
+        match doubt {
+            Doubt::Wrong(what) => wrong.push(format!("{}: {what}", file.display())),
+            Doubt::Strange(what) => writeln!(stderr, "{}: {what}; nothing of it will leave", file.display())?,
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    bail!("nothing of this would leave, so it is not signed:\n{}", wrong.join("\n"))
 }
 
 /// The statement must name the key that signs, or no car would take the bundle. Its own signature is the car's to check.

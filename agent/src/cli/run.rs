@@ -9,7 +9,7 @@ const LEARN: &str = "\
 Examples:
   glovebox run                          with /etc/glovebox, until SIGTERM
   glovebox --config my.toml run --until-sent
-                                        replays the configured log, ends when all of it is acknowledged
+                                        replays the configured log, ends when all is acknowledged
 
 Exit codes:
   0  stopped as it was told to
@@ -21,6 +21,8 @@ Exit codes:
 #[command(after_help = LEARN)]
 pub(super) struct Args {
     /// End when the replayed log has ended and the broker has acknowledged all of it.
+    ///
+    /// A recording has a time of its own, so each run of it begins anew: `at most once in 30 d` holds within one run.
     #[arg(long)]
     until_sent: bool,
 }

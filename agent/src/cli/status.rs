@@ -12,7 +12,7 @@ use super::{Common, FINDINGS};
 use crate::clock::{Clock, Time as _};
 use crate::config::Files;
 use crate::control::ControlClient;
-use crate::health::{BusStatus, FlowStatus, LinkState, LinkStatus, Status};
+use crate::health::{BusStatus, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 
 /// Shows what the running daemon does: connection, flows, queue, counters.
 ///
@@ -65,8 +65,7 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
         writeln!(out, "bus      {} on {}: {}", bus.name, bus.interface, self::bus(bus, paint))?;
     }
     let queue = &status.queue;
-    let (bytes, cap) = (size(queue.bytes), size(queue.cap_bytes));
-    writeln!(out, "outbox   {} batches, {bytes} of {cap}", queue.batches)?;
+    writeln!(out, "outbox   {}", outbox(queue, &status.flows))?;
     for notice in &queue.notices {
         writeln!(out, "outbox   {}", paint.doubtful(notice))?;
     }
@@ -79,6 +78,18 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
         last = stage;
     }
     Ok(())
+}
+
+/// What the flows take and the index beside them are all of it.
+fn outbox(queue: &QueueStatus, flows: &[FlowStatus]) -> String {
+    let (bytes, cap) = (size(queue.bytes), size(queue.cap_bytes));
+    let of_flows: u64 = flows.iter().map(|flow| flow.queued_bytes).sum();
+    let rest = size(queue.bytes.saturating_sub(of_flows));
+    format!(
+        "{} batches, {bytes} of {cap} on disk: {} of flows, {rest} of the index",
+        queue.batches,
+        size(of_flows)
+    )
 }
 
 fn show_flows(out: &mut impl Write, flows: &[FlowStatus], paint: Paint) -> anyhow::Result<()> {
@@ -156,6 +167,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use glovebox_core::names::{PurposeId, RecipientId};
 
     #[test]
     fn the_broker_in_use_and_the_end_of_the_certificate_are_named() {
@@ -181,6 +193,22 @@ mod tests {
         assert_eq!(at("2027-01-29T00:00:00Z"), "valid until 2027-03-01T00:00:00Z");
         assert_eq!(at("2027-01-31T00:00:00Z"), "valid until 2027-03-01T00:00:00Z: renew it");
         assert_eq!(at("2027-03-01T00:00:00Z"), "ended at 2027-03-01T00:00:00Z: renew it");
+    }
+
+    #[test]
+    fn the_bytes_of_the_outbox_are_those_of_flows_and_index() -> anyhow::Result<()> {
+        let (recipient, purpose): (RecipientId, PurposeId) = ("acme".parse()?, "tyre-care".parse()?);
+        let flow = |queued_bytes| FlowStatus {
+            recipient: recipient.clone(),
+            purpose: purpose.clone(),
+            held: None,
+            queued_batches: 1,
+            queued_bytes,
+        };
+        let queue = QueueStatus { batches: 2, bytes: 1_060_864, cap_bytes: 64 << 20, notices: Vec::new() };
+        let told = outbox(&queue, &[flow(8_192), flow(4_096)]);
+        assert_eq!(told, "2 batches, 1.0 MiB of 64.0 MiB on disk: 12.0 KiB of flows, 1.0 MiB of the index");
+        Ok(())
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use super::{consent, keys, policy, provision};
 use crate::clock::{Clock, Time as _};
 use crate::control::Authority;
-use crate::daemon::authority::{Car, LeafDigests, LocalAuthority};
+use crate::daemon::authority::{Car, KnownLeaf, KnownLeaves, LocalAuthority};
 use clap::Parser;
 use glovebox_core::names::{Digest, SignalPath};
 use std::path::PathBuf;
@@ -114,8 +114,10 @@ impl Trial {
     }
 }
 
-pub(crate) fn leaves() -> LeafDigests {
+pub(crate) fn leaves() -> KnownLeaves {
     Box::new(|signal: &SignalPath| {
-        (signal.as_str() != NOT_IN_THE_CAR).then(|| Digest::of(signal.as_str().as_bytes()))
+        let digest = Digest::of(signal.as_str().as_bytes());
+        let unit = if signal.as_str() == "Vehicle.Speed" { "km/h" } else { "" };
+        (signal.as_str() != NOT_IN_THE_CAR).then(|| KnownLeaf { digest, unit: unit.to_owned() })
     })
 }

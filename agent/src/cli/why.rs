@@ -16,9 +16,10 @@ const LEARN: &str = "\
 Examples:
   glovebox why Vehicle.Speed                      for everybody who was granted it or asks for it
   glovebox why Vehicle.Speed --recipient acme     for one
-  glovebox why Vehicle.Speed --json | jq -r '.purposes[].clauses[] | select(.holds == false) | .remedy'
+  glovebox why Vehicle.Speed --json | jq -r '.purposes[].clauses[].remedy // empty'
 
-Asked is the running daemon; if none runs, the stores. What may leave may still wait: `glovebox status` says for what.
+Asked is the running daemon; if none runs, the stores. What may leave may still wait:
+`glovebox status` says for what.
 
 Exit codes:
   0  it leaves, for at least one of them
@@ -64,7 +65,7 @@ fn asked(args: &Args, common: &Common) -> anyhow::Result<Why> {
     }
     let databases = super::databases(&config.decode)?;
     let car = super::car(&config);
-    let local = LocalAuthority::open(&config.health.state, car, databases.digests())?;
+    let local = LocalAuthority::open(&config.health.state, car, databases.known())?;
     for complaint in local.complaints() {
         writeln!(std::io::stderr().lock(), "glovebox: {complaint}")?;
     }

@@ -36,7 +36,7 @@ impl Authority for Echo {
         purpose: Option<&PurposeId>,
     ) -> Result<Vec<Withdrawn>, AuthorityError> {
         let purpose = purpose.cloned().unwrap_or_else(|| PurposeId::new("all").unwrap());
-        Ok(vec![Withdrawn { recipient: recipient.clone(), purpose, flow: FlowId(7) }])
+        Ok(vec![Withdrawn { recipient: recipient.clone(), purpose, flow: FlowId(7), left: None }])
     }
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
         Ok(vec![Consent {
@@ -49,6 +49,8 @@ impl Authority for Echo {
             not_before: WallTime(0),
             not_after: WallTime(1),
             signals: vec!["Vehicle.Speed".to_owned()],
+            never: Vec::new(),
+            waits: None,
         }])
     }
 }

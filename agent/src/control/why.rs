@@ -1,7 +1,7 @@
 //! Why a signal leaves or does not, as the daemon answers it.
 
-use glovebox_core::consent::effective::{Clause, Explanation};
-use glovebox_core::consent::transform::transforms;
+use glovebox_core::consent::effective::{Answer, Clause, Explanation};
+use glovebox_core::consent::transform::transforms_in;
 use glovebox_core::names::{PurposeId, RecipientId, SignalPath};
 use serde::{Deserialize, Serialize};
 
@@ -59,29 +59,34 @@ pub struct WhyClause {
 }
 
 impl Why {
-    /// Out of what the core explains.
+    /// Out of what the core explains, of a signal in this unit.
     #[must_use]
-    pub fn of(signal: &SignalPath, explained: &[Explanation]) -> Self {
+    pub fn of(signal: &SignalPath, unit: &str, explained: &[Explanation]) -> Self {
         Self {
             signal: signal.clone(),
             leaves: explained.iter().any(Explanation::leaves),
-            purposes: explained.iter().map(WhyPurpose::of).collect(),
+            purposes: explained.iter().map(|one| WhyPurpose::of(one, unit)).collect(),
         }
     }
 }
 
 impl WhyPurpose {
-    fn of(explained: &Explanation) -> Self {
+    fn of(explained: &Explanation, unit: &str) -> Self {
+        // Consent helps only where nothing else is in the way.
+        let in_the_way = |answer: &Answer| !answer.holds && !answer.clause.is_the_owners();
+        let first = if explained.answers.iter().any(in_the_way) { "when all else holds: " } else { "" };
         let answer = |clause: Clause| {
             let asked = explained.answers.iter().find(|answer| answer.clause == clause);
-            WhyClause::of(clause, asked.map(|answer| answer.holds))
+            let remedy = clause.remedy(&explained.recipient, &explained.purpose);
+            let remedy = if clause.is_the_owners() { format!("{first}{remedy}") } else { remedy };
+            WhyClause::of(clause, asked.map(|answer| answer.holds), remedy)
         };
         Self {
             recipient: explained.recipient.clone(),
             purpose: explained.purpose.clone(),
             flow: explained.flow.map(|flow| flow.to_string()),
             leaves: explained.leaves(),
-            reduced: transforms(&explained.reduced_by) + &limit(explained),
+            reduced: transforms_in(&explained.reduced_by, unit) + &limit(explained),
             clauses: Clause::ALL.map(answer).to_vec(),
         }
     }
@@ -93,13 +98,13 @@ fn limit(explained: &Explanation) -> String {
 }
 
 impl WhyClause {
-    fn of(clause: Clause, holds: Option<bool>) -> Self {
+    fn of(clause: Clause, holds: Option<bool>, remedy: String) -> Self {
         let id = serde_json::to_value(clause).ok();
         Self {
             id: id.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned(),
             clause: clause.asks().to_owned(),
             holds,
-            remedy: (holds == Some(false)).then(|| clause.remedy().to_owned()),
+            remedy: (holds == Some(false)).then_some(remedy),
         }
     }
 }

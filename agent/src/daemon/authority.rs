@@ -3,16 +3,16 @@
 
 use crate::clock::{Clock, Time};
 use crate::control::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Why, WhyOrder, Withdrawn,
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Never, Waits, Why, WhyOrder, Withdrawn,
 };
 use crate::key_store::{KeyError, KeyStore};
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
-use glovebox_core::consent::document::{Document as _, DsseEnvelope, describe, write};
-use glovebox_core::consent::effective::{Situation, explain};
-use glovebox_core::consent::grants::{Effect, Listed};
+use glovebox_core::consent::document::{Document as _, DsseEnvelope, describe_in, never_leave, write};
+use glovebox_core::consent::effective::{Situation, explain, halted};
+use glovebox_core::consent::grants::{Effect, Grant, Listed};
 use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
 use glovebox_core::decode::Leaves;
 use glovebox_core::limits::GRANT_US_DEFAULT;
@@ -24,8 +24,17 @@ use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// How this car extracts a leaf; `None` if it does not have it.
-pub type LeafDigests = Box<dyn Fn(&SignalPath) -> Option<Digest> + Send + Sync>;
+/// What this car knows of a leaf; `None` if it does not have it.
+pub type KnownLeaves = Box<dyn Fn(&SignalPath) -> Option<KnownLeaf> + Send + Sync>;
+
+/// A leaf of this car.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLeaf {
+    /// How it is extracted.
+    pub digest: Digest,
+    /// Its unit; empty if it has none.
+    pub unit: String,
+}
 
 /// Which car this is, from the configuration.
 #[derive(Debug, Clone)]
@@ -99,7 +108,7 @@ pub struct LocalAuthority {
     store: Box<dyn Documents>,
     control: Control,
     clock: Arc<dyn Time>,
-    leaves: LeafDigests,
+    leaves: KnownLeaves,
     complaints: Vec<String>,
     changes: Vec<Change>,
     /// Ended flows whose tombstone could not be stored yet.
@@ -112,7 +121,7 @@ impl LocalAuthority {
     ///
     /// # Errors
     /// If another process has the documents, or a file is open to others or cannot be read.
-    pub fn open(state: &Path, car: Car, leaves: LeafDigests) -> Result<Self, OpenError> {
+    pub fn open(state: &Path, car: Car, leaves: KnownLeaves) -> Result<Self, OpenError> {
         let keys = Keys::open(state, car)?;
         let store = PolicyStore::open(state)?;
         let faults: Vec<String> = store.faults().iter().map(ToString::to_string).collect();
@@ -129,7 +138,7 @@ impl LocalAuthority {
         keys: Keys,
         store: Box<dyn Documents>,
         clock: Arc<dyn Time>,
-        leaves: LeafDigests,
+        leaves: KnownLeaves,
     ) -> Result<Self, OpenError> {
         let Keys { enrolment, record: record_key, sealer } = keys;
         let aliases = |recipient: &RecipientId| alias(sealer.as_deref(), recipient);
@@ -161,7 +170,8 @@ impl LocalAuthority {
     #[must_use]
     pub fn why(&self, order: &WhyOrder, leaves: &Leaves) -> Why {
         let explained = explain(&self.situation(leaves), &order.signal, order.recipient.as_ref());
-        Why::of(&order.signal, &explained)
+        let unit = leaves.find(&order.signal).and_then(|leaf| Some(leaves.get(leaf)?.unit.as_str()));
+        Why::of(&order.signal, unit.unwrap_or_default(), &explained)
     }
 
     /// The car's cryptography; `None` before it is provisioned.
@@ -207,7 +217,7 @@ impl LocalAuthority {
     }
 
     /// How the car extracts leaves, after the configuration was read again.
-    pub fn set_leaves(&mut self, leaves: LeafDigests) {
+    pub fn set_leaves(&mut self, leaves: KnownLeaves) {
         self.leaves = leaves;
     }
 
@@ -225,11 +235,17 @@ impl LocalAuthority {
             }
             Err(refusal) => return Err(refused(&refusal)),
         };
-        let (kind, effect, change) = said(&accepted);
+        let (kind, mut effect, change) = said(&accepted);
+        let waited = self.waiting();
         // Stored first, in force after: a power cut in between takes nothing back that was said to be done.
         self.keep(document, &accepted).map_err(|error| refused(&error))?;
         self.control.adopt(accepted).map_err(|refusal| refused(&refusal))?;
         self.changes.extend(change);
+        for (flow, words) in self.waiting() {
+            if !waited.iter().any(|(before, _)| *before == flow) {
+                effect = format!("{effect}\n  now waits: {words}");
+            }
+        }
         Ok(Accepted { kind: kind.to_owned(), digest, effect })
     }
 
@@ -312,6 +328,25 @@ impl LocalAuthority {
         envelope.with_signature(&keyid, &signature).to_bytes().ok()
     }
 
+    /// What keeps all of a live grant from leaving now.
+    fn waits(&self, grant: &Grant) -> Option<Waits> {
+        let clause = halted(&self.situation(&Leaves::default()), grant)?;
+        let given = grant.given().payload();
+        let remedy = clause.remedy(&given.recipient.party_id, &given.purpose.id);
+        Some(Waits { why: clause.to_string(), remedy })
+    }
+
+    /// Each live grant of which nothing leaves now, in words.
+    fn waiting(&self) -> Vec<(FlowId, String)> {
+        let of = |grant: &Grant| {
+            let Waits { why, remedy } = self.waits(grant)?;
+            let given = grant.given().payload();
+            let whom = format!("{} for {}", given.recipient.party_id, given.purpose.id);
+            Some((grant.flow(), format!("{whom}: {why}; needs: {remedy}")))
+        };
+        self.control.grants().live().iter().filter_map(of).collect()
+    }
+
     fn listed(&self, listed: &Listed<'_>) -> Consent {
         let record = listed.record.payload();
         let grant = listed.flow.and_then(|flow| self.control.grants().find(flow));
@@ -322,6 +357,7 @@ impl LocalAuthority {
         let dates =
             self.now().is_some_and(|now| record.not_before <= now.earliest && now.latest < record.not_after);
         let granted = record.pii_information.iter().filter(|pii| pii.decision == Decision::Yes);
+        let never = never_leave(record).into_iter();
         Consent {
             recipient: record.recipient.party_id.clone(),
             name: record.recipient.party_name.clone(),
@@ -332,6 +368,10 @@ impl LocalAuthority {
             not_before: record.not_before,
             not_after: record.not_after,
             signals: granted.map(|pii| pii.signal.to_string()).collect(),
+            never: never
+                .map(|(path, why)| Never { signal: path.to_string(), why: why.to_string() })
+                .collect(),
+            waits: grant.filter(|_| counts).and_then(|grant| self.waits(grant)),
         }
     }
 }
@@ -363,13 +403,15 @@ impl Authority for LocalAuthority {
             stamp: Stamp { record_id, now: now.earliest, entity: "owner", shown_by: "command_line" },
         };
         let aliases = |recipient: &RecipientId| alias(self.sealer.as_deref(), recipient);
-        let record = self.control.draft(&wish, &*self.leaves, &aliases).map_err(|error| refused(&error))?;
+        let digest = |signal: &SignalPath| (self.leaves)(signal).map(|leaf| leaf.digest);
+        let unit = |signal: &SignalPath| (self.leaves)(signal).map(|leaf| leaf.unit).unwrap_or_default();
+        let record = self.control.draft(&wish, &digest, &aliases).map_err(|error| refused(&error))?;
         let payload = write(&record).map_err(|error| refused(&error))?;
         // The company's own words: the record holds only their digest.
         let texts = request.map(|request| request.payload().purpose.text.clone()).unwrap_or_default();
         let text = texts.iter().find(|text| text.language == "en").or(texts.first());
         let words = text.map_or_else(String::new, |text| format!("In the company's words: {}\n", text.text));
-        Ok(Draft { payload, words: words + &describe(&record) })
+        Ok(Draft { payload, words: words + &describe_in(&record, &unit) })
     }
 
     fn submit(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError> {
@@ -394,6 +436,7 @@ impl Authority for LocalAuthority {
                 recipient: recipient.clone(),
                 purpose: record.purpose.id.clone(),
                 flow,
+                left: None,
             })
             .collect();
         if meant.is_empty() {

@@ -11,7 +11,7 @@ use glovebox_core::decode::{Leaves, Notice};
 use glovebox_core::limits::{DBC_FILE_BYTES_MAX, MAPPING_FILE_BYTES_MAX};
 use glovebox_core::names::SignalPath;
 
-use super::authority::LeafDigests;
+use super::authority::{KnownLeaf, KnownLeaves};
 use crate::config::{self, Decode};
 
 /// Why the databases cannot be used.
@@ -65,11 +65,14 @@ impl Databases {
         Ok(Self { leaves: Arc::new(leaves), notices })
     }
 
-    /// How the car extracts each leaf, as consent records hold it.
+    /// What the car knows of each leaf: as consent records hold it, and as owners read it.
     #[must_use]
-    pub fn digests(&self) -> LeafDigests {
+    pub fn known(&self) -> KnownLeaves {
         let leaves = Arc::clone(&self.leaves);
-        Box::new(move |path: &SignalPath| Some(leaves.get(leaves.find(path)?)?.digest))
+        Box::new(move |path: &SignalPath| {
+            let leaf = leaves.get(leaves.find(path)?)?;
+            Some(KnownLeaf { digest: leaf.digest, unit: leaf.unit.clone() })
+        })
     }
 }
 

@@ -23,8 +23,8 @@ use crate::store::files::FileError;
 use folder::Folder;
 use index::{Change, FlowState, Gap, Index};
 use open::{LoadError, Unreadable};
-pub use purge::PurgeError;
 use purge::Steps;
+pub use purge::{PurgeError, destroy};
 pub use types::{Config, Dropped, Figures, Keep, OpenError, OutboxError, ReadError, Report};
 use write::Unsynced;
 

@@ -9,9 +9,9 @@ use glovebox_core::names::FlowId;
 
 use super::index::Index;
 use super::keys::{self, KeyFile};
-use crate::store::StoreError;
 use crate::store::disk::Place;
 use crate::store::files::{self, FileError};
+use crate::store::{Logged, StoreError};
 
 /// Why a flow could not be destroyed to the end; to be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +52,14 @@ impl Steps {
             }
         }
     }
+}
+
+/// Destroys a withdrawn flow in the outbox in `dir`, where nobody has the outbox open: no daemon runs.
+///
+/// # Errors
+/// [`PurgeError`]; the next start does it then.
+pub fn destroy(dir: &Place, index: Logged, flow: FlowId) -> Result<(), PurgeError> {
+    purge(dir, &Index(index), flow, &mut Steps::default())
 }
 
 pub(super) fn purge(dir: &Place, index: &Index, flow: FlowId, steps: &mut Steps) -> Result<(), PurgeError> {

@@ -7,6 +7,7 @@ mod corpus;
 mod drift;
 mod examples;
 mod made;
+mod ops;
 mod schemas;
 mod why;
 

@@ -23,7 +23,7 @@ fn why_says_no_before_yes_while_and_no_after_a_grant() {
         "CAN.can0.Motion.Speed does not leave for acme for speed",
         "  yes  a policy is in force",
         "  no   the owner has agreed to this purpose",
-        "       needs: the owner may agree: `glovebox consent grant`",
+        "       needs: the owner may agree: `glovebox consent grant --recipient acme --purpose speed`",
         "  -    the owner said yes to this signal",
     ] {
         assert!(words.lines().any(|told| told == line), "{line:?} is not in\n{words}");
@@ -31,8 +31,7 @@ fn why_says_no_before_yes_while_and_no_after_a_grant() {
     glovebox(folder, GRANT);
     let (code, words) = told(folder, SPEED);
     assert_eq!(code, Some(0), "{words}");
-    let first =
-        "CAN.can0.Motion.Speed leaves for acme for speed: at most once in 1 s; rounded down to steps of 5";
+    let first = "CAN.can0.Motion.Speed leaves for acme for speed: at most once in 1 s; rounded down to steps of 5 km/h";
     assert_eq!(words.lines().next(), Some(first));
     assert_eq!(words.matches("  yes  ").count(), words.lines().count() - 1, "{words}");
     assert_eq!(told(folder, &format!("{SPEED} --recipient acme")).0, Some(0));
@@ -58,6 +57,43 @@ fn why_follows_the_databases_of_the_car() {
     assert_eq!(noes.len(), 1, "{words}");
     assert_eq!(noes[0]["id"], "extraction_changed");
     assert!(noes[0]["remedy"].as_str().unwrap().contains("databases"));
+}
+
+#[test]
+fn consent_is_no_remedy_for_a_signal_that_the_car_has_not() {
+    let car = car();
+    let folder = car.path();
+    let dbc = std::fs::read_to_string(folder.join("car.dbc")).unwrap();
+    std::fs::write(folder.join("car.dbc"), dbc.replace("Speed :", "Pace :")).unwrap();
+    let (code, words) = told(folder, SPEED);
+    assert_eq!(code, Some(1), "{words}");
+    for line in [
+        "       needs: when all else holds: the owner may agree: `glovebox consent grant --recipient acme --purpose speed`",
+        "  no   this car has the signal",
+        "       needs: a DBC or mapping that has it: `glovebox dbc show`, `glovebox check`",
+    ] {
+        assert!(words.lines().any(|told| told == line), "{line:?} is not in\n{words}");
+    }
+}
+
+#[test]
+fn a_document_that_cannot_be_shown_is_exit_code_2_as_with_diff() {
+    let car = car();
+    let folder = car.path();
+    std::fs::write(folder.join("rubbish"), "{}").unwrap();
+    for line in ["policy show gone", "policy show rubbish", "policy diff gone s.json"] {
+        assert_eq!(told(folder, line).0, Some(2), "{line}");
+    }
+    let (code, words) = told(folder, "policy show r.dsse");
+    assert_eq!(code, Some(0));
+    assert!(
+        words.ends_with(
+            "`glovebox policy verify r.dsse --authority KEY.pub` does, with the recipient's request key.\n"
+        ),
+        "{words}"
+    );
+    glovebox(folder, "policy verify r.dsse --authority acme.pub");
+    assert!(told(folder, "policy show r.json").1.ends_with("Not signed yet: `glovebox policy sign` does.\n"));
 }
 
 #[test]

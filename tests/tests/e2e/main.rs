@@ -5,6 +5,7 @@ mod bad_input;
 mod disk;
 mod first_start;
 mod ledger;
+mod nothing_granted;
 mod nothing_leaks;
 mod only_when;
 mod three_recipients;

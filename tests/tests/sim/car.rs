@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use glovebox::clock::Time as _;
-use glovebox::daemon::authority::LocalAuthority;
+use glovebox::daemon::authority::{KnownLeaf, LocalAuthority};
 use glovebox::daemon::custody::storing::Storing;
 use glovebox::daemon::custody::{self, Custody, Message};
 use glovebox::daemon::force::{Force, Stages};
@@ -25,7 +25,7 @@ use glovebox_core::consent::effective::{Effective, FlowRules};
 use glovebox_core::delivery::Delivery;
 use glovebox_core::ledger::Record;
 use glovebox_core::limits::UPLINK_WINDOW_MESSAGES;
-use glovebox_core::names::{FlowId, Moment};
+use glovebox_core::names::{FlowId, Moment, SignalPath};
 use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::seal::Sealing;
 use glovebox_tests::seeded::Seeded;
@@ -143,7 +143,8 @@ impl Car {
         let table = logged(&outside.ledger, &outside.disk, LEDGER_LOG).map_err(said)?;
         let ledger = Ledger::open(table, &opened, settings).map_err(said)?;
         let documents = Box::new(outside.documents.clone());
-        let leaves = Box::new(bus::leaf_digest);
+        let leaf = |digest| KnownLeaf { digest, unit: String::new() };
+        let leaves = Box::new(move |signal: &SignalPath| bus::leaf_digest(signal).map(leaf));
         let authority = LocalAuthority::new(papers::keys(), documents, Arc::new(machine.clone()), leaves)
             .map_err(said)?;
         let rules = Rules::kept(Box::new(outside.documents.clone()));

@@ -3,6 +3,7 @@
 
 use super::effective::SignalRules;
 use super::transform::{Coordinate, Rule, Transform};
+use crate::decode::{LeafIndex, ValueType};
 use crate::names::SignalPath;
 use std::collections::BTreeSet;
 
@@ -28,6 +29,27 @@ pub(super) fn partner<'a>(signals: &'a [SignalRules], of: &SignalRules) -> Optio
         parent(&signal.path) == parent(&of.path) && coordinate(&signal.path) == Some(Coordinate::Longitude)
     };
     signals.iter().find(other)
+}
+
+/// Of these granted leaves those of which nothing leaves, for the place that they belong to, by index: as far as names
+/// tell, since units are the car's.
+pub(super) fn lost_by_name(
+    granted: &[(&SignalPath, Transform)],
+    is_place: impl Fn(&SignalPath) -> bool,
+) -> Vec<usize> {
+    let in_degrees = |(path, transform): &(&SignalPath, Transform)| SignalRules {
+        leaf: LeafIndex(0),
+        path: (*path).clone(),
+        unit: DEGREES[0].to_owned(),
+        value_type: ValueType::Signed,
+        scale: 1.0,
+        offset: 0.0,
+        names: Vec::new(),
+        granted: *transform,
+        permitted: Rule::Pass(*transform),
+    };
+    let mut signals: Vec<SignalRules> = granted.iter().map(in_degrees).collect();
+    bind(&mut signals, is_place)
 }
 
 /// Makes one of all places in a flow's `signals` to which a `geo_cell` applies. Answers those of which nothing leaves
@@ -104,7 +126,6 @@ fn leaf(path: &SignalPath) -> &str {
 mod tests {
     use super::super::transform::Resolution;
     use super::*;
-    use crate::decode::{LeafIndex, ValueType};
 
     fn cell(resolution: u8) -> Transform {
         Transform { geo_cell: Resolution::new(resolution), ..Transform::OPEN }
@@ -162,6 +183,16 @@ mod tests {
             assert!(rules.iter().all(|rule| *rule == Rule::Deny), "{lone:?}");
             assert_eq!(denied.len(), lone.len());
         }
+    }
+
+    #[test]
+    fn what_names_alone_tell_is_what_binds() {
+        let path = |name: &str| SignalPath::new(name).unwrap();
+        let (latitude, longitude, speed) = (path(LATITUDE), path(LONGITUDE), path("Vehicle.Speed"));
+        let lost = |granted: &[(&SignalPath, Transform)]| lost_by_name(granted, |_| false);
+        assert_eq!(lost(&[(&latitude, cell(7)), (&longitude, cell(7))]), Vec::<usize>::new());
+        assert_eq!(lost(&[(&speed, Transform::OPEN), (&latitude, cell(7))]), [1], "without its longitude");
+        assert_eq!(lost(&[(&speed, cell(7))]), [0]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use clause::Clause;
 pub use docket::Answer;
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, halted};
 
 use docket::Docket;
 

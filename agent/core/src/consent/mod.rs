@@ -13,6 +13,7 @@ pub mod effective;
 pub mod event;
 pub mod gate;
 pub mod grants;
+pub mod plain;
 pub mod transform;
 pub mod zone;
 

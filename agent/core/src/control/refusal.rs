@@ -34,7 +34,7 @@ pub enum Refusal {
         field: &'static str,
     },
     /// Older than what was in force.
-    #[error("policy bundle at `version`: {} is below {}, which was in force here; take a newer one", .version.0, .counter.0)]
+    #[error("policy bundle at `version`: {} is below {}, which was in force here; take a newer one (`policy new bundle --policy-version`)", .version.0, .counter.0)]
     RolledBack {
         /// Its version.
         version: PolicyVersion,
@@ -42,7 +42,7 @@ pub enum Refusal {
         counter: PolicyVersion,
     },
     /// Another bundle has this version.
-    #[error("policy bundle at `version`: another bundle of version {} is in force; raise the version", .version.0)]
+    #[error("policy bundle at `version`: another bundle of version {} is in force; raise the version (`policy new bundle --policy-version`)", .version.0)]
     VersionTaken {
         /// Its version.
         version: PolicyVersion,
@@ -67,7 +67,7 @@ pub enum Refusal {
     },
     /// A request older than the one in force, or changed without a new version.
     #[error(
-        "request at `requests[{index}].version`: {version} does not rise above {counter}, which is in force with other content; raise it"
+        "request at `requests[{index}].version`: {version} does not rise above {counter}, which is in force with other content; raise it (`policy new request --request-version`)"
     )]
     RequestRolledBack {
         /// Its place in the bundle.

@@ -20,7 +20,7 @@ Examples:
   glovebox policy diff in-force.dsse next.dsse        what a new bundle changes, for whom
   glovebox policy diff r1.json r2.json                two requests before they are signed
   glovebox policy diff given.dsse renewed.dsse        two consent records
-  glovebox policy diff a.dsse b.dsse --json | jq -r '.changes[] | select(.direction == \"more\") | .what'
+  glovebox policy diff a.dsse b.dsse --json | jq '.changes[] | select(.direction == \"more\")'
 
 Exit codes:
   0  the same document, byte for byte

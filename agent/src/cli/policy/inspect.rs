@@ -11,6 +11,7 @@ use glovebox_core::consent::document::bundle::{
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::{Necessity, Request};
 use glovebox_core::consent::document::{DsseEnvelope, describe, read};
+use glovebox_core::consent::plain::{moment, period, term};
 use glovebox_core::consent::transform::transforms;
 use glovebox_core::names::Digest;
 use std::collections::BTreeMap;
@@ -19,6 +20,27 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+pub(super) const LEARN: &str = "\
+Examples:
+  glovebox policy show bundle.dsse                all of a bundle, in words
+  glovebox policy show r.json                     a request before it is signed
+  glovebox policy show b.dsse --json | jq '.payload.directives'
+
+Exit codes:
+  0  shown
+  2  it cannot be read, or is no document of Glovebox";
+
+/// What can be done about signatures, which are not looked at here.
+fn unchecked(held: &Held, file: &Path) -> String {
+    let (place, key) = (file.display(), held.kind.trusted());
+    match held.envelope {
+        None => "Not signed yet: `glovebox policy sign` does.".to_owned(),
+        Some(_) => format!(
+            "Signatures are not checked here: `glovebox policy verify {place} --authority KEY.pub` does, with {key}."
+        ),
+    }
+}
+
 pub(super) fn run(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let place = || file.display().to_string();
     let held = Held::open(file)?;
@@ -26,10 +48,7 @@ pub(super) fn run(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", text.trim_end())?;
     if !json {
-        writeln!(
-            out,
-            "Signatures are not checked here; `glovebox policy verify FILE --authority A.pub` does."
-        )?;
+        writeln!(out, "{}", unchecked(&held, file))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -77,12 +96,12 @@ fn signing_key(text: &mut String, statement: &SigningKeyStatement) -> fmt::Resul
     let SigningKeyStatement { key, serial, not_before, not_after, .. } = statement;
     writeln!(text, "signing-key statement, serial {serial}")?;
     writeln!(text, "  key {key} ({})", thumb(key))?;
-    writeln!(text, "  may sign bundles issued from {not_before} until {not_after}")
+    writeln!(text, "  may sign bundles issued from {} until {}", moment(*not_before), moment(*not_after))
 }
 
 fn hpke_key(text: &mut String, statement: &HpkeStatement) -> fmt::Result {
     let HpkeStatement { hpke_key, not_before, not_after, .. } = statement;
-    writeln!(text, "\n    sealed to {hpke_key} from {not_before} until {not_after}")
+    writeln!(text, "\n    sealed to {hpke_key} from {} until {}", moment(*not_before), moment(*not_after))
 }
 
 fn bundle(text: &mut String, bundle: &Bundle, statement: Option<&SigningKeyStatement>) -> anyhow::Result<()> {
@@ -91,10 +110,10 @@ fn bundle(text: &mut String, bundle: &Bundle, statement: Option<&SigningKeyState
         Target::Group(group) => format!("the cars of group {group}"),
     };
     writeln!(text, "policy bundle, version {}, for {target}", bundle.version.0)?;
-    writeln!(text, "  issued {}, nothing leaves under it after {}", bundle.issued, bundle.expires)?;
+    writeln!(text, "  issued {}, data may leave until {}", moment(bundle.issued), moment(bundle.expires))?;
     let signed = statement.map_or_else(
         || "without a signing-key statement yet: no car takes it so".to_owned(),
-        |s| format!("to be signed by {} (serial {}, until {})", s.key, s.serial, s.not_after),
+        |s| format!("to be signed by {} (serial {}, until {})", s.key, s.serial, moment(s.not_after)),
     );
     writeln!(text, "  {signed}")?;
     for recipient in &bundle.recipients {
@@ -156,7 +175,8 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
     writeln!(
         text,
         "request {id}, version {version}: {recipient} asks, for {} ({})",
-        purpose.id, purpose.code
+        purpose.id,
+        term(&purpose.code)
     )?;
     for words in &purpose.text {
         writeln!(text, "    {}: \"{}\"", words.language, words.text)?;
@@ -172,8 +192,9 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
     let storage = request.storage_locations.join(", ");
     writeln!(
         text,
-        "    kept for {} in {storage}, legal ground {}",
-        request.retention_period, request.lawful_basis
+        "    kept for {} in {storage}, legal ground: {}",
+        period(&request.retention_period),
+        term(&request.lawful_basis)
     )?;
     let onward = &request.onward_disclosure;
     let onward = if onward.is_empty() { "nobody".to_owned() } else { onward.join(", ") };
@@ -189,5 +210,5 @@ fn request(text: &mut String, request: &Request) -> fmt::Result {
     if let Some(seconds) = request.max_age_s {
         writeln!(text, "    what could not be sent within {seconds} s is dropped in the car")?;
     }
-    writeln!(text, "    a batch every {age} s; nothing leaves under it after {}", request.expires)
+    writeln!(text, "    a batch every {age} s; data may leave until {}", moment(request.expires))
 }

@@ -1,7 +1,7 @@
 //! Ready-made purposes: requests that ask for the least that a purpose needs, to be completed and signed by a recipient.
 //!
-//! Leaves are those of VSS 4.2, 5.1 and 6.0, where the odometer alone changed its unit. A transform that is not built yet
-//! is written down all the same: its signal is denied until it is.
+//! Leaves are those of VSS 4.2, 5.1 and 6.0, where the odometer alone changed its unit. Derived signals
+//! are not built yet, so what feeds one (`in_vehicle`) stays in the car.
 
 mod table;
 
@@ -10,8 +10,9 @@ use clap::ValueEnum;
 use glovebox_core::consent::category::Category;
 use glovebox_core::consent::document::bundle::Text;
 use glovebox_core::consent::document::request::{Necessity, RequestedSignal};
-use glovebox_core::consent::transform::transforms;
+use glovebox_core::consent::plain::period;
 use glovebox_core::consent::transform::{Rule, TransformSpec};
+use glovebox_core::consent::transform::{transforms, transforms_in};
 use serde_json::json;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ pub(super) struct Template {
     pub(super) max_age_s: Option<u32>,
     /// People are judged by it, without a person who looks.
     pub(super) judges: bool,
+    /// The owner agrees only when it is needed, for so many days; `None`: as long as the service lasts.
+    days: Option<u32>,
     signals: &'static [Asked],
 }
 
@@ -40,8 +43,16 @@ struct Asked {
     leaves: &'static [&'static str],
     necessity: Necessity,
     transforms: &'static str,
+    /// Of all its leaves, in VSS, if numbers are in its transforms.
+    unit: &'static str,
     /// The step is in kilometres.
     km: bool,
+}
+
+impl Asked {
+    fn unit_in(&self, vss: Vss) -> &'static str {
+        if self.km && vss == Vss::V6 { "m" } else { self.unit }
+    }
 }
 
 /// Which VSS the car's leaves are of: the odometer is in kilometres before 6 and in metres since.
@@ -118,6 +129,9 @@ impl Template {
                 if vss == Vss::V6 { ("metres, as in VSS 6", "4 or 5") } else { ("kilometres", "6") };
             notes.push(format!("steps of the odometer (--vss): in {unit}; for cars of VSS {other} say so"));
         }
+        if let Some(days) = self.days {
+            notes.push(format!("the owner agrees only when it is needed: `consent grant --days {days}`"));
+        }
         notes
     }
 }
@@ -141,14 +155,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn in_words(template: &Template, vss: Vss) -> anyhow::Result<String> {
     let mut text = format!("{}: {}\n", template.id, template.texts[0]);
-    for asked in template.signals(vss)? {
+    let units = template.signals.iter().flat_map(|asked| asked.leaves.iter().map(|_| asked.unit_in(vss)));
+    for (asked, unit) in template.signals(vss)?.iter().zip(units) {
         let optional = if asked.necessity == Necessity::Optional { "; optional" } else { "" };
-        text.push_str(&format!("  + {}: {}{optional}\n", asked.signal, transforms(&asked.transforms)));
+        let reduced = transforms_in(&asked.transforms, unit);
+        text.push_str(&format!("  + {}: {reduced}{optional}\n", asked.signal));
+    }
+    if let Some(days) = template.days {
+        text.push_str(&format!(
+            "    agreed to only when it is needed: `glovebox consent grant … --days {days}`\n"
+        ));
     }
     let judged = if template.judges { "; people are judged by it" } else { "" };
     text.push_str(&format!(
         "    kept for {}, a batch every {} s{judged}\n",
-        template.retention, template.batch_age_s
+        period(template.retention),
+        template.batch_age_s
     ));
     Ok(text)
 }
@@ -162,7 +184,7 @@ fn as_json(template: &Template, vss: Vss) -> anyhow::Result<serde_json::Value> {
     };
     Ok(json!({ "template": template.id, "text": template.texts(), "code": template.code,
         "retention_period": template.retention, "batch_age_s": template.batch_age_s, "max_age_s": template.max_age_s,
-        "profiling": template.judges, "signals": signals.iter().map(signal).collect::<Vec<_>>() }))
+        "days": template.days, "profiling": template.judges, "signals": signals.iter().map(signal).collect::<Vec<_>>() }))
 }
 
 #[cfg(test)]

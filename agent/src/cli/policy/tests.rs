@@ -109,6 +109,61 @@ fn signing_refuses_what_no_car_would_take() {
 }
 
 #[test]
+fn transforms_that_let_nothing_through_are_not_signed_in_silence() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    let write = |transforms: &str| {
+        let text = String::from_utf8(trial.read("request.json")).unwrap();
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["signals"][0]["transforms"] = serde_json::from_str(transforms).unwrap();
+        fs::write(trial.path("r.json"), json.to_string()).unwrap();
+    };
+    let sign = "policy sign @r.json --type request --key @tyres.key -o @r.dsse";
+    write(r#"[{"op":"rate","min_interval_ms":1000},{"op":"geo_cell","resolution":12},{"op":"rate"}]"#);
+    let error = trial.fails(sign);
+    for words in [
+        "r.json: signals[0].transforms[1]: `resolution` of geo_cell is a whole number from 0 to 10, not 12",
+        "r.json: signals[0].transforms[2]: rate needs `min_interval_ms`, a whole number from 1 to ",
+    ] {
+        assert!(error.contains(words), "{error}");
+    }
+    assert!(!trial.path("r.dsse").exists());
+    for strange in [r#"[{"op":"blur"}]"#, r#"[{"op":"geo_cell","resolution":7},{"op":"quantise","step":1}]"#]
+    {
+        write(strange);
+        let request = super::read::<super::Request>(&trial.read("r.json")).unwrap();
+        let found = super::doubts::of_request(&request);
+        assert!(matches!(found.as_slice(), [super::Doubt::Strange(_)]), "{found:?}");
+        trial.run(sign).unwrap();
+    }
+    for meant in [r#"[{"op":"drop"}]"#, r#"[{"op":"in_vehicle"},{"op":"rate","min_interval_ms":5}]"#] {
+        write(meant);
+        let request = super::read::<super::Request>(&trial.read("r.json")).unwrap();
+        assert_eq!(super::doubts::of_request(&request), []);
+    }
+}
+
+#[test]
+fn a_bundle_with_a_floor_that_denies_is_not_signed_and_a_strange_request_is_said() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    let floor = r#"[{"signal":"Vehicle.Speed","category":"driving","floor":[{"op":"time_bucket","granularity_s":90000}]}]"#;
+    fs::write(trial.path("c.json"), floor).unwrap();
+    trial.run("policy new bundle --device car-1 --catalogue @c.json -o @b.json").unwrap();
+    let error = trial
+        .fails("policy sign @b.json --type bundle --key @signing.key --statement @signing.dsse -o @b.dsse");
+    assert!(error.contains("catalogue[0].floor[0]: `granularity_s` of time_bucket is"), "{error}");
+    let request = String::from_utf8(trial.read("request.json")).unwrap().replace("\"rate\"", "\"rote\"");
+    fs::write(trial.path("request.json"), request).unwrap();
+    trial.run("policy sign @request.json --type request --key @tyres.key -o @request.dsse").unwrap();
+    trial.bundle(1, "");
+    let bundle = super::read::<super::Bundle>(&trial.read("bundle.json")).unwrap();
+    let found = super::doubts::of_bundle(&bundle).unwrap();
+    let said = "requests[0].signals[0].transforms[0]: `rote` is no transform";
+    assert!(matches!(found.as_slice(), [super::Doubt::Strange(what)] if what.starts_with(said)), "{found:?}");
+}
+
+#[test]
 fn another_tools_envelope_and_rubbish_are_named() {
     let trial = Trial::new();
     fs::write(trial.path("rubbish"), "hello").unwrap();

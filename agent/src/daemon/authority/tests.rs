@@ -78,6 +78,71 @@ fn what_the_owner_grants_is_live_after_a_restart_and_ends_for_good() {
 }
 
 #[test]
+fn a_grant_whose_request_was_replaced_says_what_it_waits_for() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    let text = String::from_utf8(trial.read("request.json")).unwrap();
+    fs::write(trial.path("request.json"), text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    trial.run("policy sign @request.json --type request --key @tyres.key -o @request.dsse").unwrap();
+    trial.bundle(2, "");
+    let mut local = trial.local();
+    let taken = local.submit(&trial.read("bundle.dsse")).unwrap();
+    let command = "`glovebox consent grant --recipient tyres --purpose tyre-care`";
+    let waits = "now waits: tyres for tyre-care: the policy does not hold the request that was granted; needs: the owner";
+    assert!(taken.effect.contains(waits) && taken.effect.ends_with(command), "{}", taken.effect);
+    let listed = local.list().unwrap();
+    assert!(listed[0].live, "as far as records and dates say");
+    assert!(listed[0].waits.as_ref().unwrap().remedy.ends_with(command));
+    drop(local);
+    trial.run(GRANT).unwrap();
+    let listed = trial.local().list().unwrap();
+    assert_eq!(listed[1].waits, None, "what it says helps");
+}
+
+#[test]
+fn a_lone_coordinate_is_said_to_leave_nothing() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    let place =
+        "--signal Vehicle.CurrentLocation.Latitude:geo_cell=7 --signal Vehicle.Speed:rate=1000:quantise=5";
+    trial
+        .run(&format!("policy new request --recipient tyres --purpose tyre-care {place} -o @request.json"))
+        .unwrap();
+    trial.run("policy sign @request.json --type request --key @tyres.key -o @request.dsse").unwrap();
+    trial.bundle(1, "");
+    trial.run("provision --authority @root.pub --owner @owner.pub").unwrap();
+    trial.run("policy install @bundle.dsse").unwrap();
+    let words = trial.local().draft(&order(&[])).unwrap().words;
+    for line in [
+        "May leave the car:\n  + Vehicle.Speed: at most once in 1 s; rounded down to steps of 5 km/h\n",
+        "AGREED TO, BUT NOTHING OF IT LEAVES LIKE THIS:\n  ! Vehicle.CurrentLocation.Latitude: no point, ",
+        "of a place only its cell may leave, and this signal makes none",
+        "  kept for 30 days, in DE\n  legal ground: consent; law of DE\n",
+    ] {
+        assert!(words.contains(line), "{line:?} is not in\n{words}");
+    }
+    trial.run(GRANT).unwrap();
+    let never = trial.local().list().unwrap().remove(0).never;
+    assert_eq!(never.len(), 1);
+    assert_eq!(never[0].signal, "Vehicle.CurrentLocation.Latitude");
+}
+
+#[test]
+fn without_a_daemon_a_withdrawal_destroys_what_waits() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    let flow = trial.local().control().grants().live()[0].flow();
+    let queue = trial.state().join(format!("outbox/{flow}"));
+    fs::create_dir_all(&queue).unwrap();
+    fs::write(queue.join("keys"), [7; 64]).unwrap();
+    fs::write(queue.join("0000000000000000.seg"), [7; 64]).unwrap();
+    trial.run("consent withdraw --recipient tyres").unwrap();
+    assert!(!queue.exists(), "keys, segments and folder");
+}
+
+#[test]
 fn only_an_enrolled_owner_can_grant() {
     let trial = Trial::provisioned();
     trial.run("policy install @bundle.dsse").unwrap();

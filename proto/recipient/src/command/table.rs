@@ -65,7 +65,7 @@ impl Table {
     /// The table as text; `is_live`: over the one before.
     pub(crate) fn draw(&mut self, is_live: bool) -> String {
         let path_width = self.rows.keys().map(|(_, path)| path.chars().count()).max().unwrap_or(0);
-        let mut lines = vec![format!("{} signals, {} samples", self.rows.len(), self.samples)];
+        let mut lines = vec![format!("{} signals, {} samples; times are UTC", self.rows.len(), self.samples)];
         for ((alias, path), row) in self.rows.iter().take(ROWS_MAX) {
             let (value, unit, time) = (&row.value, &row.unit, time_text(row.time_us));
             lines.push(format!("{alias}  {path:path_width$}  {value:>16} {unit:<10} {time}"));

@@ -128,6 +128,27 @@ fn headers_that_are_refused() {
     assert!(with(&|header| header.alias_public_key = vec![0; 32]).contains("signature does not verify"));
 }
 
+/// It knows topic, header and the recipient's public key: all but the secret of the car's alias.
+#[test]
+fn attack_the_broker_puts_in_a_batch_of_its_own() {
+    let mut forged = car::seal(&car::header(7), &car::batch(true).encode_to_vec());
+    assert!(car::opener().open(Some(&car::topic()), &forged.encode_to_vec()).is_ok(), "as the car signs it");
+    let signed = envelope::signed_bytes(&forged.header, &forged.encapsulated_key, &forged.ciphertext);
+    let own = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
+    forged.signature = ed25519_dalek::Signer::sign(&own, &signed).to_bytes().to_vec();
+    assert!(refusal(&forged.encode_to_vec()).contains("signature does not verify"));
+    // Under an alias of its own it is another car's, which the topic of this one does not carry.
+    let own_alias = own.verifying_key().to_bytes().to_vec();
+    let mut other = car::seal(
+        &v1::Header { alias_public_key: own_alias, ..car::header(7) },
+        &car::batch(true).encode_to_vec(),
+    );
+    let signed = envelope::signed_bytes(&other.header, &other.encapsulated_key, &other.ciphertext);
+    other.signature = ed25519_dalek::Signer::sign(&own, &signed).to_bytes().to_vec();
+    let error = car::opener().open(Some(&car::topic()), &other.encode_to_vec()).unwrap_err();
+    assert!(matches!(error, OpenError::Topic { .. }), "{error}");
+}
+
 #[test]
 fn bodies_that_are_refused() {
     let batch = car::batch(true);

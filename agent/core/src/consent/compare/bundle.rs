@@ -113,7 +113,7 @@ fn whole(found: &mut Found, (old, new): (&Bundle, &Bundle)) {
     }
     found.other(all, (&old.issued, &new.issued), &format!("issued {} (was: {})", new.issued, old.issued));
     found.other(all, (&old.target, &new.target), "is for other cars");
-    dates(found, all, (&old.expires, &new.expires), "nothing leaves any more");
+    dates(found, all, (&old.expires, &new.expires), "data may leave until");
     let least = |bundle: &Bundle| -> BTreeSet<String> {
         let version = |directive: &Directive| match directive {
             Directive::RequireMinVersion { version } => Some(version.clone()),

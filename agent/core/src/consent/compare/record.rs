@@ -1,6 +1,7 @@
 //! Two consent records: what each permits.
 
 use super::super::document::record::{ConsentRecord, Decision, EventState, PiiInformation};
+use super::super::plain::period;
 use super::request::{dates, days, event};
 use super::{About, Change, Direction, Found, Reach, Said};
 use crate::names::SignalPath;
@@ -66,7 +67,7 @@ fn terms(found: &mut Found, about: About<'_>, (old, new): (&ConsentRecord, &Cons
         |record: &ConsentRecord| record.state().map_or("none".to_owned(), |state| format!("{state:?}"));
     let what = format!("state {} (was: {})", state(new), state(old));
     found.other(about, (&old.state(), &new.state()), &what);
-    dates(found, about, (&old.not_after, &new.not_after), "ends");
+    dates(found, about, (&old.not_after, &new.not_after), "lasts until");
     let begins = format!("begins at {} (was: {})", new.not_before, old.not_before);
     found.ordered(about, &old.not_before, &new.not_before, Said { greater: Direction::Less, what: &begins });
     let bytes = |record: &ConsentRecord| record.conditions.max_bytes_per_day.unwrap_or(u64::MAX);
@@ -96,7 +97,7 @@ fn promises(found: &mut Found, about: About<'_>, (old, new): (&ConsentRecord, &C
     found.members(about, (&was.onward_disclosure, &is.onward_disclosure), "passed on to");
     found.members(about, (&old.storage_locations, &new.storage_locations), "kept in");
     found.members(about, (&old.jurisdiction, &new.jurisdiction), "under the law of");
-    let kept = format!("kept for {} (was: {})", new.retention_period, old.retention_period);
+    let kept = format!("kept for {} (was: {})", period(&new.retention_period), period(&old.retention_period));
     match days(&old.retention_period).zip(days(&new.retention_period)) {
         Some((old, new)) => found.ordered(about, &old, &new, Said { greater: Direction::More, what: &kept }),
         None => found.other(about, (&old.retention_period, &new.retention_period), &kept),

@@ -2,6 +2,7 @@
 
 use super::super::document::event::EventCondition;
 use super::super::document::request::{Necessity, Request};
+use super::super::plain::period;
 use super::{About, Change, Direction, Found, Reach, Said};
 use crate::names::{SignalPath, WallTime};
 use std::collections::BTreeSet;
@@ -37,7 +38,7 @@ pub(super) fn asked(request: Option<&Request>, signal: &SignalPath) -> Reach {
 /// All of a request but its signals' transforms.
 pub(super) fn promises(found: &mut Found, about: About<'_>, (old, new): (&Request, &Request)) {
     necessities(found, about, (old, new));
-    dates(found, about, (&old.expires, &new.expires), "the request ends");
+    dates(found, about, (&old.expires, &new.expires), "the request lasts until");
     let flags = [
         ("profiling", old.profiling, new.profiling),
         ("automated decisions", old.automated_decision, new.automated_decision),
@@ -50,7 +51,7 @@ pub(super) fn promises(found: &mut Found, about: About<'_>, (old, new): (&Reques
     found.members(about, (&old.storage_locations, &new.storage_locations), "kept in");
     found.members(about, (&old.onward_disclosure, &new.onward_disclosure), "passed on to");
     found.members(about, (&old.jurisdiction, &new.jurisdiction), "under the law of");
-    let kept = format!("kept for {} (was: {})", new.retention_period, old.retention_period);
+    let kept = format!("kept for {} (was: {})", period(&new.retention_period), period(&old.retention_period));
     match days(&old.retention_period).zip(days(&new.retention_period)) {
         Some((old, new)) => found.ordered(about, &old, &new, Said { greater: Direction::More, what: &kept }),
         None => found.other(about, (&old.retention_period, &new.retention_period), &kept),
@@ -116,7 +117,7 @@ fn necessities(found: &mut Found, about: About<'_>, (old, new): (&Request, &Requ
 
 /// A later end lets more leave.
 pub(super) fn dates(found: &mut Found, about: About<'_>, (old, new): (&WallTime, &WallTime), what: &str) {
-    let what = format!("{what} at {new} (was: {old})");
+    let what = format!("{what} {new} (was: {old})");
     found.ordered(about, old, new, Said { greater: Direction::More, what: &what });
 }
 

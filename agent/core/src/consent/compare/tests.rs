@@ -125,7 +125,7 @@ fn recipients_dates_and_catalogue_are_told() {
     tells(
         &changes,
         &[
-            "More * * * nothing leaves any more at 2027-07-01T00:00:00Z (was: 2027-06-01T00:00:00Z)",
+            "More * * * data may leave until 2027-07-01T00:00:00Z (was: 2027-06-01T00:00:00Z)",
             "More * * Vehicle.Speed usual limit, unless the owner waives it: at most once in 10 s (was: at most once in 1 min)",
             "More acme service Vehicle.Speed at most once in 10 s (was: at most once in 1 min)",
             "More acme tyre-care Vehicle.Speed at most once in 10 s (was: at most once in 1 min)",
@@ -182,8 +182,14 @@ fn stricter_looser_and_neither_are_told_apart() {
 fn promises_have_a_direction() {
     type Case<'a> = (&'a dyn Fn(&mut Request), &'a str);
     let cases: &[Case<'_>] = &[
-        (&|r| r.retention_period = "P2M".to_owned(), "More acme tyre-care * kept for P2M (was: P30D)"),
-        (&|r| r.retention_period = "PT12H".to_owned(), "Less acme tyre-care * kept for PT12H (was: P30D)"),
+        (
+            &|r| r.retention_period = "P2M".to_owned(),
+            "More acme tyre-care * kept for 2 months (was: 30 days)",
+        ),
+        (
+            &|r| r.retention_period = "PT12H".to_owned(),
+            "Less acme tyre-care * kept for 12 hours (was: 30 days)",
+        ),
         (&|r| r.profiling = true, "More acme tyre-care * profiling: now yes"),
         (
             &|r| r.storage_locations = vec!["DE".to_owned(), "US".to_owned()],
@@ -225,7 +231,7 @@ fn records_are_compared_by_what_they_permit() {
         &[
             "More acme tyre-care Vehicle.Powertrain.Range more than the usual limit, now waived",
             "Less acme tyre-care * 5000 bytes a day (was: no limit)",
-            "Less acme tyre-care * ends at 2027-01-01T00:00:00Z (was: 2027-02-01T00:00:00Z)",
+            "Less acme tyre-care * lasts until 2027-01-01T00:00:00Z (was: 2027-02-01T00:00:00Z)",
             "Less acme tyre-care Vehicle.Speed not granted (was: as it is)",
         ],
     );

@@ -1,18 +1,48 @@
 //! A consent record in plain words, for a person to read before it is signed.
 
-use super::super::transform::transforms;
+use super::super::atom;
+use super::super::category::Category;
+use super::super::effective::Clause;
+use super::super::plain::{moment, period, term};
+use super::super::transform::{Rule, transforms_in};
 use super::record::{ConsentRecord, Decision, EventState, PiiInformation};
+use crate::names::SignalPath;
 use std::fmt::Write as _;
 
 /// What the record says, line by line. The SHA-256 of these words is the record's `ui_digest`, so they are made of the
 /// record alone, without its events' digests.
 #[must_use]
 pub fn describe(record: &ConsentRecord) -> String {
+    describe_in(record, &|_| String::new())
+}
+
+/// Which granted signals nothing leaves of whatever a car does, and the clause that says so.
+#[must_use]
+pub fn never_leave(record: &ConsentRecord) -> Vec<(&SignalPath, Clause)> {
+    let granted = record.pii_information.iter().filter(|pii| pii.decision == Decision::Yes);
+    let (mut open, mut never) = (Vec::new(), Vec::new());
+    for pii in granted {
+        match Rule::of(&pii.transform) {
+            Rule::Pass(transform) => open.push((&pii.signal, transform)),
+            Rule::Deny => never.push((&pii.signal, Clause::TransformDenies)),
+        }
+    }
+    let is_place = |path: &SignalPath| {
+        record.pii_information.iter().any(|pii| pii.signal == *path && pii.category == Category::Location)
+    };
+    never
+        .extend(atom::lost_by_name(&open, is_place).into_iter().map(|at| (open[at].0, Clause::PartOfAPlace)));
+    never
+}
+
+/// The same words with the units of this car's signals, which stand in no record.
+#[must_use]
+pub fn describe_in(record: &ConsentRecord, unit: &dyn Fn(&SignalPath) -> String) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
     let _ = headline(record, &mut text);
     if record.state().is_some_and(|state| state.widens() || state == EventState::ConsentNarrowed) {
-        let _ = signals(record, &mut text);
+        let _ = signals(record, unit, &mut text);
         let _ = conditions(record, &mut text);
     }
     if record.state().is_some_and(EventState::widens) {
@@ -36,22 +66,35 @@ fn headline(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
     let recipient = &record.recipient;
     writeln!(text, "{verb} consent for {} ({})", recipient.party_name, recipient.party_id)?;
     writeln!(text, "  contact:  {}", recipient.party_contact)?;
-    writeln!(text, "  purpose:  {} ({})", record.purpose.id, record.purpose.code)?;
+    writeln!(text, "  purpose:  {} ({})", record.purpose.id, term(&record.purpose.code))?;
     writeln!(text, "  notice:   {} ({})", record.privacy_notice.uri, record.privacy_notice.language)?;
     if record.state().is_some_and(EventState::widens) {
-        writeln!(text, "  valid:    {} until {}", record.not_before, record.not_after)?;
+        writeln!(text, "  valid:    {} until {}", moment(record.not_before), moment(record.not_after))?;
     }
     Ok(())
 }
 
-fn signals(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
+fn signals(
+    record: &ConsentRecord,
+    unit: &dyn Fn(&SignalPath) -> String,
+    text: &mut String,
+) -> std::fmt::Result {
     let with = |decision| record.pii_information.iter().filter(move |pii| pii.decision == decision);
+    let never = never_leave(record);
+    let lost = |pii: &PiiInformation| never.iter().find(|(signal, _)| **signal == pii.signal);
     writeln!(text, "May leave the car:")?;
-    if with(Decision::Yes).next().is_none() {
+    if with(Decision::Yes).all(|pii| lost(pii).is_some()) {
         writeln!(text, "  nothing")?;
     }
+    for pii in with(Decision::Yes).filter(|pii| lost(pii).is_none()) {
+        writeln!(text, "  + {}{}", pii.signal, reductions(pii, &unit(&pii.signal)))?;
+    }
+    if !never.is_empty() {
+        writeln!(text, "AGREED TO, BUT NOTHING OF IT LEAVES LIKE THIS:")?;
+    }
     for pii in with(Decision::Yes) {
-        writeln!(text, "  + {}{}", pii.signal, reductions(pii))?;
+        let Some((_, clause)) = lost(pii) else { continue };
+        writeln!(text, "  ! {}{} ({clause})", pii.signal, reductions(pii, &unit(&pii.signal)))?;
     }
     for (decision, title) in [
         (Decision::No, "Asked for and not granted:"),
@@ -68,8 +111,8 @@ fn signals(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn reductions(pii: &PiiInformation) -> String {
-    let reduced = transforms(&pii.transform);
+fn reductions(pii: &PiiInformation, unit: &str) -> String {
+    let reduced = transforms_in(&pii.transform, unit);
     if pii.floor_waived { format!(": {reduced}; MORE THAN THE USUAL LIMIT") } else { format!(": {reduced}") }
 }
 
@@ -85,8 +128,18 @@ fn promises(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
     let yes_no = |flag| if flag { "yes" } else { "no" };
     let processing = &record.processing;
     writeln!(text, "What the recipient promises (the car cannot enforce it):")?;
-    writeln!(text, "  kept for {}, in {}", record.retention_period, record.storage_locations.join(", "))?;
-    writeln!(text, "  legal ground {}, law of {}", record.lawful_basis, record.jurisdiction.join(", "))?;
+    writeln!(
+        text,
+        "  kept for {}, in {}",
+        period(&record.retention_period),
+        record.storage_locations.join(", ")
+    )?;
+    writeln!(
+        text,
+        "  legal ground: {}; law of {}",
+        term(&record.lawful_basis),
+        record.jurisdiction.join(", ")
+    )?;
     let onward = &processing.onward_disclosure;
     let onward = if onward.is_empty() { "nobody".to_owned() } else { onward.join(", ") };
     writeln!(text, "  passed on to {onward}")?;

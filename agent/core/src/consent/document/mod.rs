@@ -29,7 +29,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use check::Complaint;
-pub use describe::describe;
+pub use describe::{describe, describe_in, never_leave};
 pub use dsse::{DsseEnvelope, pae, verify};
 pub use error::{DocumentError, DocumentKind, Fault};
 pub use policy::Policy;

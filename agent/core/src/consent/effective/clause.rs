@@ -1,5 +1,6 @@
 //! The clauses of "a signal may leave when": as a question, as a no, and what would change it.
 
+use crate::names::{PurposeId, RecipientId};
 use serde::Serialize;
 
 /// Why something does not leave.
@@ -158,37 +159,60 @@ impl Clause {
         }
     }
 
-    /// What would turn a no into a yes. Only the owner widens: where it takes consent, it says so.
+    /// Whether only the owner can turn a no into a yes.
     #[must_use]
-    pub fn remedy(self) -> &'static str {
+    pub fn is_the_owners(self) -> bool {
+        self.owners_act().is_some()
+    }
+
+    /// What would turn a no into a yes, for this recipient and purpose. Only the owner widens: where it takes consent, it
+    /// says so, with the command.
+    #[must_use]
+    pub fn remedy(self, recipient: &RecipientId, purpose: &PurposeId) -> String {
+        match self.owners_act() {
+            Some(act) => {
+                format!("{act}: `glovebox consent grant --recipient {recipient} --purpose {purpose}`")
+            }
+            None => self.others_act().to_owned(),
+        }
+    }
+
+    /// Agreeing anew takes the place of what was agreed to before.
+    fn owners_act(self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotGiven => "the owner may agree",
+            Self::GrantNotLive => "the owner may agree anew, with other dates",
+            Self::Condition => {
+                "the owner may agree anew, to some bytes a day and to the event that the request names"
+            }
+            Self::RecipientKeyChanged => {
+                "ask the recipient why its key changed; the owner may agree anew, to the new one"
+            }
+            Self::RequestGone => "the owner may agree to the request that took its place",
+            Self::NotGranted => "the owner may agree anew, to this signal too",
+            Self::ExtractionChanged => "look at what changed in the databases; the owner may agree anew",
+            Self::CategoryChanged => "the owner may agree anew, to the category that it is in now",
+            _ => return None,
+        })
+    }
+
+    fn others_act(self) -> &'static str {
         match self {
             Self::NoPolicy => "install a policy bundle: `glovebox policy install FILE`",
             Self::TimeInDoubt => "set the clock of the car",
             Self::PolicyExpired => "install a bundle that is valid now; if the clock is wrong, set it",
             Self::AgentTooOld => "install a newer agent",
-            Self::NotGiven => "the owner may agree: `glovebox consent grant`",
-            Self::GrantNotLive => "the owner may renew the grant with other dates",
-            Self::Condition => "the owner may renew the grant with more bytes a day",
             Self::RecipientUnknown => "a bundle that names the recipient",
             Self::RecipientSuspended => {
                 "a bundle in which the recipient is active and no directive suspends it"
             }
-            Self::RecipientKeyChanged => {
-                "the owner may withdraw and agree to the new key; ask the recipient why it changed"
-            }
             Self::NoHpkeKey => "a bundle with a key statement of the recipient that is valid now",
-            Self::RequestGone => "the owner may withdraw, and agree to the request that took its place",
             Self::RequestExpired => "a bundle with a later request, and the owner agreeing to it",
             Self::RequestSuspended => "a bundle without the directive that suspends the request",
             Self::TooManyFlows => "withdraw a grant that is not needed",
-            Self::NotGranted => {
-                "the owner may withdraw, and agree to this signal too: `glovebox consent grant --signal`"
-            }
             Self::NotRequested => "a request that asks for it, and the owner agreeing to that",
             Self::NoSuchLeaf => "a DBC or mapping that has it: `glovebox dbc show`, `glovebox check`",
-            Self::ExtractionChanged => "the owner may look at what changed in the databases, and agree anew",
             Self::CategoryUnknown => "a bundle whose catalogue gives the signal a category",
-            Self::CategoryChanged => "the owner may agree anew, to the category that it is in now",
             Self::Implausible => "a range in the DBC or mapping that lies within the plausible one",
             Self::SignalDropped => "a bundle without the directive that drops the signal",
             Self::TransformDenies => "transforms that this agent can do, with a common coarsening",
@@ -199,6 +223,14 @@ impl Clause {
                 "the owner may agree to the signals in it too; figures of a window and cells of places cannot be compared"
             }
             Self::TooOldWhenDue => "a request or a grant whose greatest age is longer than its delay",
+            Self::NotGiven
+            | Self::GrantNotLive
+            | Self::Condition
+            | Self::RecipientKeyChanged
+            | Self::RequestGone
+            | Self::NotGranted
+            | Self::ExtractionChanged
+            | Self::CategoryChanged => "the owner may agree anew",
         }
     }
 }

@@ -59,6 +59,17 @@ pub fn explain(
     all
 }
 
+/// The clause that keeps all of a live grant from leaving now, if there is one; its signals are not looked at.
+#[must_use]
+pub fn halted(situation: &Situation<'_>, grant: &Grant) -> Option<Clause> {
+    let mut docket = Docket::deciding();
+    let whole = in_force(situation, &mut docket).and_then(|(policy, time)| {
+        let view = View { policy, bundle: policy.bundle().payload(), leaves: situation.leaves, time };
+        view.whole(grant, &mut docket).map(drop)
+    });
+    whole.err()
+}
+
 fn asks(request: &Request, signal: &SignalPath) -> bool {
     request.signals.iter().any(|asked| asked.signal == *signal)
 }

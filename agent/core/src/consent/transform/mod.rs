@@ -14,6 +14,7 @@ pub mod coding;
 mod delay;
 mod geo_cell;
 mod on_change;
+mod parameters;
 pub mod period;
 mod quantise;
 mod spec;
@@ -29,6 +30,7 @@ pub use geo_cell::Resolution;
 pub(super) use geo_cell::{Coordinate, Fix};
 pub(super) use on_change::Change;
 pub use on_change::DeadBand;
+pub use parameters::{Kind, OPS, Op, Taken, TransformFault, fault};
 pub use period::Period;
 pub use quantise::Grid;
 pub(super) use quantise::Quantiser;
@@ -36,7 +38,7 @@ pub use spec::{Parameter, TransformSpec};
 pub(super) use threshold::Trigger;
 pub use threshold::{Side, Threshold};
 pub use trim_ends::Ends;
-pub use words::transforms;
+pub use words::{transforms, transforms_in};
 
 /// What may leave of one signal: nothing, or its readings reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

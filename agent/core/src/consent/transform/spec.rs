@@ -31,6 +31,20 @@ pub enum Parameter {
     List(Vec<Parameter>),
 }
 
+impl std::fmt::Display for Parameter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(flag) => flag.fmt(f),
+            Self::Integer(number) => number.fmt(f),
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => text.fmt(f),
+            Self::List(items) => {
+                f.write_str(&items.iter().map(Self::to_string).collect::<Vec<_>>().join(" "))
+            }
+        }
+    }
+}
+
 impl TransformSpec {
     /// No parameters but these.
     pub(super) fn only(&self, known: &[&str]) -> Option<()> {

@@ -229,7 +229,7 @@ fn words_say_what_an_op_does() {
         (r#"{"op":"on_change","max_interval_ms":60000}"#, "only when it changed, or after 1 min"),
         (
             r#"{"op":"time_bucket","granularity_s":900}"#,
-            "its time rounded down to 15 min, and sent only after that",
+            "every value leaves, its time rounded down to 15 min, and only after that",
         ),
         (
             r#"{"op":"threshold","when":"below","value":140,"hysteresis":20,"cooldown_ms":3600000}"#,

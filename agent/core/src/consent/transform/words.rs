@@ -1,42 +1,49 @@
 //! What a transform does, in words for whoever decides on it or checks a bundle.
 
+use super::super::decimal::Decimal;
 use super::{
-    Aggregate, DeadBand, Ends, Function, Grid, Parameter, Period, Resolution, Side, Span, Threshold,
-    Transform, TransformSpec, parse,
+    Aggregate, DeadBand, Ends, Function, Grid, Period, Resolution, Side, Span, Threshold, Transform,
+    TransformSpec, parse,
 };
 
 /// What becomes of a signal: `at most once in 10 s; rounded down to steps of 5`.
 #[must_use]
 pub fn transforms(list: &[TransformSpec]) -> String {
+    transforms_in(list, "")
+}
+
+/// The same of a signal whose unit is known: `rounded down to steps of 5 kPa`.
+#[must_use]
+pub fn transforms_in(list: &[TransformSpec], unit: &str) -> String {
     if list.is_empty() {
         return "as it is".to_owned();
     }
-    list.iter().map(words).collect::<Vec<_>>().join("; ")
+    list.iter().map(|spec| words(spec, unit)).collect::<Vec<_>>().join("; ")
 }
 
 /// A transform in words; what this agent does not know is told as it is written, and what comes of it: nothing.
-fn words(spec: &TransformSpec) -> String {
+fn words(spec: &TransformSpec, unit: &str) -> String {
     match (spec.op.as_str(), parse(spec)) {
         ("drop", _) if spec.parameters.is_empty() => "nothing leaves".to_owned(),
         ("in_vehicle", _) if spec.parameters.is_empty() => "stays inside the car: nothing leaves".to_owned(),
-        (_, Some(transform)) => told(&transform),
+        (_, Some(transform)) => told(&transform, unit),
         (_, None) => format!("{}, which this agent cannot do: nothing leaves", as_written(spec)),
     }
 }
 
 /// One op's words; here a transform has one op, and a threshold its cool-down.
-fn told(transform: &Transform) -> String {
+fn told(transform: &Transform, unit: &str) -> String {
     let mut parts = Vec::new();
     parts.extend(transform.trim_ends.map(trim_ends));
     parts.extend(transform.aggregate.map(aggregate));
-    parts.extend(transform.quantise.map(grid));
+    parts.extend(transform.quantise.map(|it| grid(it, unit)));
     parts.extend(transform.geo_cell.map(cell));
     parts.extend(transform.time_bucket.map(bucket));
-    parts.extend(transform.threshold.map(threshold));
+    parts.extend(transform.threshold.map(|it| threshold(it, unit)));
     if transform.min_interval_us > 0 {
         parts.push(format!("at most once in {}", span(transform.min_interval_us)));
     }
-    parts.extend(transform.on_change.map(on_change));
+    parts.extend(transform.on_change.map(|it| on_change(it, unit)));
     if transform.delay_us > 0 {
         parts.push(format!("sent {} later, with all else for this purpose", span(transform.delay_us)));
     }
@@ -69,9 +76,13 @@ fn aggregate(aggregate: Aggregate) -> String {
     format!("no single value, only {} of each {window}{least}", functions.join(", "))
 }
 
-fn grid(grid: Grid) -> String {
-    let offset = if grid.offset().is_positive() { format!(" from {}", grid.offset()) } else { String::new() };
-    format!("rounded down to steps of {}{offset}", grid.step())
+fn grid(grid: Grid, unit: &str) -> String {
+    let offset = if grid.offset().is_positive() {
+        format!(" from {}", amount(grid.offset(), unit))
+    } else {
+        String::new()
+    };
+    format!("rounded down to steps of {}{offset}", amount(grid.step(), unit))
 }
 
 fn cell(resolution: Resolution) -> String {
@@ -84,32 +95,44 @@ fn cell(resolution: Resolution) -> String {
 }
 
 fn bucket(bucket: Period) -> String {
-    format!("its time rounded down to {}, and sent only after that", span(bucket.us()))
+    format!("every value leaves, its time rounded down to {}, and only after that", span(bucket.us()))
 }
 
-fn threshold(threshold: Threshold) -> String {
+fn threshold(threshold: Threshold, unit: &str) -> String {
     let (crosses, back) = match threshold.side {
         Side::Above => ("rises above", "fell"),
         Side::Below => ("falls below", "rose"),
     };
-    let level = threshold.level;
+    let level = amount(threshold.level, unit);
     let again = if threshold.hysteresis.is_positive() {
-        format!(", again only after it {back} by {} from there", threshold.hysteresis)
+        format!(", again only after it {back} by {} from there", amount(threshold.hysteresis, unit))
     } else {
         String::new()
     };
     format!("no value, only that it {crosses} {level}{again}")
 }
 
-fn on_change(band: DeadBand) -> String {
+fn on_change(band: DeadBand, unit: &str) -> String {
     let change = if band.min_delta.is_positive() {
-        format!("only when it changed by {} or more", band.min_delta)
+        format!("only when it changed by {} or more", amount(band.min_delta, unit))
     } else {
         "only when it changed".to_owned()
     };
     match band.max_interval_us {
         Some(us) => format!("{change}, or after {}", span(us)),
         None => change,
+    }
+}
+
+/// A number in its unit; whole kilometres and minutes or more are told as such.
+fn amount(number: Decimal, unit: &str) -> String {
+    let thousands =
+        number.scaled(0).filter(|number| *number != 0 && number % 1_000 == 0).map(|number| number / 1_000);
+    match (unit, thousands, number.scaled(0).and_then(|number| i64::try_from(number).ok())) {
+        ("", ..) => number.to_string(),
+        ("m", Some(thousands), _) => format!("{thousands} km"),
+        ("s", _, Some(seconds)) if seconds > 0 => span(seconds.saturating_mul(1_000_000)),
+        _ => format!("{number} {unit}"),
     }
 }
 
@@ -123,18 +146,8 @@ fn span(us: i64) -> String {
 
 fn as_written(spec: &TransformSpec) -> String {
     let parameters: Vec<String> =
-        spec.parameters.iter().map(|(name, value)| format!("{name} {}", parameter(value))).collect();
+        spec.parameters.iter().map(|(name, value)| format!("{name} {value}")).collect();
     if parameters.is_empty() { spec.op.clone() } else { format!("{} ({})", spec.op, parameters.join(", ")) }
-}
-
-fn parameter(value: &Parameter) -> String {
-    match value {
-        Parameter::Flag(flag) => flag.to_string(),
-        Parameter::Integer(number) => number.to_string(),
-        Parameter::Number(number) => number.to_string(),
-        Parameter::Text(text) => text.clone(),
-        Parameter::List(items) => items.iter().map(parameter).collect::<Vec<_>>().join(" "),
-    }
 }
 
 #[cfg(test)]
@@ -143,7 +156,34 @@ mod tests {
     use super::*;
 
     fn words(json: &str) -> String {
-        transforms(&serde_json::from_str::<Vec<TransformSpec>>(json).unwrap())
+        words_in(json, "")
+    }
+
+    fn words_in(json: &str, unit: &str) -> String {
+        transforms_in(&serde_json::from_str::<Vec<TransformSpec>>(json).unwrap(), unit)
+    }
+
+    #[test]
+    fn numbers_are_told_in_the_unit_of_their_signal() {
+        for (json, unit, told) in [
+            (r#"[{"op":"quantise","step":10000}]"#, "m", "rounded down to steps of 10 km"),
+            (r#"[{"op":"quantise","step":500}]"#, "m", "rounded down to steps of 500 m"),
+            (r#"[{"op":"quantise","step":86400}]"#, "s", "rounded down to steps of 1 d"),
+            (
+                r#"[{"op":"quantise","step":0.5,"offset":0.25}]"#,
+                "km/h",
+                "rounded down to steps of 0.5 km/h from 0.25 km/h",
+            ),
+            (r#"[{"op":"on_change","min_delta":5}]"#, "kPa", "only when it changed by 5 kPa or more"),
+            (
+                r#"[{"op":"threshold","when":"below","value":180,"hysteresis":10}]"#,
+                "kPa",
+                "no value, only that it falls below 180 kPa, again only after it rose by 10 kPa from there",
+            ),
+            (r#"[{"op":"rate","min_interval_ms":1000}]"#, "kPa", "at most once in 1 s"),
+        ] {
+            assert_eq!(words_in(json, unit), told);
+        }
     }
 
     #[test]

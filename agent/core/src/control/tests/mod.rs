@@ -1,5 +1,6 @@
 //! The one door: what is taken, what is refused and why; then the ratchet as a property.
 
+mod attacks;
 mod drafts;
 mod ratchet;
 mod records;

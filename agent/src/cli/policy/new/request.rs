@@ -17,7 +17,8 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   glovebox policy new request --template tyre-care --recipient acme -o r.json
-  glovebox policy new request --recipient acme --purpose speed --signal Vehicle.Speed:rate=1000:quantise=5 -o r.json
+  glovebox policy new request --recipient acme --purpose speed -o r.json \\
+    --signal Vehicle.Speed:rate=1000:quantise=5
   glovebox policy templates                       what the templates ask for")]
 pub(super) struct Args {
     /// Who asks.

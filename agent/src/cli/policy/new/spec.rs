@@ -2,7 +2,7 @@
 
 use crate::daemon::authority::glob_matches;
 use glovebox_core::consent::category::{Category, is_place};
-use glovebox_core::consent::transform::{Parameter, Rule, TransformSpec};
+use glovebox_core::consent::transform::{Parameter, TransformSpec, fault};
 use glovebox_core::names::{RecipientId, SignalPath};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -90,10 +90,7 @@ fn transform(text: &str) -> Result<TransformSpec, String> {
         _ => return Err(format!("`{value}` is no number that {op} takes")),
     };
     let spec = TransformSpec { op: op.to_owned(), parameters: [((*name).to_owned(), number)].into() };
-    if Rule::of(std::slice::from_ref(&spec)) == Rule::Deny {
-        return Err(format!("{op} does not take {value} as its {name}; nothing would leave"));
-    }
-    Ok(spec)
+    fault(&spec).map_or(Ok(spec), |fault| Err(format!("{fault}; nothing would leave")))
 }
 
 /// `CATEGORY=GLOB`

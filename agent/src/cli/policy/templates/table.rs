@@ -29,11 +29,17 @@ const ODOMETER: &[&str] = &["Vehicle.TraveledDistance"];
 const PLACE: &[&str] = &["Vehicle.CurrentLocation.Latitude", "Vehicle.CurrentLocation.Longitude"];
 
 const fn ask(leaves: &'static [&'static str], necessity: Necessity, transforms: &'static str) -> Asked {
-    Asked { leaves, necessity, transforms, km: false }
+    Asked { leaves, necessity, transforms, unit: "", km: false }
+}
+
+impl Asked {
+    const fn of(self, unit: &'static str) -> Self {
+        Self { unit, ..self }
+    }
 }
 
 const fn by_km(leaves: &'static [&'static str], necessity: Necessity, transforms: &'static str) -> Asked {
-    Asked { leaves, necessity, transforms, km: true }
+    Asked { leaves, necessity, transforms, unit: "km", km: true }
 }
 
 pub(super) const ALL: &[Template] = &[
@@ -48,18 +54,21 @@ pub(super) const ALL: &[Template] = &[
         batch_age_s: 3_600,
         max_age_s: Some(604_800),
         judges: false,
+        days: None,
         signals: &[
             ask(
                 PRESSURES,
                 Required,
                 r#"[{"op":"quantise","step":5},{"op":"rate","min_interval_ms":300000}]"#,
-            ),
+            )
+            .of("kPa"),
             ask(LOW, Optional, r#"[{"op":"on_change"}]"#),
             ask(
                 TEMPERATURES,
                 Optional,
                 r#"[{"op":"quantise","step":5},{"op":"rate","min_interval_ms":300000}]"#,
-            ),
+            )
+            .of("°C"),
         ],
     },
     Template {
@@ -70,18 +79,21 @@ pub(super) const ALL: &[Template] = &[
         batch_age_s: 3_600,
         max_age_s: None,
         judges: false,
+        days: None,
         signals: &[
             ask(&["Vehicle.Service.IsServiceDue"], Required, r#"[{"op":"on_change"}]"#),
             ask(
                 &["Vehicle.Service.DistanceToService"],
                 Required,
                 r#"[{"op":"quantise","step":100},{"op":"rate","min_interval_ms":86400000}]"#,
-            ),
+            )
+            .of("km"),
             ask(
                 &["Vehicle.Service.TimeToService"],
                 Required,
                 r#"[{"op":"quantise","step":86400},{"op":"rate","min_interval_ms":86400000}]"#,
-            ),
+            )
+            .of("s"),
             ask(&["Vehicle.Diagnostics.DTCCount"], Optional, r#"[{"op":"rate","min_interval_ms":86400000}]"#),
             by_km(
                 ODOMETER,
@@ -101,6 +113,7 @@ pub(super) const ALL: &[Template] = &[
         batch_age_s: 3_600,
         max_age_s: None,
         judges: false,
+        days: None,
         signals: &[by_km(
             ODOMETER,
             Required,
@@ -118,12 +131,14 @@ pub(super) const ALL: &[Template] = &[
         batch_age_s: 3_600,
         max_age_s: None,
         judges: true,
+        days: None,
         signals: &[
             ask(
                 &["Vehicle.Safety.DrivingScore"],
                 Required,
                 r#"[{"op":"quantise","step":5},{"op":"rate","min_interval_ms":2592000000}]"#,
-            ),
+            )
+            .of("%"),
             ask(
                 &["Vehicle.Speed", "Vehicle.Acceleration.Longitudinal", "Vehicle.Acceleration.Lateral"],
                 Required,
@@ -142,12 +157,14 @@ pub(super) const ALL: &[Template] = &[
         batch_age_s: 900,
         max_age_s: Some(86_400),
         judges: false,
+        days: None,
         signals: &[
             ask(
                 &["Vehicle.Powertrain.TractionBattery.StateOfCharge.Displayed"],
                 Required,
                 r#"[{"op":"quantise","step":5},{"op":"on_change"}]"#,
-            ),
+            )
+            .of("%"),
             ask(
                 &[
                     "Vehicle.Powertrain.TractionBattery.Charging.IsCharging",
@@ -160,21 +177,23 @@ pub(super) const ALL: &[Template] = &[
                 &["Vehicle.Powertrain.TractionBattery.Charging.TimeToComplete"],
                 Optional,
                 r#"[{"op":"quantise","step":900},{"op":"rate","min_interval_ms":900000}]"#,
-            ),
+            )
+            .of("s"),
         ],
     },
     Template {
         id: "stolen-car",
         texts: [
-            "To find your car after you have said that it was stolen, for 24 hours, and never before.",
-            "Um Ihr Auto zu finden, nachdem Sie es als gestohlen gemeldet haben, 24 Stunden lang und nie vorher.",
+            "To find your car when it was stolen. Agree to it then, for a day, and never before.",
+            "Um Ihr Auto zu finden, wenn es gestohlen wurde. Stimmen Sie dann zu, für einen Tag, und nie vorher.",
         ],
         code: PROVISION,
         retention: "P30D",
         batch_age_s: 30,
         max_age_s: Some(86_400),
         judges: false,
-        signals: &[ask(PLACE, Required, r#"[{"op":"while","declared":"theft","max_duration_ms":86400000}]"#)],
+        days: Some(1),
+        signals: &[ask(PLACE, Required, r#"[{"op":"rate","min_interval_ms":10000}]"#)],
     },
     Template {
         id: "road-weather",
@@ -187,12 +206,14 @@ pub(super) const ALL: &[Template] = &[
         batch_age_s: 900,
         max_age_s: Some(7_200),
         judges: false,
+        days: None,
         signals: &[
             ask(
                 &["Vehicle.Exterior.AirTemperature"],
                 Required,
                 r#"[{"op":"quantise","step":1},{"op":"time_bucket","granularity_s":900},{"op":"delay","hold_back_s":1800}]"#,
-            ),
+            )
+            .of("°C"),
             ask(
                 &[
                     "Vehicle.Exterior.Humidity",
@@ -201,7 +222,8 @@ pub(super) const ALL: &[Template] = &[
                 ],
                 Optional,
                 r#"[{"op":"quantise","step":10},{"op":"time_bucket","granularity_s":900},{"op":"delay","hold_back_s":1800}]"#,
-            ),
+            )
+            .of("%"),
             ask(
                 PLACE,
                 Required,
@@ -212,21 +234,22 @@ pub(super) const ALL: &[Template] = &[
     Template {
         id: "breakdown",
         texts: [
-            "To send help when you ask for it: once, with what is broken and where you are.",
-            "Um Hilfe zu schicken, wenn Sie darum bitten: einmal, mit dem, was kaputt ist und wo Sie sind.",
+            "To send help when you ask for it: once, with what is broken and where you are. Agree to it then, for a day.",
+            "Um Hilfe zu schicken, wenn Sie darum bitten: einmal, mit dem, was kaputt ist und wo Sie sind. Stimmen Sie dann zu, für einen Tag.",
         ],
         code: PROVISION,
         retention: "P30D",
         batch_age_s: 5,
         max_age_s: Some(3_600),
         judges: false,
+        days: Some(1),
         signals: &[
             ask(
                 &["Vehicle.Diagnostics.DTCList"],
                 Required,
-                r#"[{"op":"while","declared":"breakdown","max_samples":1}]"#,
+                r#"[{"op":"rate","min_interval_ms":86400000}]"#,
             ),
-            ask(PLACE, Required, r#"[{"op":"while","declared":"breakdown","max_samples":1}]"#),
+            ask(PLACE, Required, r#"[{"op":"rate","min_interval_ms":86400000}]"#),
         ],
     },
 ];

@@ -4,6 +4,7 @@ use super::super::super::trial::Trial;
 use super::*;
 use glovebox_core::consent::document::read;
 use glovebox_core::consent::document::request::Request;
+use glovebox_core::consent::transform::fault;
 
 fn made(line: &str) -> Request {
     let trial = Trial::new();
@@ -48,16 +49,37 @@ fn no_template_asks_for_a_signal_as_it_is() {
 }
 
 #[test]
-fn what_is_not_built_is_written_down_and_denied() {
+fn only_what_feeds_a_figure_is_denied() {
     let denied = |name: &str, leaf: &str| {
         let request = made(&format!("--template {name}"));
         let asked = request.signals.into_iter().find(|asked| asked.signal.as_str() == leaf).unwrap();
         Rule::of(&asked.transforms) == Rule::Deny
     };
-    assert!(denied("stolen-car", "Vehicle.CurrentLocation.Latitude"));
     assert!(denied("ubi-score", "Vehicle.Speed"), "what the score is made of stays in the car");
     assert!(!denied("tyre-care", "Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure"));
     assert!(!denied("ubi-mileage", "Vehicle.TraveledDistance"));
+}
+
+#[test]
+fn no_template_names_an_op_that_is_not_there() {
+    for template in table::ALL {
+        for spec in template.signals(Vss::V6).unwrap().iter().flat_map(|asked| &asked.transforms) {
+            assert_eq!(fault(spec), None, "{}", template.id);
+        }
+    }
+}
+
+#[test]
+fn what_is_exact_is_agreed_to_for_a_day_when_it_is_needed() {
+    for template in table::ALL {
+        let exact = |asked: &RequestedSignal| {
+            let is_cell = asked.transforms.iter().any(|spec| spec.op == "geo_cell");
+            Category::of(&asked.signal) == Category::Location && !is_cell
+        };
+        let is_exact = template.signals(Vss::V6).unwrap().iter().any(exact);
+        assert_eq!(template.days, is_exact.then_some(1), "{}", template.id);
+        assert_eq!(in_words(template, Vss::V6).unwrap().contains("--days 1`"), is_exact, "{}", template.id);
+    }
 }
 
 #[test]
@@ -66,6 +88,10 @@ fn ten_kilometres_are_ten_kilometres_in_each_vss() {
         let request = made(&format!("--template ubi-mileage {vss}"));
         transforms(&request.signals[0].transforms)
     };
+    let told = |vss| in_words(Template::named("ubi-mileage").unwrap(), vss).unwrap();
+    for vss in [Vss::V5, Vss::V6] {
+        assert!(told(vss).contains("rounded down to steps of 10 km; at most once in 30 d"), "{}", told(vss));
+    }
     assert_eq!(step(""), "rounded down to steps of 10000; at most once in 30 d", "VSS 6 counts metres");
     assert_eq!(step("--vss 5"), "rounded down to steps of 10; at most once in 30 d");
 }

@@ -1,5 +1,8 @@
 //! What is explained is what was decided: a small car, bent clause by clause.
 
+mod attacks;
+mod law;
+
 use super::super::{Effective, Situation, Withheld};
 use super::*;
 use crate::consent::category::Category;
@@ -184,7 +187,10 @@ fn the_clause_that_says_no_is_the_one_that_decides() {
             world.bundle.directives.push(Directive::RequireMinVersion { version });
         }
         assert_eq!(world.no(), *clause);
-        assert!(!clause.asks().is_empty() && !clause.remedy().is_empty());
+        let remedy = clause.remedy(&"acme".parse().unwrap(), &"tyre-care".parse().unwrap());
+        assert!(!clause.asks().is_empty() && !remedy.is_empty());
+        let command = remedy.ends_with("`glovebox consent grant --recipient acme --purpose tyre-care`");
+        assert_eq!(command, clause.is_the_owners(), "{clause:?}: {remedy}");
     }
 }
 
