@@ -10,9 +10,12 @@ pub mod keys;
 mod log;
 mod man;
 mod out;
+pub mod owner;
 pub mod policy;
 pub mod provision;
 mod run;
+mod secret;
+mod signer;
 mod status;
 #[cfg(test)]
 pub(crate) mod trial;
@@ -50,6 +53,7 @@ Examples:
   glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
+  glovebox owner pin --key owner.key             a PIN, which then signs in place of the key: `--pin`
   glovebox why Vehicle.Speed                     whether it leaves, for whom, and which clause says so
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0` instead: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
@@ -117,6 +121,7 @@ enum Command {
     Provision(provision::Args),
     Policy(policy::Args),
     Consent(consent::Args),
+    Owner(owner::Args),
     Why(why::Args),
     Decode(decode::Args),
     Dbc(dbc::Args),
@@ -146,9 +151,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args, common),
         Command::Status(args) => status::run(&args, common),
         Command::Keys(args) => keys::run(&args),
-        Command::Provision(args) => provision::run(&args, &common.load(Files::NotNeeded)?.health.state),
+        Command::Provision(args) => provision::run(&args, &common.state()?),
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
-        Command::Consent(args) => consent::run(&args, || common.authority()),
+        Command::Consent(args) => consent::run(&args, &common.state()?, || common.authority()),
+        Command::Owner(args) => owner::run(&args, &common.state()?, common.authority()?),
         Command::Why(args) => why::run(&args, common),
         Command::Decode(args) => decode::run(args),
         Command::Dbc(args) => dbc::run(&args),
@@ -166,6 +172,11 @@ impl Common {
     /// The configuration, for a command that cannot do without.
     fn load(&self, named: Files) -> anyhow::Result<Config> {
         Ok(Config::load(&self.files()?, named)?)
+    }
+
+    /// The folder of the state.
+    fn state(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.load(Files::NotNeeded)?.health.state)
     }
 }
 
