@@ -512,6 +512,14 @@ fn openings(dir: &Path) -> u8 {
     fs::read(beside(dir, ".opening")).ok().and_then(|bytes| bytes.first().copied()).unwrap_or(0)
 }
 
+/// Keeps others from opening the store here, until what it gives is dropped.
+///
+/// # Errors
+/// [`StoreError::Locked`] if somebody has it open.
+pub fn hold(dir: &Path) -> Result<File, StoreError> {
+    lock(dir)
+}
+
 /// sled's own lock does not say who holds it, and a damaged store must not be moved away under somebody.
 fn lock(dir: &Path) -> Result<File, StoreError> {
     if let Some(parent) = dir.parent() {

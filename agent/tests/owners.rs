@@ -294,6 +294,9 @@ fn a_running_daemon_takes_owners_and_stays_small() {
     car.does("owner remove phone.pub --pin", &format!("{PIN}\n"));
     assert!(car.fails(&format!("{GRANT} --key phone.key"), "").contains("owner key"));
     assert_eq!(car.owners(), 2);
+    let error = car.fails("erase --yes", "");
+    assert!(error.contains("in use") && error.contains("`systemctl stop glovebox`"), "{error}");
+    assert!(car.is_granted(), "and nothing was touched");
     let grown = daemon.peak_kib() - before;
     assert!(grown < 4 * 1024, "{grown} KiB more: Argon2's 64 MiB belong to the commands");
     say(&format!("peak of the daemon: {before} KiB before, {grown} KiB more after"));
@@ -302,4 +305,20 @@ fn a_running_daemon_takes_owners_and_stays_small() {
     let _daemon = Daemon::start(&car);
     assert_eq!(car.owners(), 2);
     assert!(car.is_granted());
+}
+
+#[test]
+fn an_erased_car_begins_anew_without_the_lost_pin() {
+    let car = Car::provisioned();
+    car.does("owner pin --key owner.key", &format!("{PIN}\n"));
+    car.does(&format!("{GRANT} --pin"), &format!("{PIN}\n"));
+    assert!(car.fails("erase", "y\n").contains("`--yes`"), "a script must say it");
+    assert!(car.is_granted());
+    car.does("erase --yes", "");
+    assert_eq!(std::fs::read_dir(car.path().join("state")).unwrap().count(), 0);
+    assert_eq!(car.owners(), 0);
+    car.does("provision --authority root.pub --pin", "538246\n");
+    car.does("policy install b.dsse", "");
+    assert!(!car.is_granted());
+    car.does(&format!("{GRANT} --pin"), "538246\n");
 }

@@ -5,6 +5,7 @@ mod complete;
 pub mod consent;
 mod dbc;
 pub mod decode;
+mod erase;
 mod glob;
 pub mod keys;
 mod log;
@@ -122,6 +123,7 @@ enum Command {
     Policy(policy::Args),
     Consent(consent::Args),
     Owner(owner::Args),
+    Erase(erase::Args),
     Why(why::Args),
     Decode(decode::Args),
     Dbc(dbc::Args),
@@ -155,6 +157,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
         Command::Consent(args) => consent::run(&args, &common.state()?, || common.authority()),
         Command::Owner(args) => owner::run(&args, &common.state()?, common.authority()?),
+        Command::Erase(args) => erase::run(&args, &common.state()?),
         Command::Why(args) => why::run(&args, common),
         Command::Decode(args) => decode::run(args),
         Command::Dbc(args) => dbc::run(&args),

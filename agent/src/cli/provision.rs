@@ -1,6 +1,7 @@
 //! `glovebox provision`: the first keys of a car.
 
 use super::secret;
+use crate::daemon::erase;
 use crate::key_store::pin::Cost;
 use crate::key_store::{self, KeyStore};
 use std::io::Write as _;
@@ -28,6 +29,7 @@ pub struct Args {
 /// If an owner is enrolled already, a key cannot be used, or the system refuses.
 pub fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
     let authority = key_store::read_verifying_key(&args.authority)?;
+    erase::finish(state)?;
     let keys = KeyStore::open(&state.join("keys"))?;
     let owner = match &args.owner {
         Some(path) => key_store::read_verifying_key(path)?,
