@@ -7,6 +7,8 @@
 //! {"do":"draft","recipient":…,"purpose":…,"signals":[…],…}     -> {"ok":true,"payload":"<base64>","words":…}
 //! {"do":"withdraw","recipient":…,"purpose":…}                  -> {"ok":true,"withdrawn":[…]}
 //! {"do":"consents"}                                            -> {"ok":true,"consents":[…]}
+//! {"do":"draft_enrolment","act":…,"owner_key":…}              -> {"ok":true,"payload":"<base64>","words":…}
+//! {"do":"owners"}                                              -> {"ok":true,"owners":[…]}
 //! {"do":"why","signal":…,"recipient":…}                        -> {"ok":true,"signal":…,"leaves":…,"purposes":[…]}
 //! {"do":"status"}                                              -> {"ok":true,…}
 //!                                                              -> {"ok":false,"error":"…"}
@@ -15,6 +17,7 @@
 //! The socket is 0660, and only root and the daemon's own user are answered.
 
 mod client;
+mod owners;
 mod server;
 mod why;
 
@@ -28,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use client::ControlClient;
+pub use owners::{EnrolmentOrder, Owner};
 pub use server::{Handler, listen, serve};
 pub use why::{Why, WhyClause, WhyOrder, WhyPurpose};
 
@@ -53,6 +57,10 @@ pub enum Request {
     },
     /// All consent records. (Braces, so that serde refuses unknown fields here too.)
     Consents {},
+    /// An enrolment for an owner to sign.
+    DraftEnrolment(EnrolmentOrder),
+    /// All enrolled owner keys.
+    Owners {},
     /// Why a signal leaves or does not.
     Why(WhyOrder),
     /// What runs now.
@@ -245,6 +253,18 @@ pub trait Authority {
     /// # Errors
     /// If the daemon cannot be asked.
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError>;
+
+    /// An enrolment for an owner to sign.
+    ///
+    /// # Errors
+    /// The reason in words: the last owner, no such key, a key that cannot be used.
+    fn draft_enrolment(&mut self, order: &EnrolmentOrder) -> Result<Draft, AuthorityError>;
+
+    /// The enrolled owner keys, in the order of their enrolment.
+    ///
+    /// # Errors
+    /// If the daemon cannot be asked.
+    fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError>;
 }
 
 /// Answers what an authority can answer; `None` for [`Request::Why`] and [`Request::Status`], which are the daemon's.
@@ -267,6 +287,12 @@ pub fn answer(
         Request::Consents {} => authority
             .list()
             .and_then(|list| json(serde_json::to_value(list)).map(|list| wrap("consents", list))),
+        Request::DraftEnrolment(order) => {
+            authority.draft_enrolment(order).and_then(|draft| json(serde_json::to_value(draft)))
+        }
+        Request::Owners {} => authority
+            .owners()
+            .and_then(|list| json(serde_json::to_value(list)).map(|list| wrap("owners", list))),
         Request::Why(_) | Request::Status {} => return None,
     })
 }

@@ -14,6 +14,7 @@ pub mod custody;
 pub mod databases;
 mod drive;
 mod emitted;
+pub mod erase;
 pub mod force;
 pub mod rules;
 mod spent;
@@ -69,6 +70,9 @@ pub enum DaemonError {
     /// Keys or documents cannot be opened.
     #[error(transparent)]
     Authority(#[from] authority::OpenError),
+    /// What is left of an erasing.
+    #[error(transparent)]
+    Erase(#[from] erase::EraseError),
     /// No keys yet.
     #[error("this car has no keys yet: run `glovebox provision --authority A.pub --owner O.pub`")]
     NotProvisioned,
@@ -160,6 +164,7 @@ struct Parts {
 
 impl Parts {
     fn open(config: Config) -> Result<Self, DaemonError> {
+        erase::finish(&config.health.state)?;
         let mut storing = custody::storing::Storing::new(config.outbox.gather);
         let ledger = open_ledger(&config, &mut storing.notices)?;
         let databases = Databases::load(&config.decode).map_err(DaemonError::Databases)?;

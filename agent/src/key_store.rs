@@ -5,12 +5,14 @@
 //!   alias                 "GBA1", owner epoch (u32 BE), alias secret (32 bytes)
 //!   record.key            the agent's record key, Ed25519, PKCS#8 PEM
 //!   root.pub              the pinned policy authority, Ed25519, SPKI PEM
-//!   owners/<thumb>.pub    enrolled owner keys; the first one is what makes the car provisioned
+//!   owners/<thumb>.pub    the first owner key: what makes the car provisioned; enrolments name it
+//!   pin, pin.attempts     the owner key that a PIN opens, and the count of tries (pin.rs)
 //! ```
 //!
 //! All files are 0600 and written atomically. Nothing of a secret comes into an error or a log.
 
 pub mod pem;
+pub mod pin;
 
 use crate::store::files::{self, FileError, Privacy};
 use ed25519_dalek::SigningKey;
@@ -47,10 +49,13 @@ pub enum KeyError {
         /// The folder of the keys.
         dir: PathBuf,
     },
+    /// The PIN.
+    #[error(transparent)]
+    Pin(#[from] pin::PinError),
     /// Enrolling the first owner works once.
     #[error(
-        "owner {thumb} is enrolled already in {}: only the first owner is enrolled here; a new owner begins \
-         with an erased state folder",
+        "owner {thumb} is enrolled already in {}: only the first owner is enrolled here; further keys \
+         are with `glovebox owner add`, and a new owner begins with an erased state folder (`glovebox erase`)",
         dir.display()
     )]
     OwnerEnrolled {
@@ -76,15 +81,15 @@ pub enum KeyError {
     },
     /// The alias file is not one.
     #[error(
-        "{} is damaged: restore it from a backup, or erase the state folder and provision again",
+        "{} is damaged: restore it from a backup, or run `glovebox erase` and provision again",
         path.display()
     )]
     Alias {
         /// Which file.
         path: PathBuf,
     },
-    /// Somebody else is provisioning.
-    #[error("another `glovebox provision` is at work in {}", dir.display())]
+    /// Somebody else works with the keys.
+    #[error("another glovebox command is at work in {}: try again when it has ended", dir.display())]
     Busy {
         /// The folder of the keys.
         dir: PathBuf,
@@ -150,10 +155,7 @@ impl KeyStore {
         files::check_folder(&self.dir)?;
         files::check_folder(&owners)?;
         let _lock = self.lock()?;
-        if let Some(first) = self.owners()?.first() {
-            return Err(KeyError::OwnerEnrolled { thumb: thumb(first), dir: self.dir.clone() });
-        }
-
+        self.no_owner_yet()?;
         let epoch = self.read_alias()?.map_or(1, |old| old.epoch.saturating_add(1));
         self.write_alias(&AliasSecret { secret: pem::random()?, epoch })?;
         let record = SigningKey::from_bytes(&*pem::random()?);
@@ -166,6 +168,17 @@ impl KeyStore {
             epoch,
             record_key: VerifyingKey(record.verifying_key().to_bytes()),
         })
+    }
+
+    /// Whether the car may still be provisioned.
+    ///
+    /// # Errors
+    /// [`KeyError::OwnerEnrolled`] if it is.
+    pub fn no_owner_yet(&self) -> Result<(), KeyError> {
+        match self.owners()?.first() {
+            Some(first) => Err(KeyError::OwnerEnrolled { thumb: thumb(first), dir: self.dir.clone() }),
+            None => Ok(()),
+        }
     }
 
     /// The alias secret.
@@ -192,7 +205,7 @@ impl KeyStore {
         self.provisioned(pem::read_verifying_key(&self.dir.join("root.pub")))
     }
 
-    /// Enrolled owner keys, in the order of their names; empty before the car is provisioned.
+    /// The first owner, with whom the car was provisioned; empty before that. Enrolments change who is one.
     ///
     /// # Errors
     /// If one of them cannot be read: a key in doubt is not passed over in silence.
@@ -251,7 +264,7 @@ impl KeyStore {
         Ok(files::write_atomically(&self.dir.join("alias"), &bytes)?)
     }
 
-    /// Two at once could enrol two first owners.
+    /// Two at once could enrol two first owners, or try two PINs for one count.
     fn lock(&self) -> Result<File, KeyError> {
         let folder = File::open(&self.dir).map_err(files::io_error("open", &self.dir))?;
         match folder.try_lock() {
@@ -268,7 +281,11 @@ pub fn thumb(key: &VerifyingKey) -> String {
     Digest::of(&key.0).to_string().chars().take(16).collect()
 }
 
-fn check_point(key: &VerifyingKey, who: &'static str) -> Result<(), KeyError> {
+/// Whether a key can stand for somebody.
+///
+/// # Errors
+/// [`KeyError::Unusable`] if it is no point of the curve or of small order.
+pub fn check_point(key: &VerifyingKey, who: &'static str) -> Result<(), KeyError> {
     match ed25519_dalek::VerifyingKey::from_bytes(&key.0) {
         Ok(point) if !point.is_weak() => Ok(()),
         _ => Err(KeyError::Unusable { who }),

@@ -5,6 +5,7 @@
 //!                                      "records": number (u64 BE) ‖ piece (u16 BE) -> bytes
 //! <state>/counters               text, written atomically; the counters again, the time mark, the chain of records
 //! <state>/tombstones/<flow hex>  one empty file per ended flow; the name is what counts
+//! <state>/enrolments/            a file per owner key that came or went (enrolments.rs)
 //! ```
 //!
 //! Documents are cut into pieces because the store takes no large values. The file beside the store holds how many
@@ -13,6 +14,7 @@
 //! withdrawn flow back. Whoever restores the whole state folder is not noticed: that needs a counter in hardware.
 
 mod counters;
+mod enrolments;
 
 use crate::store::files::{self, FileError};
 use crate::store::{Batch, Opened, Store, StoreError, Tree};
@@ -55,6 +57,14 @@ pub enum PolicyStoreError {
     /// More records than a car ever has.
     #[error("{STORED_RECORDS_MAX} consent records are stored: no more are taken")]
     ManyRecords,
+}
+
+/// The enrolments in the state folder, without opening the store: for a look beside a running daemon.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn enrolments(state: &Path) -> Result<Vec<Vec<u8>>, FileError> {
+    enrolments::read(state)
 }
 
 /// Something that was found when the documents were opened, and that a person is to be told.
@@ -117,6 +127,12 @@ pub trait Documents: Send {
     /// # Errors
     /// If it is too large, there are too many, or the system refuses.
     fn put_record(&mut self, record: &[u8]) -> Result<(), PolicyStoreError>;
+
+    /// Stores an enrolment of an owner key, which follows `before` others.
+    ///
+    /// # Errors
+    /// If it is too large, or the system refuses.
+    fn put_enrolment(&mut self, before: usize, enrolment: &[u8]) -> Result<(), PolicyStoreError>;
 
     /// Ends a flow for ever: the first thing of a withdrawal, before anything else is touched.
     ///
@@ -315,6 +331,7 @@ impl Documents for PolicyStore {
         Ok(Stored {
             policy: Some(policy).filter(|policy| !policy.is_empty()),
             floor: self.beside.counters,
+            enrolments: enrolments::read(&self.state)?,
             records: self.read_records(self.beside.records.from)?,
             tombstones: self.tombstones()?,
         })
@@ -361,6 +378,10 @@ impl Documents for PolicyStore {
         })?;
         self.beside.records.append(record);
         self.write_beside()
+    }
+
+    fn put_enrolment(&mut self, before: usize, enrolment: &[u8]) -> Result<(), PolicyStoreError> {
+        enrolments::put(&self.state, before, enrolment)
     }
 
     fn tombstone(&mut self, flow: FlowId) -> Result<(), PolicyStoreError> {

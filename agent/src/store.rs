@@ -393,6 +393,7 @@ type Guarded = Result<Parts, String>;
 fn open_guarded(dir: &Path) -> Result<Guarded, StoreError> {
     let marker = beside(dir, ".opening");
     files::write_atomically(&marker, &[openings(dir).saturating_add(1)])?;
+    remove_half_snapshots(dir);
     let outcome = catch_unwind(AssertUnwindSafe(|| open_when_free(dir)));
     let db = match outcome {
         Ok(Ok(db)) => db,
@@ -415,6 +416,16 @@ fn open_guarded(dir: &Path) -> Result<Guarded, StoreError> {
     };
     fs::remove_file(&marker).map_err(files::io_error("remove", &marker))?;
     Ok(Ok(parts))
+}
+
+/// sled writes a snapshot while it opens. One that a kill or a cut of power left half made it would read before the whole
+/// one, and call the store damaged.
+fn remove_half_snapshots(dir: &Path) {
+    let half = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "generating");
+    for path in fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).filter(half) {
+        // If it stays, sled says so.
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// In sled's words: somebody has its files.
@@ -499,6 +510,14 @@ fn room(dir: &Path) -> Result<(), StoreError> {
 
 fn openings(dir: &Path) -> u8 {
     fs::read(beside(dir, ".opening")).ok().and_then(|bytes| bytes.first().copied()).unwrap_or(0)
+}
+
+/// Keeps others from opening the store here, until what it gives is dropped.
+///
+/// # Errors
+/// [`StoreError::Locked`] if somebody has it open.
+pub fn hold(dir: &Path) -> Result<File, StoreError> {
+    lock(dir)
 }
 
 /// sled's own lock does not say who holds it, and a damaged store must not be moved away under somebody.

@@ -273,7 +273,7 @@ const fn kind(name: &'static str, number: i64, on: On) -> Kind {
 }
 
 #[cfg(target_arch = "x86_64")]
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     kind("fsync", libc::SYS_fsync, On::File),
     kind("fdatasync", libc::SYS_fdatasync, On::File),
     kind("sync_file_range", libc::SYS_sync_file_range, On::File),
@@ -282,6 +282,7 @@ const KINDS: [Kind; 15] = [
     kind("ftruncate", libc::SYS_ftruncate, On::File),
     kind("rename", libc::SYS_rename, On::Name),
     kind("unlink", libc::SYS_unlink, On::Name),
+    kind("unlinkat", libc::SYS_unlinkat, On::Name),
     kind("rmdir", libc::SYS_rmdir, On::Name),
     kind("mkdir", libc::SYS_mkdir, On::Name),
     kind("create", libc::SYS_openat, On::Creating),
@@ -294,7 +295,7 @@ const KINDS: [Kind; 15] = [
 const KINDS: [Kind; 0] = [];
 
 /// Calls that change a disk.
-pub const DISK: [&str; 11] = [
+pub const DISK: [&str; 12] = [
     "fsync",
     "fdatasync",
     "sync_file_range",
@@ -303,6 +304,7 @@ pub const DISK: [&str; 11] = [
     "ftruncate",
     "rename",
     "unlink",
+    "unlinkat",
     "rmdir",
     "mkdir",
     "create",

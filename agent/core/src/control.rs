@@ -1,16 +1,18 @@
 //! Routes documents and commands; the ratchet; a refusal has its reason.
 //!
 //! ```text
-//! bytes ─ examine ─▶ Accepted ─ (the caller stores the bytes durably) ─ adopt ─▶ policy, grants
+//! bytes ─ examine ─▶ Accepted ─ (the caller stores the bytes durably) ─ adopt ─▶ policy, grants, owner keys
 //!             └────▶ Refusal
 //! ```
 
 mod draft;
+mod owners;
 mod refusal;
 mod scope;
 
 use crate::consent::document::{
-    ConsentAct, DocumentKind, DsseEnvelope, Policy, Verified, Verifier, bundle::Target, record, verify_record,
+    ConsentAct, DocumentKind, DsseEnvelope, Policy, Verified, Verifier, bundle::Target, enrolment, record,
+    verify_record,
 };
 use crate::consent::grants::{Effect, GrantError, Grants};
 use crate::limits::{ISSUED_AHEAD_US_MAX, POLICY_STEP_VERSIONS_MAX};
@@ -20,13 +22,14 @@ use crate::names::{
 use std::collections::BTreeSet;
 
 pub use draft::{DraftError, Stamp, Wish};
+pub use owners::{OwnerKey, Owners, OwnersError};
 pub use refusal::Refusal;
 
 /// The alias public key and the principal id under which a recipient knows this car; `None` if the alias secret is not
 /// to be had.
 pub type Aliases<'a> = &'a dyn Fn(&RecipientId) -> Option<(VerifyingKey, Digest)>;
 
-/// Who this car listens to. Set by `glovebox provision`, never by a document.
+/// Who this car listens to from the first. Set by `glovebox provision`, never by a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolment {
     /// The car, as bundles name it.
@@ -35,7 +38,7 @@ pub struct Enrolment {
     pub groups: Vec<DeviceId>,
     /// The authority's root key, if there is one yet.
     pub root: Option<VerifyingKey>,
-    /// Keys that may widen.
+    /// Keys that may widen from the first; enrolments change that.
     pub owners: Vec<VerifyingKey>,
     /// The car's own key for what is narrowed at a touch.
     pub record_key: VerifyingKey,
@@ -57,6 +60,8 @@ pub struct Stored {
     pub policy: Option<Vec<u8>>,
     /// The counters.
     pub floor: Counters,
+    /// Enrolments in the order in which they were stored.
+    pub enrolments: Vec<Vec<u8>>,
     /// Consent records in the order in which they were stored.
     pub records: Vec<Vec<u8>>,
     /// Flows that were ended for good.
@@ -77,9 +82,11 @@ pub enum Accepted {
         /// What it does to that flow.
         effect: Effect,
     },
+    /// An owner key comes or goes.
+    Enrolment(Box<Verified<enrolment::OwnerEnrolment>>),
 }
 
-/// The policy in force and the owner's grants. The one door for documents.
+/// The policy in force, the owner's grants and the owners' keys. The one door for documents.
 ///
 /// **The ratchet.** A policy replaces a policy and nothing else: no function here lets a bundle reach `grants`, and
 /// `grants` takes only [`ConsentAct`]s, of which those that widen are made only where an owner's signature was
@@ -88,6 +95,7 @@ pub enum Accepted {
 #[derive(Debug, Clone)]
 pub struct Control {
     enrolment: Enrolment,
+    owners: Owners,
     policy: Option<Policy>,
     grants: Grants,
     counters: Counters,
@@ -105,8 +113,10 @@ impl Control {
         verifier: &dyn Verifier,
     ) -> (Self, Vec<Refusal>) {
         let grants = Grants::new(stored.tombstones);
-        let mut control = Self { enrolment, policy: None, grants, counters: stored.floor };
+        let owners = Owners::provisioned(&enrolment);
+        let mut control = Self { enrolment, owners, policy: None, grants, counters: stored.floor };
         let mut refusals = Vec::new();
+        refusals.extend(control.restore_enrolments(&stored.enrolments, verifier));
         if let Some(bytes) = stored.policy {
             match control.restored_policy(&bytes, verifier) {
                 Ok(policy) => control.put(policy),
@@ -124,6 +134,19 @@ impl Control {
         (control, refusals)
     }
 
+    /// Up to the first that does not verify: those behind it may rest on it.
+    fn restore_enrolments(&mut self, stored: &[Vec<u8>], verifier: &dyn Verifier) -> Option<Refusal> {
+        for (index, bytes) in stored.iter().enumerate() {
+            let verified = self.owners.verified(bytes, verifier).map_err(Refusal::from);
+            let outcome = verified.and_then(|enrolment| Ok(self.owners.apply(&enrolment)?));
+            if let Err(why) = outcome {
+                self.owners.doubt();
+                return Some(Refusal::StoredEnrolment { index, why: Box::new(why) });
+            }
+        }
+        None
+    }
+
     fn restored_policy(&self, bytes: &[u8], verifier: &dyn Verifier) -> Result<Policy, Refusal> {
         let policy = self.verified_policy(bytes, verifier)?;
         let (version, counter) = (policy.bundle().payload().version, self.counters.policy_version);
@@ -139,7 +162,7 @@ impl Control {
         aliases: Aliases<'_>,
         verifier: &dyn Verifier,
     ) -> Result<(), Refusal> {
-        let act = self.verified_record(bytes, verifier)?;
+        let act = self.verified_record(bytes, &self.owners.keys_ever(), verifier)?;
         if let ConsentAct::Widening(widening) = &act {
             scope::for_this_car(widening.record().payload(), aliases)?;
         }
@@ -163,6 +186,7 @@ impl Control {
         match DsseEnvelope::parse(bytes)?.kind() {
             DocumentKind::Bundle => self.examine_policy(bytes, now, verifier),
             DocumentKind::Consent => self.examine_record(bytes, now, aliases, verifier),
+            DocumentKind::Enrolment => self.examine_enrolment(bytes, now, verifier),
             kind => Err(Refusal::NotInstallable { kind }),
         }
     }
@@ -193,7 +217,7 @@ impl Control {
         aliases: Aliases<'_>,
         verifier: &dyn Verifier,
     ) -> Result<Accepted, Refusal> {
-        let act = self.verified_record(bytes, verifier)?;
+        let act = self.verified_record(bytes, &self.owners.keys(), verifier)?;
         let outcome = self.grants.weigh(&act)?;
         match &act {
             ConsentAct::Widening(widening) => self.may_widen(widening.record(), now, aliases)?,
@@ -207,6 +231,30 @@ impl Control {
             }
         }
         Ok(Accepted::Record { act: Box::new(act), flow: outcome.flow, effect: outcome.effect })
+    }
+
+    /// A removal needs no time: it takes away.
+    fn examine_enrolment(
+        &self,
+        bytes: &[u8],
+        now: Option<TrustedTime>,
+        verifier: &dyn Verifier,
+    ) -> Result<Accepted, Refusal> {
+        let kind = DocumentKind::Enrolment;
+        let verified = self.owners.verified(bytes, verifier)?;
+        let enrolment = verified.payload();
+        if enrolment.device != self.enrolment.device {
+            return Err(Refusal::OtherCar { kind, field: "device" });
+        }
+        if self.owners.head() == verified.digest() {
+            return Err(Refusal::AlreadyThere { kind });
+        }
+        self.owners.weigh(enrolment)?;
+        if enrolment.act == enrolment::EnrolmentAct::Enrol {
+            let now = now.ok_or(Refusal::TimeInDoubt { kind })?;
+            unexpired(kind, enrolment.not_after, now)?;
+        }
+        Ok(Accepted::Enrolment(Box::new(verified)))
     }
 
     fn may_widen(
@@ -240,8 +288,13 @@ impl Control {
         Ok(policy)
     }
 
-    fn verified_record(&self, bytes: &[u8], verifier: &dyn Verifier) -> Result<ConsentAct, Refusal> {
-        Ok(verify_record(bytes, &self.enrolment.owners, &self.enrolment.record_key, verifier)?)
+    fn verified_record(
+        &self,
+        bytes: &[u8],
+        owners: &[VerifyingKey],
+        verifier: &dyn Verifier,
+    ) -> Result<ConsentAct, Refusal> {
+        Ok(verify_record(bytes, owners, &self.enrolment.record_key, verifier)?)
     }
 
     /// Version strictly above the counter, but not by a huge step. With no policy in force (it was lost) the version
@@ -282,6 +335,7 @@ impl Control {
             Accepted::Record { act, .. } => {
                 self.grants.apply(*act)?;
             }
+            Accepted::Enrolment(enrolment) => self.owners.apply(&enrolment)?,
         }
         Ok(())
     }
@@ -324,11 +378,17 @@ impl Control {
     pub fn counters_after(&self, accepted: &Accepted) -> Counters {
         match accepted {
             Accepted::Policy(policy) => raised(self.counters, policy),
-            Accepted::Record { .. } => self.counters,
+            Accepted::Record { .. } | Accepted::Enrolment(_) => self.counters,
         }
     }
 
-    /// Who this car listens to.
+    /// Who may widen.
+    #[must_use]
+    pub fn owners(&self) -> &Owners {
+        &self.owners
+    }
+
+    /// Who this car listens to from the first.
     #[must_use]
     pub fn enrolment(&self) -> &Enrolment {
         &self.enrolment

@@ -44,6 +44,8 @@ pub enum Event {
     Truncated,
     /// The ledger could not be read and was set aside: the chain begins anew.
     Restarted,
+    /// An owner key was enrolled or removed.
+    OwnersChanged,
 }
 
 /// Why a batch was dropped.
@@ -80,6 +82,7 @@ impl Event {
             Self::Provisioned => (11, 0),
             Self::Truncated => (12, 0),
             Self::Restarted => (13, 0),
+            Self::OwnersChanged => (14, 0),
         }
     }
 
@@ -105,6 +108,7 @@ impl Event {
             Self::Provisioned,
             Self::Truncated,
             Self::Restarted,
+            Self::OwnersChanged,
         ];
         let mut known = all.into_iter().chain(drop.map(Self::Dropped));
         known.find(|known| known.code() == (event, reason))

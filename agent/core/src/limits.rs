@@ -191,6 +191,32 @@ pub const ISSUED_AHEAD_US_MAX: i64 = 3_600_000_000;
 pub const KEY_FILE_BYTES_MAX: usize = 4 * 1024;
 /// Enrolled owner keys: a few phones and a fleet's signing service.
 pub const OWNER_KEYS_MAX: usize = 32;
+/// Enrolments of one owner's time with a car: each start verifies them all, at some 100 us each.
+pub const ENROLMENTS_MAX: usize = 1_024;
+/// An enrolment that is drafted may be installed so long: a fleet's signing service is not at once.
+pub const ENROLMENT_US_DEFAULT: i64 = 7 * 24 * 3_600 * 1_000_000;
+/// Characters of a PIN: a million choices at least, as NIST SP 800-63B asks for.
+pub const PIN_BYTES_MIN: usize = 6;
+/// A passphrase is a PIN too.
+pub const PIN_BYTES_MAX: usize = 64;
+/// Memory of one try: OWASP's least for Argon2id, 19 MiB.
+pub const PIN_KIB_MIN: u32 = 19 * 1024;
+/// More than that a head unit does not have to spare.
+pub const PIN_KIB_MAX: u32 = 256 * 1024;
+/// Passes of one try: OWASP's least for Argon2id.
+pub const PIN_PASSES_MIN: u32 = 2;
+/// More would keep the owner waiting for minutes.
+pub const PIN_PASSES_MAX: u32 = 16;
+/// Lanes of one try: they run one after the other here.
+pub const PIN_LANES_MAX: u32 = 16;
+/// Wrong PINs in a row without a wait: fingers slip.
+pub const PIN_FREE_TRIES: u32 = 3;
+/// First wait after more of them, doubled each time.
+pub const PIN_WAIT_MS_MIN: u64 = 30_000;
+/// Longest such wait: a child at the head unit must not lock the owner out for days.
+pub const PIN_WAIT_MS_MAX: u64 = 3_600_000;
+/// Wrong PINs in a row before it is blocked for good: NIST SP 800-63B allows 100. They take 91 hours.
+pub const PIN_TRIES_MAX: u32 = 100;
 /// sled's segments; each store keeps at least one in memory. A page over a quarter of one would never be synced.
 pub const STORE_SEGMENT_BYTES: usize = 1024 * 1024;
 /// sled's cache, for each of three stores; its default is 1 GiB.

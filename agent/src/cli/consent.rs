@@ -1,18 +1,16 @@
 //! `glovebox consent`: the owner's acts from a shell.
 
+use super::signer::Signer;
 use super::stores::Stores;
 use crate::clock::{Clock, Time as _};
 use crate::control::{Authority, Consent, ControlClient, DraftOrder, Waits, Withdrawn};
 use crate::daemon::authority::{Car, KnownLeaves, LocalAuthority};
-use crate::key_store;
 use anyhow::Context as _;
-use ed25519_dalek::Signer as _;
 use glovebox_core::consent::document::record::ConsentRecord;
-use glovebox_core::consent::document::{Document as _, DsseEnvelope};
 use glovebox_core::consent::plain::moment;
-use glovebox_core::names::{PurposeId, RecipientId, VerifyingKey, WallTime};
+use glovebox_core::names::{PurposeId, RecipientId, WallTime};
 use std::io::{IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Grant, withdraw and list consent.
@@ -24,7 +22,8 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Let a recipient have what it asks for, for one purpose. Shows what it means, then signs it with the owner's key.
+    /// Let a recipient have what it asks for, for one purpose. Shows what it means, then signs it: with
+    /// an owner's key, by the PIN, or elsewhere.
     Grant(GrantArgs),
     /// End what was granted. Needs no key.
     Withdraw {
@@ -51,9 +50,8 @@ struct GrantArgs {
     /// For what.
     #[arg(long)]
     purpose: PurposeId,
-    /// Private key of an enrolled owner (Ed25519, PEM).
-    #[arg(long, value_name = "OWNER.key")]
-    key: PathBuf,
+    #[command(flatten)]
+    signer: Signer,
     /// Only these of the signals asked for; `*` stands for anything.
     #[arg(long, value_name = "GLOB")]
     signal: Vec<String>,
@@ -101,10 +99,11 @@ pub fn authority(
 /// The refusal's reason, or what cannot be read.
 pub fn run(
     args: &Args,
+    state: &Path,
     open: impl FnOnce() -> anyhow::Result<Box<dyn Authority>>,
 ) -> anyhow::Result<ExitCode> {
     match &args.command {
-        Command::Grant(args) => grant(args, open),
+        Command::Grant(args) => grant(args, state, open),
         Command::Withdraw { recipient, purpose } => {
             let ended = open()?.withdraw(recipient, purpose.as_ref())?;
             write!(std::io::stdout().lock(), "{}", withdrawn(&ended))?;
@@ -133,9 +132,10 @@ fn withdrawn(ended: &[Withdrawn]) -> String {
 
 fn grant(
     args: &GrantArgs,
+    state: &Path,
     open: impl FnOnce() -> anyhow::Result<Box<dyn Authority>>,
 ) -> anyhow::Result<ExitCode> {
-    let key = key_store::read_signing_key(&args.key)?;
+    let hand = args.signer.hand()?;
     let mut authority = open()?;
     let day_us = 24 * 3_600 * 1_000_000;
     let in_days = |days: u32| WallTime(Clock::new().now().0.saturating_add(i64::from(days) * day_us));
@@ -149,23 +149,20 @@ fn grant(
     })?;
     let mut out = std::io::stdout().lock();
     write!(out, "{}", printable(&draft.words))?;
-    if !args.yes && std::io::stdin().is_terminal() && !agreed(&mut out)? {
+    if hand.is_here() && !args.yes && std::io::stdin().is_terminal() && !agreed(&mut out)? {
         writeln!(out, "not signed: nothing has changed")?;
         return Ok(ExitCode::FAILURE);
     }
-    let envelope = DsseEnvelope::unsigned(ConsentRecord::TYPE, &draft.payload);
-    let signature = key.sign(&envelope.signing_input()?).to_bytes();
-    let keyid = VerifyingKey(key.verifying_key().to_bytes()).to_string();
-    let document = envelope.with_signature(&keyid, &signature).to_bytes()?;
-    let taken = authority
-        .submit(&document)
-        .with_context(|| format!("signed with {}, but not taken", args.key.display()))?;
+    let Some(document) = hand.sign::<ConsentRecord>(&draft.payload, state, &mut out)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let taken = authority.submit(&document).with_context(|| hand.by())?;
     writeln!(out, "{}: {}", taken.kind, taken.effect)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Asks the person at the terminal; anything but a plain yes is a no.
-fn agreed(out: &mut impl Write) -> anyhow::Result<bool> {
+pub(super) fn agreed(out: &mut impl Write) -> anyhow::Result<bool> {
     write!(out, "Agree? [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();

@@ -5,14 +5,18 @@ mod complete;
 pub mod consent;
 mod dbc;
 pub mod decode;
+mod erase;
 mod glob;
 pub mod keys;
 mod log;
 mod man;
 mod out;
+pub mod owner;
 pub mod policy;
 pub mod provision;
 mod run;
+mod secret;
+mod signer;
 mod status;
 mod stores;
 #[cfg(test)]
@@ -52,6 +56,7 @@ Examples:
   glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
+  glovebox owner pin --key owner.key             a PIN, which then signs in place of the key: `--pin`
   glovebox why Vehicle.Speed                     whether it leaves, for whom, which clause says so
   glovebox zone add 52.5163 13.3777              a private place: nothing of places and trips leaves from it
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0`: a live bus
@@ -120,6 +125,8 @@ enum Command {
     Provision(provision::Args),
     Policy(policy::Args),
     Consent(consent::Args),
+    Owner(owner::Args),
+    Erase(erase::Args),
     Why(why::Args),
     Zone(zone::Args),
     Decode(decode::Args),
@@ -151,9 +158,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(&args, common),
         Command::Status(args) => status::run(&args, common),
         Command::Keys(args) => keys::run(&args),
-        Command::Provision(args) => provision::run(&args, &common.load(Files::NotNeeded)?.health.state),
+        Command::Provision(args) => provision::run(&args, &common.state()?),
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
-        Command::Consent(args) => consent::run(&args, || common.authority()),
+        Command::Consent(args) => consent::run(&args, &common.state()?, || common.authority()),
+        Command::Owner(args) => owner::run(&args, &common.state()?, common.authority()?),
+        Command::Erase(args) => erase::run(&args, &common.state()?),
         Command::Why(args) => why::run(&args, common),
         Command::Zone(args) => zone::run(&args, &common.load(Files::NotNeeded)?.health.state),
         Command::Decode(args) => decode::run(args),
@@ -172,6 +181,11 @@ impl Common {
     /// The configuration, for a command that cannot do without.
     fn load(&self, named: Files) -> anyhow::Result<Config> {
         Ok(Config::load(&self.files()?, named)?)
+    }
+
+    /// The folder of the state.
+    fn state(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.load(Files::NotNeeded)?.health.state)
     }
 }
 

@@ -16,6 +16,7 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use ed25519_dalek::Signer as _;
 use glovebox_core::consent::document::bundle::{Bundle, HpkeStatement, SigningKeyStatement};
+use glovebox_core::consent::document::enrolment::OwnerEnrolment;
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::document::{Document, DsseEnvelope, Policy, read, verify};
@@ -52,7 +53,7 @@ enum Command {
         /// The signed document.
         file: PathBuf,
         /// The key it must go back to: for a bundle or a signing-key statement the authority's root, for a request or
-        /// an HPKE-key statement the recipient's request key, for a consent record the owner's.
+        /// an HPKE-key statement the recipient's request key, for a consent record or an enrolment the owner's.
         #[arg(long, value_name = "A.pub")]
         authority: PathBuf,
     },
@@ -60,9 +61,10 @@ enum Command {
     Templates(templates::Args),
     /// List the categories of signals that owners see, or say which one a signal is in.
     Categories(categories::Args),
-    /// Put a signed bundle in force, in the running daemon or in the stores.
+    /// Put a signed document in force, in the running daemon or in the stores: a bundle, or a consent record or enrolment
+    /// that was signed elsewhere.
     Install {
-        /// The signed bundle.
+        /// The signed document.
         file: PathBuf,
     },
 }
@@ -97,6 +99,8 @@ enum Kind {
     HpkeKey,
     /// Consent record, signed by the owner.
     Consent,
+    /// Enrolment or removal of an owner key, signed by an owner.
+    Enrolment,
 }
 
 impl Kind {
@@ -116,6 +120,7 @@ impl Kind {
             Self::SigningKey => SigningKeyStatement::TYPE,
             Self::HpkeKey => HpkeStatement::TYPE,
             Self::Consent => ConsentRecord::TYPE,
+            Self::Enrolment => OwnerEnrolment::TYPE,
         }
     }
 }
@@ -194,6 +199,7 @@ fn doubtful(kind: Kind, payload: &[u8]) -> anyhow::Result<Vec<Doubt>> {
         Kind::Consent => doubts::of_record(&read::<ConsentRecord>(payload)?),
         Kind::SigningKey => read::<SigningKeyStatement>(payload).map(|_| Vec::new())?,
         Kind::HpkeKey => read::<HpkeStatement>(payload).map(|_| Vec::new())?,
+        Kind::Enrolment => read::<OwnerEnrolment>(payload).map(|_| Vec::new())?,
     })
 }
 
@@ -271,6 +277,10 @@ fn checked_words(bytes: &[u8], root: &VerifyingKey) -> anyhow::Result<String> {
             let record = record.payload();
             Ok(format!("consent record for {}, {}", record.recipient.party_id, record.purpose.id))
         }
+        Kind::Enrolment => {
+            let enrolment = verify::<OwnerEnrolment>(&envelope, &keys, &StrictVerifier)?;
+            Ok(format!("enrolment about {}", key_store::thumb(&enrolment.payload().owner_key)))
+        }
     }
 }
 
@@ -281,6 +291,7 @@ fn kind_of(envelope: &DsseEnvelope) -> anyhow::Result<Kind> {
         (Request::TYPE, Kind::Request),
         (SigningKeyStatement::TYPE, Kind::SigningKey),
         (ConsentRecord::TYPE, Kind::Consent),
+        (OwnerEnrolment::TYPE, Kind::Enrolment),
     ]
     .into_iter()
     .find_map(|(name, kind)| (name == envelope.payload_type).then_some(kind));

@@ -1,7 +1,7 @@
 //! A car, an authority, a recipient and an owner in a folder, made by commands only: what the README tells to type.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use super::{consent, keys, policy, provision};
+use super::{consent, keys, owner, policy, provision};
 use crate::clock::{Clock, Time as _};
 use crate::control::Authority;
 use crate::daemon::authority::{Car, KnownLeaf, KnownLeaves, LocalAuthority};
@@ -18,6 +18,7 @@ enum Cli {
     Provision(provision::Args),
     Policy(policy::Args),
     Consent(consent::Args),
+    Owner(owner::Args),
 }
 
 pub(crate) struct Trial {
@@ -81,7 +82,8 @@ impl Trial {
             Cli::Keys(args) => keys::run(args),
             Cli::Provision(args) => provision::run(args, &self.state()),
             Cli::Policy(args) => policy::run(args, Clock::new().now(), || self.open()),
-            Cli::Consent(args) => consent::run(args, || self.open()),
+            Cli::Consent(args) => consent::run(args, &self.state(), || self.open()),
+            Cli::Owner(args) => owner::run(args, &self.state(), self.open()?),
         }
     }
 

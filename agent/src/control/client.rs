@@ -1,8 +1,8 @@
 //! The commands' end of the control socket.
 
 use super::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Request, SocketError, Why, WhyOrder,
-    Withdrawn,
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Owner, Request,
+    SocketError, Why, WhyOrder, Withdrawn,
 };
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
 use glovebox_core::names::{PurposeId, RecipientId};
@@ -120,6 +120,16 @@ impl Authority for ControlClient {
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
         let mut answer = self.ask(&Request::Consents {})?;
         self.typed(answer["consents"].take())
+    }
+
+    fn draft_enrolment(&mut self, order: &EnrolmentOrder) -> Result<Draft, AuthorityError> {
+        let answer = self.ask(&Request::DraftEnrolment(*order))?;
+        self.typed(answer)
+    }
+
+    fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError> {
+        let mut answer = self.ask(&Request::Owners {})?;
+        self.typed(answer["owners"].take())
     }
 }
 

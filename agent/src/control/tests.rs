@@ -2,11 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::{
-    Accepted, Authority, AuthorityError, Consent, ControlClient, Draft, DraftOrder, Handler, Request,
-    SocketError, Withdrawn, answer, listen, serve,
+    Accepted, Authority, AuthorityError, Consent, ControlClient, Draft, DraftOrder, EnrolmentOrder, Handler,
+    Owner, Request, SocketError, Withdrawn, answer, listen, serve,
 };
+use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::limits::{CONTROL_CLIENTS_MAX, CONTROL_LINE_BYTES_MAX};
-use glovebox_core::names::{Digest, FlowId, PurposeId, RecipientId, WallTime};
+use glovebox_core::names::{Digest, FlowId, PurposeId, RecipientId, VerifyingKey, WallTime};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -52,6 +53,14 @@ impl Authority for Echo {
             never: Vec::new(),
             waits: None,
         }])
+    }
+    fn draft_enrolment(&mut self, order: &EnrolmentOrder) -> Result<Draft, AuthorityError> {
+        Ok(Draft { payload: order.owner_key.0.to_vec(), words: format!("{order:?}") })
+    }
+    fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError> {
+        let (owner_key, by) = (VerifyingKey([1; 32]), VerifyingKey([2; 32]));
+        let first = Owner { owner_key, enrolled: None, enrolled_by: None, gave: 0 };
+        Ok(vec![first, Owner { enrolled: Some(WallTime(1)), enrolled_by: Some(by), gave: 2, ..first }])
     }
 }
 
@@ -105,6 +114,11 @@ fn every_question_is_answered_alike_over_the_socket_and_without_it() {
         assert_eq!(ended, local.withdraw(&recipient, purpose).unwrap());
     }
     assert_eq!(remote.list().unwrap(), local.list().unwrap());
+    assert_eq!(remote.owners().unwrap(), local.owners().unwrap());
+    for act in [EnrolmentAct::Enrol, EnrolmentAct::Remove] {
+        let order = EnrolmentOrder { act, owner_key: VerifyingKey([3; 32]) };
+        assert_eq!(remote.draft_enrolment(&order).unwrap(), local.draft_enrolment(&order).unwrap());
+    }
     assert_eq!(remote.status().unwrap(), json!({ "flows": 3 }));
     let refused = remote.submit(&[]).unwrap_err();
     assert!(matches!(&refused, AuthorityError::Refused(why) if why == "an empty document"), "{refused}");
@@ -120,6 +134,8 @@ fn what_is_not_understood_is_said_without_repeating_it() {
         r#"{"do":"obey"}"#,
         r#"{"do":"submit","document":"Jane Doe"}"#,
         r#"{"do":"consents","Jane Doe":1}"#,
+        r#"{"do":"owners","Jane Doe":1}"#,
+        r#"{"do":"draft_enrolment","act":"Jane Doe","owner_key":"00"}"#,
         r#"{"do":"draft","recipient":"Jane Doe","purpose":"p"}"#,
     ] {
         let mut stream = UnixStream::connect(&path).unwrap();

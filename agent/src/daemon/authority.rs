@@ -1,14 +1,18 @@
 //! Joins key store, policy store and the core's control: takes documents, and makes what was decided durable before it
 //! is in force. The daemon holds one behind its control socket; commands make their own while no daemon runs.
 
+mod owners;
+
 use crate::clock::{Clock, Time};
 use crate::control::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Never, Waits, Why, WhyOrder, Withdrawn,
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Never, Owner, Waits, Why,
+    WhyOrder, Withdrawn,
 };
 use crate::key_store::{KeyError, KeyStore};
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
+use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
 use glovebox_core::consent::document::{Document as _, DsseEnvelope, describe_in, never_leave, write};
 use glovebox_core::consent::effective::{Situation, explain, halted};
@@ -97,6 +101,8 @@ pub enum Change {
     Widened(FlowId),
     /// Less may leave in this flow: what is queued under a wider rule goes.
     Narrowed(FlowId),
+    /// An owner key has come or gone. What leaves is as before.
+    Owners,
     /// This flow has ended, its tombstone is durable: gate, connection, keys, segments, index follow.
     Ended(FlowId),
 }
@@ -235,6 +241,9 @@ impl LocalAuthority {
             }
             Err(refusal) => return Err(refused(&refusal)),
         };
+        if let control::Accepted::Enrolment(enrolment) = &accepted {
+            owners::usable(enrolment.payload())?;
+        }
         let (kind, mut effect, change) = said(&accepted);
         let waited = self.waiting();
         // Stored first, in force after: a power cut in between takes nothing back that was said to be done.
@@ -268,6 +277,9 @@ impl LocalAuthority {
                 stored
             }
             control::Accepted::Record { .. } => self.store.put_record(document),
+            control::Accepted::Enrolment(_) => {
+                self.store.put_enrolment(self.control.owners().count(), document)
+            }
         }
     }
 
@@ -453,6 +465,14 @@ impl Authority for LocalAuthority {
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
         Ok(self.control.grants().history().map(|listed| self.listed(&listed)).collect())
     }
+
+    fn draft_enrolment(&mut self, order: &EnrolmentOrder) -> Result<Draft, AuthorityError> {
+        self.drafted_enrolment(*order)
+    }
+
+    fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError> {
+        Ok(self.listed_owners())
+    }
 }
 
 /// Whether `name` is what `glob` stands for; `*` is any number of any characters.
@@ -505,6 +525,13 @@ fn said(accepted: &control::Accepted) -> (&'static str, String, Option<Change>) 
         control::Accepted::Policy(policy) => {
             let version = policy.bundle().payload().version.0;
             ("policy bundle", format!("version {version} is in force"), Some(Change::Policy))
+        }
+        control::Accepted::Enrolment(enrolment) => {
+            let words = match enrolment.payload().act {
+                EnrolmentAct::Enrol => "is in force: what this key signs can let more leave",
+                EnrolmentAct::Remove => "is in force: what this key signs counts no more",
+            };
+            ("enrolment", words.to_owned(), Some(Change::Owners))
         }
         control::Accepted::Record { flow, effect, .. } => {
             let flow_words = flow.map_or_else(String::new, |flow| format!(" (flow {flow})"));

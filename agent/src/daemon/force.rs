@@ -113,10 +113,12 @@ impl Force {
     fn put(&mut self, stages: &mut dyn Stages, changes: &[Change]) {
         let effective = self.worked_out();
         let same = |now: &Effective| now.flows == effective.flows && now.withheld == effective.withheld;
-        if changes.is_empty() && self.effective.as_ref().is_some_and(same) {
+        let quiet = changes.iter().all(|change| *change == Change::Owners);
+        if quiet && self.effective.as_ref().is_some_and(same) {
             if self.rules.settle(|flow| stages.is_settled(flow)) {
                 self.keep_rules(&effective, &[]);
             }
+            self.note(stages, changes);
             return;
         }
         let ended: Vec<FlowId> = changes
@@ -176,6 +178,7 @@ impl Force {
                 Change::Policy => Event::PolicyAccepted,
                 Change::Widened(_) | Change::Narrowed(_) => Event::ConsentStored,
                 Change::Ended(_) => Event::Withdrawn,
+                Change::Owners => Event::OwnersChanged,
             };
             stages.note(Record::new(self.authority.now().map(|now| now.earliest), event));
         }

@@ -348,6 +348,12 @@ impl Handler for Steward {
             Request::Consents {} => {
                 Ok(json!({ "consents": lock(&self.force).authority.list().map_err(said)? }))
             }
+            Request::DraftEnrolment(order) => {
+                to_value(lock(&self.force).authority.draft_enrolment(&order).map_err(said)?)
+            }
+            Request::Owners {} => {
+                Ok(json!({ "owners": lock(&self.force).authority.owners().map_err(said)? }))
+            }
             Request::Why(order) => {
                 let force = lock(&self.force);
                 to_value(force.authority.why(&order, &force.leaves))

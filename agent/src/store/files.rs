@@ -132,6 +132,25 @@ pub fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> 
     sync_folder(folder_of(path))
 }
 
+/// Writes zeros over a file and removes it; durable when it returns. Nothing if there is none. A flash may keep the old
+/// block all the same until it is used again.
+///
+/// # Errors
+/// If the system refuses.
+pub fn destroy(path: &Path) -> Result<(), FileError> {
+    let mut file = match OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error("open", path)(error)),
+    };
+    let length = file.metadata().map_err(io_error("look at", path))?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file)
+        .and_then(|_| file.sync_all())
+        .map_err(io_error("write over", path))?;
+    fs::remove_file(path).map_err(io_error("remove", path))?;
+    sync_folder(folder_of(path))
+}
+
 /// Reads at most `max` bytes of a file, after a look at its mode; `None` if there is no such file.
 ///
 /// # Errors

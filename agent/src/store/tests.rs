@@ -42,6 +42,23 @@ fn a_new_store_is_fresh_then_existing_and_keeps_its_order() {
     assert!(store.tree("other").unwrap().is_empty());
 }
 
+/// What a kill leaves that comes while the store is being opened.
+#[test]
+fn a_snapshot_that_was_cut_short_damages_nothing() {
+    let folder = TempDir::new().unwrap();
+    let dir = folder.path().join("policy");
+    let (store, _) = open(&dir);
+    store.tree("a").unwrap().insert(b"k", b"v").unwrap();
+    store.sync().unwrap();
+    drop(store);
+    for half in [&b""[..], &[0x93, 0x21, 0, 0, 0]] {
+        fs::write(dir.join("snap.7FFFFFFFFFFFFFFF.generating"), half).unwrap();
+        let (store, opened) = open(&dir);
+        assert_eq!(opened, Opened::Existing);
+        assert_eq!(store.tree("a").unwrap().get(b"k").unwrap(), Some(b"v".to_vec()));
+    }
+}
+
 #[test]
 fn a_batch_is_applied_whole_and_a_large_value_is_refused() {
     let folder = TempDir::new().unwrap();

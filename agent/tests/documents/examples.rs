@@ -9,6 +9,7 @@ use glovebox_core::consent::document::bundle::{
     Bundle, CatalogueEntry, Category, Directive, HpkeStatement, Plausible, Recipient, RecipientStatus,
     SigningKeyStatement, Target, Text,
 };
+use glovebox_core::consent::document::enrolment::{EnrolmentAct, OwnerEnrolment};
 use glovebox_core::consent::document::event::EventCondition;
 use glovebox_core::consent::document::record::{
     Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing,
@@ -21,6 +22,7 @@ use glovebox_core::consent::document::{
     ConsentAct, Document, DsseEnvelope, Policy, describe, verify, verify_record, write,
 };
 use glovebox_core::consent::transform::{Parameter, TransformSpec};
+use glovebox_core::control::{Control, Enrolment, Stored};
 use glovebox_core::names::{Digest, HpkeKey, PolicyVersion, VerifyingKey, WallTime};
 
 const ROOT: u8 = 1;
@@ -28,6 +30,7 @@ const SIGNING: u8 = 2;
 const OWNER: u8 = 3;
 const ACME: u8 = 4;
 const RECORD: u8 = 5;
+const PHONE: u8 = 6;
 const PRESSURE: &str = "Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure";
 const TEMPERATURE: &str = "Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Temperature";
 const NOTICE: &[u8] = b"Acme's privacy notice, as the owner read it.\n";
@@ -250,6 +253,19 @@ fn consent() -> ConsentRecord {
     record
 }
 
+/// The first of a car with the keys of these examples.
+fn enrolment() -> OwnerEnrolment {
+    OwnerEnrolment {
+        schema_version: 1,
+        device: "car-1".parse().unwrap(),
+        follows: Digest::of(&[b"glovebox/v1/owners", &public(RECORD).0[..], &public(OWNER).0].concat()),
+        act: EnrolmentAct::Enrol,
+        owner_key: public(PHONE),
+        issued: time("2026-11-03T09:30:00Z"),
+        not_after: time("2026-11-10T09:30:00Z"),
+    }
+}
+
 fn signed(kind: Kind) -> (Vec<u8>, DsseEnvelope) {
     let both = |payload, envelope| (payload, envelope);
     match kind {
@@ -261,6 +277,7 @@ fn signed(kind: Kind) -> (Vec<u8>, DsseEnvelope) {
         Kind::Consent => both(write(&consent()).unwrap(), sign(&consent(), OWNER)),
         Kind::SigningKey => both(write(&signing_key()).unwrap(), sign(&signing_key(), ROOT)),
         Kind::HpkeKey => both(write(&hpke_key()).unwrap(), sign(&hpke_key(), ACME)),
+        Kind::Enrolment => both(write(&enrolment()).unwrap(), sign(&enrolment(), OWNER)),
     }
 }
 
@@ -300,4 +317,14 @@ fn a_car_takes_the_examples() {
     let envelope = DsseEnvelope::parse(&file(Kind::SigningKey)).unwrap();
     assert!(verify::<SigningKeyStatement>(&envelope, &[public(ROOT)], &Strict).is_ok());
     assert!(verify::<SigningKeyStatement>(&envelope, &[public(ACME)], &Strict).is_err());
+    let enrolment = Enrolment {
+        device: "car-1".parse().unwrap(),
+        groups: Vec::new(),
+        root: Some(public(ROOT)),
+        owners: vec![public(OWNER)],
+        record_key: public(RECORD),
+    };
+    let stored = Stored { enrolments: vec![file(Kind::Enrolment)], ..Stored::default() };
+    let (control, refused) = Control::restore(enrolment, stored, &|_| None, &Strict);
+    assert_eq!((control.owners().keys(), refused), (vec![public(OWNER), public(PHONE)], vec![]));
 }

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use ed25519_dalek::Verifier as _;
 use glovebox_core::consent::document::bundle::{Bundle, HpkeStatement, SigningKeyStatement};
+use glovebox_core::consent::document::enrolment::OwnerEnrolment;
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::document::{DocumentError, Verifier, read};
@@ -28,11 +29,12 @@ pub(crate) enum Kind {
     Consent,
     SigningKey,
     HpkeKey,
+    Enrolment,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Policy, Self::Request, Self::Consent, Self::SigningKey, Self::HpkeKey];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Policy, Self::Request, Self::Consent, Self::SigningKey, Self::HpkeKey, Self::Enrolment];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -41,6 +43,7 @@ impl Kind {
             Self::Consent => "consent",
             Self::SigningKey => "signing-key",
             Self::HpkeKey => "hpke-key",
+            Self::Enrolment => "enrolment",
         }
     }
 
@@ -52,6 +55,7 @@ impl Kind {
             Self::Consent => read::<ConsentRecord>(payload).map(drop),
             Self::SigningKey => read::<SigningKeyStatement>(payload).map(drop),
             Self::HpkeKey => read::<HpkeStatement>(payload).map(drop),
+            Self::Enrolment => read::<OwnerEnrolment>(payload).map(drop),
         }
     }
 

@@ -5,7 +5,7 @@ use jsonschema::{Registry, Validator};
 use serde_json::Value;
 
 const BASE: &str = "file:///schema/";
-const FILES: [&str; 6] = ["common", "envelope", "policy", "request", "consent", "key"];
+const FILES: [&str; 7] = ["common", "envelope", "policy", "request", "consent", "key", "enrolment"];
 
 pub(crate) fn schema(name: &str) -> Value {
     let file = proto("schema").join(format!("{name}.schema.json"));
@@ -60,7 +60,7 @@ fn each_example_is_as_its_schema_says() {
 #[test]
 fn a_document_of_one_kind_fits_no_other_schema() {
     for kind in Kind::ALL {
-        for other in ["policy", "request", "consent", "key", "envelope"] {
+        for other in ["policy", "request", "consent", "key", "enrolment", "envelope"] {
             let own =
                 matches!((kind, other), (Kind::SigningKey | Kind::HpkeKey, "key")) || kind.name() == other;
             assert_eq!(validator(other).is_valid(&kind.example()), own, "{} as {other}", kind.name());

@@ -7,6 +7,7 @@ mod broker;
 mod disk;
 mod flip;
 mod io;
+mod keys;
 mod kill;
 mod network;
 mod power;

@@ -87,6 +87,13 @@ impl Documents for SimDocuments {
         })?)
     }
 
+    fn put_enrolment(&mut self, before: usize, enrolment: &[u8]) -> Result<(), PolicyStoreError> {
+        Ok(self.write(|state| {
+            state.stored.enrolments.truncate(before);
+            state.stored.enrolments.push(enrolment.to_vec());
+        })?)
+    }
+
     fn tombstone(&mut self, flow: FlowId) -> Result<(), PolicyStoreError> {
         Ok(self.write(|state| {
             state.stored.tombstones.insert(flow);

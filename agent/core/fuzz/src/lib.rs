@@ -3,6 +3,9 @@
 //! seeds reach the decoder.
 
 use glovebox::bus::replay::Log;
+use glovebox_core::consent::document::enrolment::OwnerEnrolment;
+use glovebox_core::consent::document::{Document as _, DsseEnvelope, Verifier, read, write};
+use glovebox_core::control::{Control, Enrolment, Stored};
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::j1939::Address;
 use glovebox_core::decode::leaves::{BusDatabase, ByteOrder, Layout, Leaf};
@@ -10,7 +13,7 @@ use glovebox_core::decode::map::Mapping;
 use glovebox_core::decode::plan::Outcome;
 use glovebox_core::decode::{Decoder, LeafIndex, Leaves, Plan, Reading, State};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
-use glovebox_core::names::{BusName, Moment};
+use glovebox_core::names::{BusName, Moment, TrustedTime, VerifyingKey, WallTime};
 use std::collections::BTreeSet;
 use std::io::Cursor;
 use std::sync::LazyLock;
@@ -19,8 +22,14 @@ use std::sync::LazyLock;
 pub type Target = (&'static str, fn(&[u8]) -> bool);
 
 /// All of them.
-pub const TARGETS: [Target; 5] =
-    [("dbc", dbc), ("frames", frames), ("j1939", j1939), ("log", log), ("mapping", mapping)];
+pub const TARGETS: [Target; 6] = [
+    ("dbc", dbc),
+    ("enrolment", enrolment),
+    ("frames", frames),
+    ("j1939", j1939),
+    ("log", log),
+    ("mapping", mapping),
+];
 
 const BUS: BusIndex = BusIndex(0);
 /// Identifiers of a database that are tried with some frames each.
@@ -212,6 +221,53 @@ pub fn mapping(data: &[u8]) -> bool {
     let Some(leaves) = leaves(database, Some(mapping)) else { return false };
     try_all(&leaves);
     named && leaves.iter().any(|(_, leaf)| !leaf.path.as_str().starts_with("CAN."))
+}
+
+/// Any bytes as an enrolment: as an envelope in front of a car, and as a payload that an owner would sign as it is.
+pub fn enrolment(data: &[u8]) -> bool {
+    let (control, refused) = Control::restore(sample_car(), Stored::default(), &|_| None, &AnyOwner);
+    assert!(refused.is_empty());
+    let taken = taken(control.clone(), data);
+    let Ok(enrolment) = read::<OwnerEnrolment>(data) else { return taken };
+    // What was read is written and read as the same.
+    let Ok(again) = write(&enrolment) else { unreachable!("it has no number that JSON cannot write") };
+    assert_eq!(read::<OwnerEnrolment>(&again).ok().as_ref(), Some(&enrolment));
+    assert!(!enrolment.describe().contains('\u{1b}'));
+    let envelope = DsseEnvelope::unsigned(OwnerEnrolment::TYPE, data).with_signature("", &[1; 64]);
+    let Ok(file) = envelope.to_bytes() else { unreachable!("an envelope is written") };
+    taken | self::taken(control, &file)
+}
+
+/// Whoever signs with ones is the owner of the sample car, and nobody else is anybody.
+struct AnyOwner;
+
+impl Verifier for AnyOwner {
+    fn verify(&self, key: &VerifyingKey, _: &[u8], signature: &[u8; 64]) -> bool {
+        *key == VerifyingKey([3; 32]) && *signature == [1; 64]
+    }
+}
+
+fn sample_car() -> Enrolment {
+    let Ok(device) = "car-1".parse() else { unreachable!("a name") };
+    let (owners, record_key) = (vec![VerifyingKey([3; 32])], VerifyingKey([5; 32]));
+    Enrolment { device, groups: Vec::new(), root: Some(VerifyingKey([1; 32])), owners, record_key }
+}
+
+/// Whether the car takes it; and then it has an owner, who is no other office, and does not take it twice.
+fn taken(mut control: Control, file: &[u8]) -> bool {
+    let now = Some(TrustedTime { earliest: WallTime(0), latest: WallTime(0) });
+    let before = control.owners().clone();
+    let examined = control.examine(file, now, &|_| None, &AnyOwner);
+    assert_eq!(*control.owners(), before);
+    let Ok(accepted) = examined else { return false };
+    assert!(control.adopt(accepted).is_ok());
+    let keys = control.owners().keys();
+    assert!(
+        !keys.is_empty() && !keys.contains(&VerifyingKey([1; 32])) && !keys.contains(&VerifyingKey([5; 32]))
+    );
+    assert!(keys.len() != before.keys().len() && control.owners().head() != before.head());
+    assert!(control.examine(file, now, &|_| None, &AnyOwner).is_err());
+    true
 }
 
 fn fixed(text: &str) -> Option<Database> {

@@ -1,14 +1,16 @@
 //! Consent records for the owner to read and sign, made of the request in force.
 
-use super::{Aliases, Control};
+use super::{Aliases, Control, OwnersError};
 use crate::consent::document::bundle::{Category, Recipient};
+use crate::consent::document::enrolment::{EnrolmentAct, OwnerEnrolment};
 use crate::consent::document::record::{
     Conditions, ConsentEvent, ConsentRecord, Decision, EventState, PiiInformation, Processing,
     RecordedPurpose, RecordedRecipient,
 };
 use crate::consent::document::request::{Request, RequestedSignal};
 use crate::consent::document::{Policy, Verified, describe};
-use crate::names::{Digest, FlowId, PurposeId, RecipientId, SignalPath, WallTime};
+use crate::limits::ENROLMENT_US_DEFAULT;
+use crate::names::{Digest, FlowId, PurposeId, RecipientId, SignalPath, VerifyingKey, WallTime};
 use uuid::Uuid;
 
 /// What the core cannot know of an act of consent: chance, time, and how it was done.
@@ -148,6 +150,29 @@ impl Control {
             }
         }
         Ok(stamped(record, EventState::ConsentNarrowed, "narrowed", stamp))
+    }
+
+    /// The enrolment that makes `owner_key` an owner's, or no more: for an enrolled key to sign.
+    ///
+    /// # Errors
+    /// If it would not be taken anyhow.
+    pub fn draft_enrolment(
+        &self,
+        act: EnrolmentAct,
+        owner_key: VerifyingKey,
+        now: WallTime,
+    ) -> Result<OwnerEnrolment, OwnersError> {
+        let enrolment = OwnerEnrolment {
+            schema_version: 1,
+            device: self.enrolment().device.clone(),
+            follows: self.owners().head(),
+            act,
+            owner_key,
+            issued: now,
+            not_after: WallTime(now.0.saturating_add(ENROLMENT_US_DEFAULT)),
+        };
+        self.owners().weigh(&enrolment)?;
+        Ok(enrolment)
     }
 
     /// The given record of a live flow as the base of one that follows the flow's last.

@@ -1,5 +1,6 @@
 //! Why a document was not taken, and what to do about it.
 
+use super::OwnersError;
 use crate::consent::document::{DocumentError, DocumentKind};
 use crate::consent::grants::GrantError;
 use crate::names::{PolicyVersion, WallTime};
@@ -17,7 +18,9 @@ pub enum Refusal {
         kind: DocumentKind,
     },
     /// A kind that comes only inside another.
-    #[error("a {kind} cannot be installed by itself; install a policy bundle or a consent record")]
+    #[error(
+        "a {kind} cannot be installed by itself; install a policy bundle, a consent record or an enrolment"
+    )]
     NotInstallable {
         /// What it is.
         kind: DocumentKind,
@@ -125,6 +128,20 @@ pub enum Refusal {
     /// It does not fit into its chain of records.
     #[error("consent record: {0}")]
     Grant(GrantError),
+    /// It does not fit to the owner keys that are enrolled.
+    #[error("enrolment at {0}")]
+    Owners(#[from] OwnersError),
+    /// A stored enrolment.
+    #[error(
+        "stored enrolment {index} is not used, and as it may have removed a key, no owner key widens any more: {why}; \
+         put back the file from a backup, or erase the car and provision it again"
+    )]
+    StoredEnrolment {
+        /// Its place in the order, from 0.
+        index: usize,
+        /// Why.
+        why: Box<Refusal>,
+    },
     /// The stored policy.
     #[error("the stored policy is not used: {0}")]
     StoredPolicy(Box<Refusal>),

@@ -7,7 +7,11 @@ use nix::unistd::{AccessFlags, access};
 
 use super::Finding;
 use crate::config::Config;
-use crate::key_store::{KeyError, KeyStore};
+use crate::key_store::{KeyError, KeyStore, thumb};
+use crate::policy_store;
+use crate::sealer::StrictVerifier;
+use glovebox_core::control::{Control, Enrolment, Owners, Refusal, Stored};
+use glovebox_core::names::VerifyingKey;
 
 pub(super) fn state(config: &Config) -> Vec<Finding> {
     let folder = &config.health.state;
@@ -68,25 +72,63 @@ fn foreign_entry(folder: &Path) -> Option<Finding> {
 
 /// Whether somebody is enrolled, and whether all keys can be read.
 pub(super) fn keys(config: &Config) -> Vec<Finding> {
-    let all = KeyStore::open(&config.health.state.join("keys")).and_then(|keys| {
-        keys.root()?;
-        keys.alias()?;
-        keys.record_key()?;
-        keys.owners()
-    });
-    vec![match all {
-        Ok(owners) if !owners.is_empty() => {
-            Finding::ok("consent", format!("{} owner key(s) enrolled", owners.len()))
-        }
-        Ok(_) | Err(KeyError::NotProvisioned { .. }) => Finding::warn(
+    let all = KeyStore::open(&config.health.state.join("keys"))
+        .and_then(|keys| Ok((owners_of(config, &keys)?, keys.pin_key())));
+    match all {
+        Ok((Some((owners, refused)), pin)) => enrolled(&owners.keys(), &refused, pin),
+        Ok((None, _)) | Err(KeyError::NotProvisioned { .. }) => vec![Finding::warn(
             "consent",
             "no owner is enrolled: nothing can be granted, and nothing leaves",
             "glovebox provision --authority A.pub --owner O.pub",
-        ),
+        )],
         Err(error) => {
-            Finding::fail("consent", error, "put back the file, or begin again with an erased state folder")
+            vec![Finding::fail("consent", error, "put back the file, or begin again: glovebox erase")]
         }
-    }]
+    }
+}
+
+/// Who may widen by what lies here, and what of it does not verify; `None` before the car is provisioned.
+fn owners_of(config: &Config, keys: &KeyStore) -> Result<Option<(Owners, Vec<Refusal>)>, KeyError> {
+    let owners = keys.owners()?;
+    if owners.is_empty() {
+        return Ok(None);
+    }
+    keys.alias()?;
+    let record_key = VerifyingKey(keys.record_key()?.verifying_key().to_bytes());
+    let device = config.consent.device.clone();
+    let enrolment = Enrolment { device, groups: Vec::new(), root: Some(keys.root()?), owners, record_key };
+    let enrolments = policy_store::enrolments(&config.health.state)?;
+    let stored = Stored { enrolments, ..Stored::default() };
+    let (control, refused) = Control::restore(enrolment, stored, &|_| None, &StrictVerifier);
+    Ok(Some((control.owners().clone(), refused)))
+}
+
+fn enrolled(
+    owners: &[VerifyingKey],
+    refused: &[Refusal],
+    pin: Result<Option<VerifyingKey>, KeyError>,
+) -> Vec<Finding> {
+    let damaged = |error: &dyn std::fmt::Display| {
+        Finding::warn("consent", error, "put back the file from a backup, or begin again: glovebox erase")
+    };
+    let mut findings: Vec<Finding> = refused.iter().map(|refusal| damaged(refusal)).collect();
+    if !owners.is_empty() {
+        findings.push(Finding::ok("consent", format!("{} owner key(s) enrolled", owners.len())));
+    }
+    match pin {
+        Ok(None) => {}
+        Ok(Some(pin)) if owners.contains(&pin) => {
+            let what = format!("a PIN is set: it opens the owner key {}", thumb(&pin));
+            findings.push(Finding::ok("consent", what));
+        }
+        Ok(Some(_)) => findings.push(Finding::warn(
+            "consent",
+            "a PIN is set, and the key that it opens is not enrolled: it can grant nothing",
+            "glovebox owner pin --key OWNER.key, or install the enrolment that was drafted",
+        )),
+        Err(error) => findings.push(damaged(&error)),
+    }
+    findings
 }
 
 pub(super) fn socket(config: &Config) -> Vec<Finding> {

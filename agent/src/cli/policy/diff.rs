@@ -72,7 +72,7 @@ fn changes(old: &Held, new: &Held) -> anyhow::Result<Vec<Change>> {
         Kind::Bundle => bundles(&old.read()?, &new.read()?)?,
         Kind::Request => requests(&old.read()?, &new.read()?),
         Kind::Consent => records(&old.read()?, &new.read()?),
-        Kind::SigningKey | Kind::HpkeKey => {
+        Kind::SigningKey | Kind::HpkeKey | Kind::Enrolment => {
             let lines = |held: &Held| String::from_utf8_lossy(&held.payload).into_owned();
             let what = format!("another key or other dates:\n{}instead of\n{}", lines(new), lines(old));
             vec![Change { direction: Direction::Other, recipient: None, purpose: None, signal: None, what }]

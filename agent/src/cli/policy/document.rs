@@ -3,6 +3,7 @@
 use super::{Kind, kind_of, read_file};
 use anyhow::{Context as _, bail};
 use glovebox_core::consent::document::bundle::{Bundle, HpkeStatement, SigningKeyStatement};
+use glovebox_core::consent::document::enrolment::OwnerEnrolment;
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::document::{Document, DocumentError, DsseEnvelope, read};
@@ -40,10 +41,11 @@ impl Held {
 
 /// The kind of a payload without envelope; the kinds have no document in common.
 fn bare(bytes: &[u8]) -> Option<Kind> {
-    let fits: [(Kind, bool); 5] = [
+    let fits: [(Kind, bool); 6] = [
         (Kind::Bundle, read::<Bundle>(bytes).is_ok()),
         (Kind::Request, read::<Request>(bytes).is_ok()),
         (Kind::Consent, read::<ConsentRecord>(bytes).is_ok()),
+        (Kind::Enrolment, read::<OwnerEnrolment>(bytes).is_ok()),
         (Kind::SigningKey, read::<SigningKeyStatement>(bytes).is_ok()),
         (Kind::HpkeKey, read::<HpkeStatement>(bytes).is_ok()),
     ];

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use glovebox_core::consent::document::bundle::{
     Bundle, Directive, HpkeStatement, RecipientStatus, SigningKeyStatement, Target,
 };
+use glovebox_core::consent::document::enrolment::OwnerEnrolment;
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::{Necessity, Request};
 use glovebox_core::consent::document::{DsseEnvelope, describe, read};
@@ -83,6 +84,7 @@ pub(super) fn in_words(held: &Held) -> anyhow::Result<String> {
             hpke_key(&mut text, &statement)?;
         }
         Kind::Consent => text.push_str(&describe(&read::<ConsentRecord>(payload)?)),
+        Kind::Enrolment => text.push_str(&read::<OwnerEnrolment>(payload)?.describe()),
     }
     writeln!(text, "SHA-256 of the document: {}", Digest::of(payload))?;
     Ok(printable(&text))

@@ -116,6 +116,7 @@ fn kind_of(payload_type: &str) -> DocumentKind {
         super::bundle::KEY_TYPE => DocumentKind::SigningKey,
         super::request::REQUEST_TYPE => DocumentKind::Request,
         super::record::CONSENT_TYPE => DocumentKind::Consent,
+        super::enrolment::ENROLMENT_TYPE => DocumentKind::Enrolment,
         _ => DocumentKind::Envelope,
     }
 }

@@ -17,6 +17,24 @@ pub enum DocumentKind {
     Request,
     /// What the owner decided.
     Consent,
+    /// An owner's word on who else is one.
+    Enrolment,
+}
+
+impl DocumentKind {
+    /// The word for it at `glovebox policy sign --type`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Envelope => "envelope",
+            Self::Bundle => "bundle",
+            Self::SigningKey => "signing-key",
+            Self::HpkeKey => "hpke-key",
+            Self::Request => "request",
+            Self::Consent => "consent",
+            Self::Enrolment => "enrolment",
+        }
+    }
 }
 
 impl fmt::Display for DocumentKind {
@@ -28,6 +46,7 @@ impl fmt::Display for DocumentKind {
             Self::HpkeKey => "HPKE-key statement",
             Self::Request => "request",
             Self::Consent => "consent record",
+            Self::Enrolment => "enrolment",
         })
     }
 }

@@ -4,13 +4,15 @@
 //! ```text
 //! bytes ─ DsseEnvelope::parse ─▶ envelope ─ verify ─▶ Verified<T>
 //!                                    ├─ Policy::verify   statement by root, bundle by that key, all in it ─▶ Policy
-//!                                    └─ verify_record    owner or record key ─▶ ConsentAct::{Widening, Narrowing}
+//!                                    ├─ verify_record    owner or record key ─▶ ConsentAct::{Widening, Narrowing}
+//!                                    └─ verify           owner ─▶ Verified<OwnerEnrolment>
 //! ```
 
 pub mod bundle;
 mod check;
 mod describe;
 pub mod dsse;
+pub mod enrolment;
 mod error;
 pub mod event;
 pub mod policy;

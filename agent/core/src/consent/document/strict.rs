@@ -256,7 +256,7 @@ fn fallback(path: &str) -> &'static str {
         }
         "record_id" | "supersedes" => "must be a UUID with hyphens",
         "target" => "must name one car or one group: `{\"vehicle\": \"car-1\"}`",
-        "category" | "decision" | "event_state" | "necessity" | "status" => {
+        "act" | "category" | "decision" | "event_state" | "necessity" | "status" => {
             "must be one of the words for it, as a text"
         }
         _ => "does not fit its field",

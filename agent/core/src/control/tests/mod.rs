@@ -2,6 +2,7 @@
 
 mod attacks;
 mod drafts;
+mod owners;
 mod ratchet;
 mod records;
 mod restore;
@@ -47,7 +48,7 @@ pub(super) fn take(
 ) -> Result<(Option<crate::names::FlowId>, Effect), Refusal> {
     let accepted = examine(control, bytes)?;
     let outcome = match &accepted {
-        Accepted::Policy(_) => (None, Effect::Nothing),
+        Accepted::Policy(_) | Accepted::Enrolment(_) => (None, Effect::Nothing),
         Accepted::Record { flow, effect, .. } => (*flow, *effect),
     };
     let counters = control.counters_after(&accepted);
@@ -188,7 +189,7 @@ fn what_cannot_stand_alone_is_refused() {
     let refusal = examine(&control, &request).unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "a request cannot be installed by itself; install a policy bundle or a consent record"
+        "a request cannot be installed by itself; install a policy bundle, a consent record or an enrolment"
     );
     assert!(examine(&control, &sign(&statement(), ROOT).to_bytes().unwrap()).is_err());
     let mut unprovisioned = enrolment();

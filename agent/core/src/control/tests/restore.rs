@@ -33,6 +33,7 @@ fn everything_comes_back() {
         floor: control.counters(),
         records: files.to_vec(),
         tombstones: control.grants().tombstones().clone(),
+        ..Stored::default()
     };
     let (again, refusals) = restored(stored);
     assert_eq!(refusals, []);
