@@ -24,6 +24,11 @@ pub trait Time: Debug + Send + Sync {
     /// The car's own time line: never steps, and goes on while the car sleeps.
     fn monotonic(&self) -> Moment;
 
+    /// Which start of the machine its time line began with; nothing if that is not known.
+    fn boot(&self) -> String {
+        String::new()
+    }
+
     /// What is known of the wall time, if the clock does not contradict `mark` and the date of the release.
     fn trusted(&self, mark: WallTime) -> Option<TrustedTime> {
         interval(self.now(), mark)
@@ -43,6 +48,11 @@ impl Time for Clock {
     fn monotonic(&self) -> Moment {
         // The clock exists on every Linux since 2.6.39; without it nothing would be due, which sends nothing.
         Moment(clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(0, |time| time.num_microseconds()))
+    }
+
+    fn boot(&self) -> String {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.trim().to_owned()
     }
 }
 
@@ -85,10 +95,38 @@ fn interval(now: WallTime, mark: WallTime) -> Option<TrustedTime> {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
-mod tests {
-    use super::{Clock, Time as _, interval};
+pub(crate) mod tests {
+    use super::{Clock, Time, interval};
     use glovebox_core::limits::BUILD_DATE_US;
-    use glovebox_core::names::WallTime;
+    use glovebox_core::names::{Moment, WallTime};
+
+    /// Clocks that say what a test sets.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Set {
+        pub(crate) wall: WallTime,
+        pub(crate) moment: Moment,
+        pub(crate) boot: String,
+    }
+
+    impl Set {
+        pub(crate) fn at(wall: WallTime, moment: Moment) -> Self {
+            Self { wall, moment, boot: String::new() }
+        }
+    }
+
+    impl Time for Set {
+        fn now(&self) -> WallTime {
+            self.wall
+        }
+
+        fn monotonic(&self) -> Moment {
+            self.moment
+        }
+
+        fn boot(&self) -> String {
+            self.boot.clone()
+        }
+    }
 
     #[test]
     fn the_release_date_is_the_day_it_says() {

@@ -8,6 +8,9 @@
 //! {"do":"withdraw","recipient":…,"purpose":…}                  -> {"ok":true,"withdrawn":[…]}
 //! {"do":"consents"}                                            -> {"ok":true,"consents":[…]}
 //! {"do":"why","signal":…,"recipient":…}                        -> {"ok":true,"signal":…,"leaves":…,"purposes":[…]}
+//! {"do":"hold","what":"all","lasts":"15m"}                      -> {"ok":true,"holds":[…]}
+//! {"do":"release","what":{"recipient":…}}                        -> {"ok":true,"holds":[…]}
+//! {"do":"trip_ended"}                                            -> {"ok":true,"holds":[…]}
 //! {"do":"status"}                                              -> {"ok":true,…}
 //!                                                              -> {"ok":false,"error":"…"}
 //! ```
@@ -16,6 +19,7 @@
 
 mod client;
 mod server;
+mod session;
 mod why;
 
 /// What answers are made of; the crate stays behind this file.
@@ -23,12 +27,14 @@ pub mod json {
     pub use serde_json::{Value, json, to_value};
 }
 
+use glovebox_core::consent::session::{Lasts, What};
 use glovebox_core::names::{Digest, FlowId, PurposeId, RecipientId, WallTime};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub use client::ControlClient;
 pub use server::{Handler, listen, serve};
+pub use session::InCar;
 pub use why::{Why, WhyClause, WhyOrder, WhyPurpose};
 
 /// What a command asks of the daemon.
@@ -55,6 +61,20 @@ pub enum Request {
     Consents {},
     /// Why a signal leaves or does not.
     Why(WhyOrder),
+    /// Something is held back for a while.
+    Hold {
+        /// What.
+        what: What,
+        /// How long.
+        lasts: Lasts,
+    },
+    /// What was held back is let go.
+    Release {
+        /// What.
+        what: What,
+    },
+    /// What was held back for this trip is let go.
+    TripEnded {},
     /// What runs now.
     Status {},
 }
@@ -217,7 +237,7 @@ pub trait Authority {
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError>;
 }
 
-/// Answers what an authority can answer; `None` for [`Request::Why`] and [`Request::Status`], which are the daemon's.
+/// Answers what an authority can answer; `None` for the rest, which is the daemon's.
 pub fn answer(
     authority: &mut dyn Authority,
     request: &Request,
@@ -237,7 +257,11 @@ pub fn answer(
         Request::Consents {} => authority
             .list()
             .and_then(|list| json(serde_json::to_value(list)).map(|list| wrap("consents", list))),
-        Request::Why(_) | Request::Status {} => return None,
+        Request::Why(_)
+        | Request::Hold { .. }
+        | Request::Release { .. }
+        | Request::TripEnded {}
+        | Request::Status {} => return None,
     })
 }
 

@@ -16,6 +16,7 @@ mod drive;
 mod emitted;
 pub mod force;
 pub mod rules;
+pub mod session;
 mod steward;
 pub mod watched;
 
@@ -452,7 +453,8 @@ async fn forward(
     }
 }
 
-/// Once a second: dates that have passed, a clock that has changed, dropped bundles, flows to try again.
+/// Once a second: dates that have passed, a clock that has changed, a pause that is over, dropped bundles, flows to try
+/// again.
 async fn tick(steward: Arc<Steward>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -372,3 +372,14 @@ const _: () = assert!(ENVELOPE_BYTES_MAX < OUTBOX_UNSYNCED_BYTES_MAX);
 
 /// Transforms of one signal of a consent record: those asked for and the floor.
 pub const TRANSFORMS_PER_RECORDED_SIGNAL_MAX: usize = 2 * TRANSFORMS_PER_SIGNAL_MAX;
+
+// Session: what somebody in the car has set for a while.
+
+/// Recipients and purposes that are stopped one by one; all of them together is one more and always possible.
+pub const SESSION_HOLDS_MAX: usize = 64;
+/// The shortest pause: a hand needs longer for the next touch.
+pub const SESSION_SECONDS_MIN: u32 = 1;
+/// The longest pause that ends by itself: a day. Longer ones are ended by somebody.
+pub const SESSION_SECONDS_MAX: u32 = 86_400;
+/// The file of what is set: so many lines with two names of the longest.
+pub const SESSION_FILE_BYTES_MAX: usize = 32 * 1024;

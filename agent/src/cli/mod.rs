@@ -10,6 +10,7 @@ pub mod keys;
 mod log;
 mod man;
 mod out;
+mod pause;
 pub mod policy;
 pub mod provision;
 mod run;
@@ -50,6 +51,8 @@ Examples:
   glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
+  glovebox pause                                 nothing leaves for 15 minutes, and nobody is told
+  glovebox location off                          no place leaves, and nobody is told
   glovebox why Vehicle.Speed                     whether it leaves, for whom, and which clause says so
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0` instead: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
@@ -117,6 +120,9 @@ enum Command {
     Provision(provision::Args),
     Policy(policy::Args),
     Consent(consent::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Location(pause::LocationArgs),
     Why(why::Args),
     Decode(decode::Args),
     Dbc(dbc::Args),
@@ -149,6 +155,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Provision(args) => provision::run(&args, &common.load(Files::NotNeeded)?.health.state),
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
         Command::Consent(args) => consent::run(&args, || common.authority()),
+        Command::Pause(args) => pause::pause(&args, common),
+        Command::Resume(args) => pause::resume(&args, common),
+        Command::Location(args) => pause::location(&args, common),
         Command::Why(args) => why::run(&args, common),
         Command::Decode(args) => decode::run(args),
         Command::Dbc(args) => dbc::run(&args),

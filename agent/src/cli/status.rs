@@ -12,7 +12,7 @@ use super::{Common, FINDINGS};
 use crate::clock::{Clock, Time as _};
 use crate::config::Files;
 use crate::control::ControlClient;
-use crate::health::{BusStatus, FlowStatus, LinkState, LinkStatus, Status};
+use crate::health::{BusStatus, LinkState, LinkStatus, Status};
 
 /// Shows what the running daemon does: connection, flows, queue, counters.
 ///
@@ -57,6 +57,9 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
             writeln!(out, "policy   version {}; {}", version.0, paint.doubtful(&format!("held: {held}")))?;
         }
     }
+    for hold in &status.held_back {
+        writeln!(out, "held     {}", paint.doubtful(&super::pause::words(hold)))?;
+    }
     writeln!(out, "uplink   {}", link(&status.link, paint))?;
     if let Some(until) = &status.link.certificate_until {
         writeln!(out, "         certificate {}", certificate(until, Clock::new().now(), paint))?;
@@ -70,7 +73,7 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
     for notice in &queue.notices {
         writeln!(out, "outbox   {}", paint.doubtful(notice))?;
     }
-    show_flows(out, &status.flows, paint)?;
+    show_flows(out, status, paint)?;
     writeln!(out)?;
     let mut last = "";
     for (stage, name, number) in status.counters.iter() {
@@ -81,11 +84,12 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
     Ok(())
 }
 
-fn show_flows(out: &mut impl Write, flows: &[FlowStatus], paint: Paint) -> anyhow::Result<()> {
-    if flows.is_empty() {
-        return Ok(writeln!(out, "flows    none: no live grant")?);
+fn show_flows(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<()> {
+    if status.flows.is_empty() {
+        let why = status.held.as_deref().unwrap_or("no live grant");
+        return Ok(writeln!(out, "flows    none: {why}")?);
     }
-    for flow in flows {
+    for flow in &status.flows {
         let state = flow
             .held
             .as_ref()

@@ -1,9 +1,10 @@
 //! The commands' end of the control socket.
 
 use super::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Request, SocketError, Why, WhyOrder,
-    Withdrawn,
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, InCar, Request, SocketError, Why,
+    WhyOrder, Withdrawn,
 };
+use glovebox_core::consent::session::{HoldStatus, Lasts, What};
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
 use glovebox_core::names::{PurposeId, RecipientId};
 use serde::de::DeserializeOwned;
@@ -120,6 +121,27 @@ impl Authority for ControlClient {
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
         let mut answer = self.ask(&Request::Consents {})?;
         self.typed(answer["consents"].take())
+    }
+}
+
+impl ControlClient {
+    fn holds(&mut self, request: &Request) -> Result<Vec<HoldStatus>, AuthorityError> {
+        let mut answer = self.ask(request)?;
+        self.typed(answer["holds"].take())
+    }
+}
+
+impl InCar for ControlClient {
+    fn hold(&mut self, what: &What, lasts: Lasts) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::Hold { what: what.clone(), lasts })
+    }
+
+    fn release(&mut self, what: &What) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::Release { what: what.clone() })
+    }
+
+    fn trip_ended(&mut self) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::TripEnded {})
     }
 }
 

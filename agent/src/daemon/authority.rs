@@ -1,10 +1,13 @@
 //! Joins key store, policy store and the core's control: takes documents, and makes what was decided durable before it
 //! is in force. The daemon holds one behind its control socket; commands make their own while no daemon runs.
 
+mod session;
+
 use crate::clock::{Clock, Time};
 use crate::control::{
     Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Why, WhyOrder, Withdrawn,
 };
+use crate::daemon::session::{Kept, Nowhere};
 use crate::key_store::{KeyError, KeyStore};
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
@@ -88,6 +91,8 @@ pub enum Change {
     Widened(FlowId),
     /// Less may leave in this flow: what is queued under a wider rule goes.
     Narrowed(FlowId),
+    /// Something was set in the car for a while, or let go.
+    Session,
     /// This flow has ended, its tombstone is durable: gate, connection, keys, segments, index follow.
     Ended(FlowId),
 }
@@ -102,6 +107,8 @@ pub struct LocalAuthority {
     leaves: LeafDigests,
     complaints: Vec<String>,
     changes: Vec<Change>,
+    /// What is set in the car for a while.
+    session: Kept,
     /// Ended flows whose tombstone could not be stored yet.
     unburied: Vec<FlowId>,
 }
@@ -118,10 +125,13 @@ impl LocalAuthority {
         let faults: Vec<String> = store.faults().iter().map(ToString::to_string).collect();
         let mut this = Self::new(keys, Box::new(store), Arc::new(Clock::new()), leaves)?;
         this.complaints.splice(..0, faults);
+        let (session, doubt) = Kept::open(state.join("session"), &*this.clock);
+        this.session = session;
+        this.complaints.extend(doubt);
         Ok(this)
     }
 
-    /// With these keys, documents and clocks.
+    /// With these keys, documents and clocks; nothing is set in the car.
     ///
     /// # Errors
     /// If the documents cannot be read.
@@ -136,7 +146,8 @@ impl LocalAuthority {
         let (control, refused) = Control::restore(enrolment, store.load()?, &aliases, &StrictVerifier);
         let complaints = refused.iter().map(ToString::to_string).collect();
         let (changes, unburied) = (Vec::new(), Vec::new());
-        Ok(Self { sealer, record_key, store, control, clock, leaves, complaints, changes, unburied })
+        let (session, _) = Kept::of(Box::new(Nowhere), &*clock);
+        Ok(Self { sealer, record_key, store, control, clock, leaves, complaints, changes, session, unburied })
     }
 
     /// The policy in force and the grants, of which the gate is made.
@@ -160,7 +171,8 @@ impl LocalAuthority {
     /// Why a signal leaves or does not.
     #[must_use]
     pub fn why(&self, order: &WhyOrder, leaves: &Leaves) -> Why {
-        let explained = explain(&self.situation(leaves), &order.signal, order.recipient.as_ref());
+        let mut explained = explain(&self.situation(leaves), &order.signal, order.recipient.as_ref());
+        self.add_session(&order.signal, &mut explained);
         Why::of(&order.signal, &explained)
     }
 

@@ -25,7 +25,7 @@ use super::force::{Force, Stages};
 use crate::bus::{Controller, Interface, Link, States};
 use crate::config::{Config, Delivery};
 use crate::control::json::{Value, json, to_value};
-use crate::control::{Authority as _, AuthorityError, Handler, Request};
+use crate::control::{Authority as _, AuthorityError, Handler, InCar, Request};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
 
@@ -257,10 +257,10 @@ impl Steward {
 
     fn status(&self) -> Status {
         let queue = self.threads.ask_custody(Message::Look).unwrap_or_default();
-        let (policy, effective) = {
+        let (policy, effective, held_back) = {
             let force = lock(&self.force);
             let policy = force.authority.control().policy().map(|policy| policy.bundle().payload().version);
-            (policy, force.effective.clone().unwrap_or_default())
+            (policy, force.effective.clone().unwrap_or_default(), force.authority.held_back())
         };
         let held = effective.withheld.iter().find(|w| w.flow.is_none()).map(|w| w.clause.to_string());
         let config = &self.config;
@@ -276,6 +276,7 @@ impl Steward {
             up_s: self.begun.elapsed().as_secs(),
             policy,
             held,
+            held_back,
             link: LinkStatus {
                 in_flight: u32::try_from(queue.in_flight).unwrap_or(u32::MAX),
                 ..lock(&self.link).clone()
@@ -332,6 +333,13 @@ impl Handler for Steward {
                 let force = lock(&self.force);
                 to_value(force.authority.why(&order, &force.leaves))
             }
+            Request::Hold { what, lasts } => {
+                Ok(json!({ "holds": self.act(|authority| authority.hold(&what, lasts)).map_err(said)? }))
+            }
+            Request::Release { what } => {
+                Ok(json!({ "holds": self.act(|authority| authority.release(&what)).map_err(said)? }))
+            }
+            Request::TripEnded {} => Ok(json!({ "holds": self.act(InCar::trip_ended).map_err(said)? })),
             Request::Status {} => to_value(self.status()),
         };
         value.map_err(|error| error.to_string())

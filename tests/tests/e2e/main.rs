@@ -6,6 +6,7 @@ mod first_start;
 mod ledger;
 mod nothing_leaks;
 mod only_when;
+mod pause;
 mod three_recipients;
 mod tls;
 mod uplink;

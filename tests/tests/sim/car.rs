@@ -142,7 +142,8 @@ impl Car {
         let documents = Box::new(outside.documents.clone());
         let leaves = Box::new(bus::leaf_digest);
         let authority = LocalAuthority::new(papers::keys(), documents, Arc::new(machine.clone()), leaves)
-            .map_err(said)?;
+            .map_err(said)?
+            .with_session(Box::new(outside.documents.clone()));
         let rules = Rules::kept(Box::new(outside.documents.clone()));
         let force = Force::new(authority, bus::leaves(), 2_000_000, rules);
         outside.index_lost |= matches!(outside.index.opened(), Opened::SetAside(_));

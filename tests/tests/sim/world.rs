@@ -38,6 +38,7 @@ enum Trouble {
     Withdrawals,
     Narrowings,
     FalseDocuments,
+    Pauses,
 }
 
 const TROUBLES: [Trouble; 13] = [
@@ -90,7 +91,10 @@ impl World {
             ledger_entries: random.pick(&[64, 100_000]),
         };
         let ledger = SimTable::new(machine.clone(), "ledger");
-        let troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();
+        let mut troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();
+        if Seeded::new(!seed).one_in(3) {
+            troubles.push(Trouble::Pauses);
+        }
         let disk = SimDisk::new(machine.clone(), sector);
         let mut oracle = Oracle::new(ledger.clone(), disk.clone());
         oracle.disk_fails = troubles.contains(&Trouble::DiskFails);
@@ -331,6 +335,7 @@ impl World {
             Trouble::Withdrawals => self.withdraw(),
             Trouble::Narrowings => self.narrow(),
             Trouble::FalseDocuments => self.false_document(),
+            Trouble::Pauses => self.pause(),
         }
     }
 
@@ -397,6 +402,7 @@ impl World {
         self.start();
         self.policy.suspended.clear();
         self.policy.dropped.clear();
+        self.resume_all();
         self.new_policy();
         self.second();
         for _ in 0..3 {

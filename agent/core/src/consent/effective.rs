@@ -21,6 +21,7 @@ use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
     Digest, FlowId, HpkeKey, PolicyVersion, PurposeId, RecipientId, SignalPath, TrustedTime, WallTime,
 };
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use clause::Clause;
@@ -64,6 +65,8 @@ pub struct Effective {
     pub flows: Vec<Arc<FlowRules>>,
     /// The rest.
     pub withheld: Vec<Withheld>,
+    /// Leaves that are not even read for now, though the rules of `flows` stand.
+    pub unread: BTreeSet<LeafIndex>,
 }
 
 /// What may leave in one flow.

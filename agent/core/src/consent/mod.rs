@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
+//!                                                                  session ──────▲
 //! ```
 
 mod atom;
@@ -12,6 +13,7 @@ pub mod document;
 pub mod effective;
 pub mod gate;
 pub mod grants;
+pub mod session;
 pub mod transform;
 
 pub use crate::decode::{SourceAddress, State, ValueType};

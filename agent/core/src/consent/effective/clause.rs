@@ -84,11 +84,18 @@ pub enum Clause {
     /// `delay` is not shorter than `max_age_s`.
     #[error("what is held back so long is too old when it may be sent")]
     TooOldWhenDue,
+    /// Everything, this recipient or this purpose is held back for a while.
+    #[error("sending is paused in the car")]
+    Paused,
+    /// No place is read.
+    #[error("location is switched off in the car")]
+    LocationOff,
 }
 
 impl Clause {
-    /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass.
-    pub const ALL: [Self; 25] = [
+    /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass. The last
+    /// two are the session's.
+    pub const ALL: [Self; 27] = [
         Self::NoPolicy,
         Self::TimeInDoubt,
         Self::PolicyExpired,
@@ -114,6 +121,8 @@ impl Clause {
         Self::TransformDenies,
         Self::PartOfAPlace,
         Self::TooOldWhenDue,
+        Self::Paused,
+        Self::LocationOff,
     ];
 
     /// The clause as it must hold.
@@ -148,6 +157,8 @@ impl Clause {
                 "it is no part of a place of which only the cell may leave, or it makes the cell"
             }
             Self::TooOldWhenDue => "what is held back is not too old when it may be sent",
+            Self::Paused => "sending is not paused in the car",
+            Self::LocationOff => "location is on in the car, if it is a place",
         }
     }
 
@@ -191,6 +202,8 @@ impl Clause {
                 "latitude and longitude in degrees, both granted; altitude, heading and accuracy stay in the car"
             }
             Self::TooOldWhenDue => "a request or a grant whose greatest age is longer than its delay",
+            Self::Paused => "end it in the car: `glovebox resume`",
+            Self::LocationOff => "switch it on in the car: `glovebox location on`",
         }
     }
 }
