@@ -13,6 +13,7 @@ pub mod authority;
 pub mod custody;
 pub mod databases;
 mod drive;
+mod dropped;
 mod emitted;
 pub mod force;
 pub mod rules;
@@ -232,7 +233,7 @@ impl Parts {
         let listener = listen(&config.health.control_socket)?;
         let steward = Arc::clone(&self.steward);
         blocking(move || {
-            steward.look_into_folder();
+            dropped::take_up(&steward);
             steward.look_again();
         })
         .await;
@@ -281,7 +282,6 @@ fn steward(
         link: Mutex::new(not_linked(&config)),
         config,
         begun: Instant::now(),
-        seen: Mutex::new(Vec::new()),
     }
 }
 
@@ -453,19 +453,14 @@ async fn forward(
     }
 }
 
-/// Once a second: dates that have passed, a clock that has changed, a pause that is over, dropped bundles, flows to try
-/// again.
+/// Once a second: dates that have passed, a clock that has changed, a pause that is over, flows to try again.
 async fn tick(steward: Arc<Steward>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         second.tick().await;
         let steward = Arc::clone(&steward);
-        blocking(move || {
-            steward.look_into_folder();
-            steward.look_again();
-        })
-        .await;
+        blocking(move || steward.look_again()).await;
     }
 }
 

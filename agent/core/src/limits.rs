@@ -373,6 +373,16 @@ const _: () = assert!(ENVELOPE_BYTES_MAX < OUTBOX_UNSYNCED_BYTES_MAX);
 /// Transforms of one signal of a consent record: those asked for and the floor.
 pub const TRANSFORMS_PER_RECORDED_SIGNAL_MAX: usize = 2 * TRANSFORMS_PER_SIGNAL_MAX;
 
+// The folder of documents.
+
+/// A file in the folder of documents: the largest document in base64, and its frame.
+pub const DROPPED_BYTES_MAX: usize = DOCUMENT_BYTES_MAX * 2;
+/// Files in it that are looked at.
+pub const DROPPED_FILES_MAX: usize = 1_024;
+/// A file that was not seen being written and is no document is one that somebody writes still, unless it has not changed
+/// for so long.
+pub const DROPPED_SETTLED_MS: u64 = 2_000;
+
 // Session: what somebody in the car has set for a while.
 
 /// Recipients and purposes that are stopped one by one; all of them together is one more and always possible.

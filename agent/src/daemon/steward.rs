@@ -1,17 +1,16 @@
 //! The steward: takes documents and the owner's acts by whatever way they came, tells the other threads what is in
 //! force, and answers how things are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules};
 use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::Record;
-use glovebox_core::limits::DOCUMENT_BYTES_MAX;
 use glovebox_core::names::{DeviceId, FlowId};
 use glovebox_core::pipeline::Compiled;
 use glovebox_core::pipeline::watch::Watch;
@@ -41,8 +40,6 @@ pub(super) struct Steward {
     pub(super) config: Config,
     pub(super) link: Mutex<LinkStatus>,
     pub(super) begun: Instant,
-    /// Files of the policy folder that were looked at, with their time stamps.
-    pub(super) seen: Mutex<Vec<(PathBuf, SystemTime)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -172,7 +169,7 @@ impl Steward {
     /// why a consent record was refused is told in the car only: the reason could tell what is granted.
     pub(super) fn document(&self, topic: DocumentTopic, payload: &[u8]) -> (String, Vec<u8>) {
         let digest = payload_digest(payload);
-        let answer = match (self.submit(payload), topic) {
+        let answer = match (self.submit(payload, None), topic) {
             (Ok(accepted), _) => json!({ "accepted": true, "kind": accepted.kind, "digest": accepted.digest,
                 "version": self.version() }),
             (Err(error), DocumentTopic::Policy) => {
@@ -186,16 +183,24 @@ impl Steward {
         (status_topic(&self.config.consent.device), answer.to_string().into_bytes())
     }
 
-    fn submit(&self, document: &[u8]) -> Result<crate::control::Accepted, AuthorityError> {
+    /// A document by whatever way; `file`: where it lies, if it does.
+    pub(super) fn submit(
+        &self,
+        document: &[u8],
+        file: Option<&Path>,
+    ) -> Result<crate::control::Accepted, AuthorityError> {
         let taken = self.act(|authority| authority.submit(document));
+        let file = file.map(|file| tracing::field::display(file.display()));
         match &taken {
             Ok(accepted) => {
                 self.counters.count(Counter::DocumentsAccepted);
-                tracing::info!(target: "consent", kind = accepted.kind, digest = %accepted.digest, "accepted");
+                tracing::info!(target: "consent", kind = accepted.kind, digest = %accepted.digest, file, "accepted");
             }
             Err(error) => {
                 self.counters.count(Counter::DocumentsRefused);
-                tracing::warn!(target: "consent", "refused: {error}");
+                let mend =
+                    if file.is_some() { "; it stays there, put a mended one in its place" } else { "" };
+                tracing::warn!(target: "consent", file, "refused: {error}{mend}");
             }
         }
         taken
@@ -203,29 +208,6 @@ impl Steward {
 
     fn version(&self) -> Option<u64> {
         lock(&self.force).authority.control().policy().map(|policy| policy.bundle().payload().version.0)
-    }
-
-    /// Takes the bundles that were dropped into the policy folder since the last look.
-    pub(super) fn look_into_folder(&self) {
-        let Some(folder) = &self.config.consent.policy_folder else { return };
-        for (path, stamp) in files_in(folder) {
-            let mut seen = lock(&self.seen);
-            if seen.contains(&(path.clone(), stamp)) {
-                continue;
-            }
-            seen.retain(|(known, _)| *known != path);
-            seen.push((path.clone(), stamp));
-            drop(seen);
-            let size = std::fs::metadata(&path).map_or(0, |found| found.len());
-            if usize::try_from(size).map_or(true, |size| size > DOCUMENT_BYTES_MAX * 2) {
-                tracing::warn!(target: "consent", file = %path.display(), size, "too large for a document: not read");
-                continue;
-            }
-            match std::fs::read(&path) {
-                Ok(bytes) => drop(self.submit(&bytes)),
-                Err(error) => tracing::warn!(target: "consent", file = %path.display(), %error, "not read"),
-            }
-        }
     }
 
     /// The pipeline closes what is open and ends.
@@ -305,22 +287,11 @@ fn flow_status(rules: &FlowRules, queue: &Queue) -> FlowStatus {
     }
 }
 
-fn files_in(folder: &Path) -> Vec<(PathBuf, SystemTime)> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let stamped = entries.flatten().filter_map(|entry| {
-        let found = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        Some((entry.path(), found.modified().ok()?))
-    });
-    let mut files: Vec<_> = stamped.collect();
-    files.sort();
-    files
-}
-
 impl Handler for Steward {
     fn handle(&self, request: Request) -> Result<Value, String> {
         let said = |error: AuthorityError| error.to_string();
         let value = match request {
-            Request::Submit { document } => to_value(self.submit(&document).map_err(said)?),
+            Request::Submit { document } => to_value(self.submit(&document, None).map_err(said)?),
             Request::Draft(order) => to_value(lock(&self.force).authority.draft(&order).map_err(said)?),
             Request::Withdraw { recipient, purpose } => {
                 let withdrawn = self.act(|authority| authority.withdraw(&recipient, purpose.as_ref()));

@@ -3,6 +3,7 @@
 mod bad_input;
 mod disk;
 mod first_start;
+mod folder;
 mod ledger;
 mod nothing_leaks;
 mod only_when;
