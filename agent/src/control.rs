@@ -10,6 +10,11 @@
 //! {"do":"draft_enrolment","act":…,"owner_key":…}              -> {"ok":true,"payload":"<base64>","words":…}
 //! {"do":"owners"}                                              -> {"ok":true,"owners":[…]}
 //! {"do":"why","signal":…,"recipient":…}                        -> {"ok":true,"signal":…,"leaves":…,"purposes":[…]}
+//! {"do":"hold","what":"all","lasts":"15m"}                      -> {"ok":true,"holds":[…]}
+//! {"do":"release","what":{"recipient":…}}                        -> {"ok":true,"holds":[…]}
+//! {"do":"trip_ended"}                                            -> {"ok":true,"holds":[…]}
+//! {"do":"clock"}                                                 -> {"ok":true,"now":…,"trusted":…,…}
+//! {"do":"trust_clock"}                                           -> the same
 //! {"do":"status"}                                              -> {"ok":true,…}
 //!                                                              -> {"ok":false,"error":"…"}
 //! ```
@@ -19,6 +24,8 @@
 mod client;
 mod owners;
 mod server;
+mod session;
+mod time;
 mod why;
 
 /// What answers are made of; the crate stays behind this file.
@@ -26,6 +33,7 @@ pub mod json {
     pub use serde_json::{Value, json, to_value};
 }
 
+use glovebox_core::consent::session::{Lasts, What};
 use glovebox_core::names::{Digest, FlowId, PurposeId, RecipientId, WallTime};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -33,6 +41,8 @@ use std::path::PathBuf;
 pub use client::ControlClient;
 pub use owners::{EnrolmentOrder, Owner};
 pub use server::{Handler, listen, serve};
+pub use session::InCar;
+pub use time::{ClockStatus, TrustsClock};
 pub use why::{Why, WhyClause, WhyOrder, WhyPurpose};
 
 /// What a command asks of the daemon.
@@ -63,6 +73,24 @@ pub enum Request {
     Owners {},
     /// Why a signal leaves or does not.
     Why(WhyOrder),
+    /// Something is held back for a while.
+    Hold {
+        /// What.
+        what: What,
+        /// How long.
+        lasts: Lasts,
+    },
+    /// What was held back is let go.
+    Release {
+        /// What.
+        what: What,
+    },
+    /// What was held back for this trip is let go.
+    TripEnded {},
+    /// What is known of the time.
+    Clock {},
+    /// Somebody in the car vouches for the clock.
+    TrustClock {},
     /// What runs now.
     Status {},
 }
@@ -267,7 +295,7 @@ pub trait Authority {
     fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError>;
 }
 
-/// Answers what an authority can answer; `None` for [`Request::Why`] and [`Request::Status`], which are the daemon's.
+/// Answers what an authority can answer; `None` for the rest, which is the daemon's.
 pub fn answer(
     authority: &mut dyn Authority,
     request: &Request,
@@ -293,7 +321,13 @@ pub fn answer(
         Request::Owners {} => authority
             .owners()
             .and_then(|list| json(serde_json::to_value(list)).map(|list| wrap("owners", list))),
-        Request::Why(_) | Request::Status {} => return None,
+        Request::Why(_)
+        | Request::Hold { .. }
+        | Request::Release { .. }
+        | Request::TripEnded {}
+        | Request::Clock {}
+        | Request::TrustClock {}
+        | Request::Status {} => return None,
     })
 }
 

@@ -13,10 +13,12 @@ pub mod authority;
 pub mod custody;
 pub mod databases;
 mod drive;
+mod dropped;
 mod emitted;
 pub mod erase;
 pub mod force;
 pub mod rules;
+pub mod session;
 mod spent;
 mod steward;
 pub mod watched;
@@ -241,7 +243,7 @@ impl Parts {
         let listener = listen(&config.health.control_socket)?;
         let steward = Arc::clone(&self.steward);
         blocking(move || {
-            steward.look_into_folder();
+            dropped::take_up(&steward);
             steward.look_again();
         })
         .await;
@@ -290,7 +292,6 @@ fn steward(
         link: Mutex::new(not_linked(&config)),
         config,
         begun: Instant::now(),
-        seen: Mutex::new(Vec::new()),
     }
 }
 
@@ -400,7 +401,11 @@ fn clocks(mark: Arc<AtomicI64>) -> ReadClocks {
     let clock = Clock::new();
     Box::new(move || {
         let trusted = clock.trusted(WallTime(mark.load(Ordering::Acquire)));
-        let quality = if trusted.is_some() { ClockQuality::Rtc } else { ClockQuality::Unknown };
+        let quality = match trusted {
+            Some(_) if clock.synchronised() => ClockQuality::Synchronised,
+            Some(_) => ClockQuality::Rtc,
+            None => ClockQuality::Unknown,
+        };
         let (wall, moment) = clock.both();
         (Clocks { wall, moment }, quality)
     })
@@ -468,18 +473,14 @@ async fn forward(
     }
 }
 
-/// Once a second: dates that have passed, a clock that has changed, dropped bundles, flows to try again.
+/// Once a second: dates that have passed, a clock that has changed, a pause that is over, flows to try again.
 async fn tick(steward: Arc<Steward>) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         second.tick().await;
         let steward = Arc::clone(&steward);
-        blocking(move || {
-            steward.look_into_folder();
-            steward.look_again();
-        })
-        .await;
+        blocking(move || steward.look_again()).await;
     }
 }
 

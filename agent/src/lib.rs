@@ -10,6 +10,7 @@ pub mod health;
 pub mod key_store;
 pub mod ledger;
 pub mod outbox;
+pub mod policy_folder;
 pub mod policy_store;
 pub mod sealer;
 pub mod store;

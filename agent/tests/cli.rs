@@ -183,6 +183,7 @@ fn a_status() -> Status {
         up_s: 3_725,
         policy: Some(PolicyVersion(7)),
         held: None,
+        held_back: Vec::new(),
         link: LinkStatus {
             broker: "broker.example:8883".to_owned(),
             brokers: vec!["first.example:8883".to_owned(), "broker.example:8883".to_owned()],

@@ -27,7 +27,7 @@ const JOINERS: [&str; 4] = ["daemon", "cli", "main", "lib"];
 const STORES: [&str; 4] = ["outbox", "policy_store", "key_store", "ledger"];
 
 /// A foreign crate (or a path in it), and the places in agent and core where it may stand.
-const FENCES: [(&str, &[&str]); 13] = [
+const FENCES: [(&str, &[&str]); 14] = [
     ("prost", &["agent/core/src/wire"]),
     ("tokio", &["agent/src/"]),
     ("rumqttc", &["agent/src/uplink/mqtt/"]),
@@ -37,6 +37,7 @@ const FENCES: [(&str, &[&str]); 13] = [
     ("sled", &["agent/src/store"]),
     ("socketcan", &["agent/src/bus/live/socket"]),
     ("socket2", &["agent/src/bus/live/socket"]),
+    ("nix::sys::inotify", &["agent/src/policy_folder"]),
     ("axum", &["agent/src/page"]),
     ("h3o", &["agent/core/src/consent/transform/geo_cell"]),
     ("winnow", &["agent/core/src/decode/math"]),

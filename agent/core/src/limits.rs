@@ -245,8 +245,14 @@ pub const BUILD_DATE_US: i64 = 1_793_491_200_000_000;
 pub const MARK_STEP_US_MAX: i64 = 24 * 3_600 * 1_000_000;
 /// Smaller steps of the mark are not written: flash wears out.
 pub const MARK_STEP_US_MIN: i64 = 600 * 1_000_000;
-/// How far the system clock is trusted to be right when nothing speaks against it.
+/// How far the system clock may be off when the system says that it is synchronised.
 pub const CLOCK_ERROR_US: i64 = 1_000_000;
+/// The same when it does not: a quartz of 20 ppm runs off by this in ten weeks.
+pub const CLOCK_DRIFT_US: i64 = 120_000_000;
+/// A clock that is not synchronised moves the mark no more often.
+pub const MARK_EVERY_US: i64 = 600 * 1_000_000;
+/// And so many times as fast as time passes, so that an hour of a clock far ahead costs a day.
+pub const MARK_TIMES_AS_FAST: i64 = 24;
 /// Tombstones that are read: a flow ends once, and a car does not have so many.
 pub const TOMBSTONES_MAX: usize = 65_536;
 /// Consent records in the store: those that are taken, and beyond them all that may narrow or end a live flow.
@@ -433,3 +439,24 @@ const _: () = assert!(ENVELOPE_BYTES_MAX < OUTBOX_UNSYNCED_BYTES_MAX);
 
 /// Transforms of one signal of a consent record: those asked for and the floor.
 pub const TRANSFORMS_PER_RECORDED_SIGNAL_MAX: usize = 2 * TRANSFORMS_PER_SIGNAL_MAX;
+
+// The folder of documents.
+
+/// A file in the folder of documents: the largest document in base64, and its frame.
+pub const DROPPED_BYTES_MAX: usize = DOCUMENT_BYTES_MAX * 2;
+/// Files in it that are looked at.
+pub const DROPPED_FILES_MAX: usize = 1_024;
+/// A file that was not seen being written and is no document is one that somebody writes still, unless it has not changed
+/// for so long.
+pub const DROPPED_SETTLED_MS: u64 = 2_000;
+
+// Session: what somebody in the car has set for a while.
+
+/// Recipients and purposes that are stopped one by one; all of them together is one more and always possible.
+pub const SESSION_HOLDS_MAX: usize = 64;
+/// The shortest pause: a hand needs longer for the next touch.
+pub const SESSION_SECONDS_MIN: u32 = 1;
+/// The longest pause that ends by itself: a day. Longer ones are ended by somebody.
+pub const SESSION_SECONDS_MAX: u32 = 86_400;
+/// The file of what is set: so many lines with two names of the longest.
+pub const SESSION_FILE_BYTES_MAX: usize = 32 * 1024;

@@ -209,6 +209,18 @@ impl Open {
         full
     }
 
+    /// Whether what is collected under `rules` from now on may go into `open`.
+    fn suits(&self, open: &OpenBatch, rules: &FlowRules) -> bool {
+        **open.rules() == *rules && open.policy_version() == self.policy_version
+    }
+
+    /// Goes on with a batch of the gate before.
+    fn keep(&mut self, slot: usize, open: OpenBatch) {
+        let due = open.due();
+        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
+        self.batches[slot] = Some(open);
+    }
+
     /// Its time zero is `base`, and it is as old as from `now` on: what was held back has an older stamp.
     fn new_batch(&mut self, slot: usize, base: Moment, now: Moment) -> OpenBatch {
         let rules = self.flows[slot].clone();
@@ -394,7 +406,8 @@ impl Pipeline {
     }
 
     /// What was collected goes on only if the new rules let it out too: an ended flow's open batch is dropped
-    /// (invariant 5), a narrowed one's is dropped and declared, any other is closed under the rules it was made with.
+    /// (invariant 5), a narrowed one's is dropped and declared, one of other rules is closed under those it was made with.
+    /// Where nothing changed for a flow its batch stays open: a swap for another one is not to be seen in it.
     fn swap(&mut self, compiled: Compiled, out: &mut Vec<Output>) {
         let Compiled { plan, mut gate, mut watches } = compiled;
         gate.inherit(&mut self.gate);
@@ -402,17 +415,22 @@ impl Pipeline {
             new.inherit(old);
         }
         self.watches = watches;
-        for open in self.open.batches.drain(..).flatten() {
+        let before = std::mem::take(&mut self.open.batches);
+        self.open.begin(&gate);
+        for open in before.into_iter().flatten() {
             match find(gate.flows(), open.rules().flow) {
-                None => self.counts.samples_ended += u64::from(open.samples()),
-                Some(new) if new.narrower_than(open.rules()) => {
+                None => {
+                    self.counts.samples_ended += u64::from(open.samples());
+                    gate.dropped(open.rules().flow, open.base());
+                }
+                Some((_, new)) if new.narrower_than(open.rules()) => {
                     let samples = open.samples().into();
                     out.push(Output::Lost { flow: new.flow, reason: LossReason::Narrowed, samples });
                 }
+                Some((slot, new)) if self.open.suits(&open, new) => self.open.keep(slot, open),
                 Some(_) => out.push(Output::Batch(open.close())),
             }
         }
-        self.open.begin(&gate);
         self.decoder.swap(plan);
         self.gate = gate;
         self.declare(out);
@@ -431,6 +449,6 @@ fn taken_up(
     }
 }
 
-fn find(flows: &[Arc<FlowRules>], flow: FlowId) -> Option<&FlowRules> {
-    flows.iter().map(AsRef::as_ref).find(|rules| rules.flow == flow)
+fn find(flows: &[Arc<FlowRules>], flow: FlowId) -> Option<(usize, &FlowRules)> {
+    flows.iter().map(AsRef::as_ref).enumerate().find(|(_, rules)| rules.flow == flow)
 }

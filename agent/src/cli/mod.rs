@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod clock;
 mod complete;
 pub mod consent;
 mod dbc;
@@ -12,6 +13,7 @@ mod log;
 mod man;
 mod out;
 pub mod owner;
+mod pause;
 pub mod policy;
 pub mod provision;
 mod run;
@@ -57,6 +59,8 @@ Examples:
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
   glovebox owner pin --key owner.key             a PIN, which then signs in place of the key: `--pin`
+  glovebox pause                                 nothing leaves for 15 minutes, and nobody is told
+  glovebox location off                          no place leaves, and nobody is told
   glovebox why Vehicle.Speed                     whether it leaves, for whom, which clause says so
   glovebox zone add 52.5163 13.3777              a private place: nothing of places and trips leaves from it
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0`: a live bus
@@ -121,12 +125,16 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Status(status::Args),
+    Clock(clock::Args),
     Keys(keys::Args),
     Provision(provision::Args),
     Policy(policy::Args),
     Consent(consent::Args),
     Owner(owner::Args),
     Erase(erase::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
+    Location(pause::LocationArgs),
     Why(why::Args),
     Zone(zone::Args),
     Decode(decode::Args),
@@ -157,12 +165,16 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args, common),
         Command::Check(args) => check::run(&args, common),
         Command::Status(args) => status::run(&args, common),
+        Command::Clock(args) => clock::run(&args, common),
         Command::Keys(args) => keys::run(&args),
         Command::Provision(args) => provision::run(&args, &common.state()?),
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
         Command::Consent(args) => consent::run(&args, &common.state()?, || common.authority()),
         Command::Owner(args) => owner::run(&args, &common.state()?, common.authority()?),
         Command::Erase(args) => erase::run(&args, &common.state()?),
+        Command::Pause(args) => pause::pause(&args, common),
+        Command::Resume(args) => pause::resume(&args, common),
+        Command::Location(args) => pause::location(&args, common),
         Command::Why(args) => why::run(&args, common),
         Command::Zone(args) => zone::run(&args, &common.load(Files::NotNeeded)?.health.state),
         Command::Decode(args) => decode::run(args),

@@ -57,6 +57,9 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
             writeln!(out, "policy   version {}; {}", version.0, paint.doubtful(&format!("held: {held}")))?;
         }
     }
+    for hold in &status.held_back {
+        writeln!(out, "held     {}", paint.doubtful(&super::pause::words(hold)))?;
+    }
     writeln!(out, "uplink   {}", link(&status.link, paint))?;
     if let Some(until) = &status.link.certificate_until {
         writeln!(out, "         certificate {}", certificate(until, Clock::new().now(), paint))?;
@@ -69,7 +72,7 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
     for notice in &queue.notices {
         writeln!(out, "outbox   {}", paint.doubtful(notice))?;
     }
-    show_flows(out, &status.flows, paint)?;
+    show_flows(out, status, paint)?;
     writeln!(out)?;
     let mut last = "";
     for (stage, name, number) in status.counters.iter() {
@@ -92,11 +95,12 @@ fn outbox(queue: &QueueStatus, flows: &[FlowStatus]) -> String {
     )
 }
 
-fn show_flows(out: &mut impl Write, flows: &[FlowStatus], paint: Paint) -> anyhow::Result<()> {
-    if flows.is_empty() {
-        return Ok(writeln!(out, "flows    none: no live grant")?);
+fn show_flows(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<()> {
+    if status.flows.is_empty() {
+        let why = status.held.as_deref().unwrap_or("no live grant");
+        return Ok(writeln!(out, "flows    none: {why}")?);
     }
-    for flow in flows {
+    for flow in &status.flows {
         let state = flow
             .held
             .as_ref()

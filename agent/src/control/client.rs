@@ -1,9 +1,10 @@
 //! The commands' end of the control socket.
 
 use super::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Owner, Request,
-    SocketError, Why, WhyOrder, Withdrawn,
+    Accepted, Authority, AuthorityError, ClockStatus, Consent, Draft, DraftOrder, EnrolmentOrder, InCar, Owner,
+    Request, SocketError, TrustsClock, Why, WhyOrder, Withdrawn,
 };
+use glovebox_core::consent::session::{HoldStatus, Lasts, What};
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
 use glovebox_core::names::{PurposeId, RecipientId};
 use serde::de::DeserializeOwned;
@@ -130,6 +131,39 @@ impl Authority for ControlClient {
     fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError> {
         let mut answer = self.ask(&Request::Owners {})?;
         self.typed(answer["owners"].take())
+    }
+}
+
+impl ControlClient {
+    fn holds(&mut self, request: &Request) -> Result<Vec<HoldStatus>, AuthorityError> {
+        let mut answer = self.ask(request)?;
+        self.typed(answer["holds"].take())
+    }
+}
+
+impl InCar for ControlClient {
+    fn hold(&mut self, what: &What, lasts: Lasts) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::Hold { what: what.clone(), lasts })
+    }
+
+    fn release(&mut self, what: &What) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::Release { what: what.clone() })
+    }
+
+    fn trip_ended(&mut self) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::TripEnded {})
+    }
+}
+
+impl TrustsClock for ControlClient {
+    fn clock(&mut self) -> Result<ClockStatus, AuthorityError> {
+        let answer = self.ask(&Request::Clock {})?;
+        self.typed(answer)
+    }
+
+    fn trust_clock(&mut self) -> Result<ClockStatus, AuthorityError> {
+        let answer = self.ask(&Request::TrustClock {})?;
+        self.typed(answer)
     }
 }
 

@@ -2,12 +2,15 @@
 //! is in force. The daemon holds one behind its control socket; commands make their own while no daemon runs.
 
 mod owners;
+mod session;
+mod time;
 
 use crate::clock::{Clock, Time};
 use crate::control::{
     Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Never, Owner, Waits, Why,
     WhyOrder, Withdrawn,
 };
+use crate::daemon::session::{Kept, Nowhere};
 use crate::key_store::{KeyError, KeyStore};
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
@@ -21,7 +24,7 @@ use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
 use glovebox_core::decode::Leaves;
 use glovebox_core::limits::GRANT_US_DEFAULT;
 use glovebox_core::names::{
-    DeviceId, Digest, FlowId, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
+    DeviceId, Digest, FlowId, Moment, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
 };
 use glovebox_core::seal::Sealer as _;
 use std::path::Path;
@@ -103,6 +106,8 @@ pub enum Change {
     Narrowed(FlowId),
     /// An owner key has come or gone. What leaves is as before.
     Owners,
+    /// Something was set in the car for a while, or let go; or somebody there vouched for the clock.
+    InCar,
     /// This flow has ended, its tombstone is durable: gate, connection, keys, segments, index follow.
     Ended(FlowId),
 }
@@ -117,6 +122,10 @@ pub struct LocalAuthority {
     leaves: KnownLeaves,
     complaints: Vec<String>,
     changes: Vec<Change>,
+    /// What is set in the car for a while.
+    session: Kept,
+    /// When the mark of time was moved last.
+    kept_time: Option<Moment>,
     /// Ended flows whose tombstone could not be stored yet.
     unburied: Vec<FlowId>,
 }
@@ -133,10 +142,13 @@ impl LocalAuthority {
         let faults: Vec<String> = store.faults().iter().map(ToString::to_string).collect();
         let mut this = Self::new(keys, Box::new(store), Arc::new(Clock::new()), leaves)?;
         this.complaints.splice(..0, faults);
+        let (session, doubt) = Kept::open(state.join("session"), &*this.clock);
+        this.session = session;
+        this.complaints.extend(doubt);
         Ok(this)
     }
 
-    /// With these keys, documents and clocks.
+    /// With these keys, documents and clocks; nothing is set in the car.
     ///
     /// # Errors
     /// If the documents cannot be read.
@@ -151,7 +163,21 @@ impl LocalAuthority {
         let (control, refused) = Control::restore(enrolment, store.load()?, &aliases, &StrictVerifier);
         let complaints = refused.iter().map(ToString::to_string).collect();
         let (changes, unburied) = (Vec::new(), Vec::new());
-        Ok(Self { sealer, record_key, store, control, clock, leaves, complaints, changes, unburied })
+        let (session, _) = Kept::of(Box::new(Nowhere), &*clock);
+        let kept_time = None;
+        Ok(Self {
+            sealer,
+            record_key,
+            store,
+            control,
+            clock,
+            leaves,
+            complaints,
+            changes,
+            session,
+            kept_time,
+            unburied,
+        })
     }
 
     /// The policy in force and the grants, of which the gate is made.
@@ -175,7 +201,8 @@ impl LocalAuthority {
     /// Why a signal leaves or does not.
     #[must_use]
     pub fn why(&self, order: &WhyOrder, leaves: &Leaves) -> Why {
-        let explained = explain(&self.situation(leaves), &order.signal, order.recipient.as_ref());
+        let mut explained = explain(&self.situation(leaves), &order.signal, order.recipient.as_ref());
+        self.add_session(&order.signal, &mut explained);
         let unit = leaves.find(&order.signal).and_then(|leaf| Some(leaves.get(leaf)?.unit.as_str()));
         Why::of(&order.signal, unit.unwrap_or_default(), &explained)
     }
@@ -202,18 +229,6 @@ impl LocalAuthority {
     #[must_use]
     pub fn mark(&self) -> WallTime {
         self.store.mark()
-    }
-
-    /// Remembers that it is at least this late, by a bounded step. To be called now and then while time is trusted.
-    ///
-    /// # Errors
-    /// If it cannot be stored.
-    pub fn keep_time(&mut self) -> Result<(), PolicyStoreError> {
-        self.bury_again();
-        match self.now() {
-            Some(now) => self.store.raise_mark(now.earliest),
-            None => Ok(()),
-        }
     }
 
     /// What came into force since it was asked last: the daemon swaps its gate by it.
@@ -393,7 +408,8 @@ impl Authority for LocalAuthority {
         let now = self.now().ok_or_else(|| {
             let (now, mark) = (self.clock.now(), self.store.mark());
             AuthorityError::Refused(format!(
-                "the time is in doubt (the clock says {now}, it was at least {mark} before): set the clock and try again"
+                "the time is in doubt (the clock says {now}, it was at least {mark} before): set the clock; if it is right, \
+                 `glovebox clock trust`"
             ))
         })?;
         let request = self.control.policy().and_then(|p| p.request_for(&order.recipient, &order.purpose));

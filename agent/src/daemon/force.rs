@@ -102,6 +102,7 @@ impl Force {
         if let Err(error) = self.authority.keep_time() {
             tracing::error!(target: "consent", %error, "the time could not be kept");
         }
+        self.authority.pass_session();
         self.mark.store(self.authority.mark().0, Ordering::Release);
         let sending = Arc::clone(&self.sending);
         let held = sending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +113,10 @@ impl Force {
 
     fn put(&mut self, stages: &mut dyn Stages, changes: &[Change]) {
         let effective = self.worked_out();
-        let same = |now: &Effective| now.flows == effective.flows && now.withheld == effective.withheld;
+        let same = |now: &Effective| {
+            (&now.flows, &now.withheld, &now.unread)
+                == (&effective.flows, &effective.withheld, &effective.unread)
+        };
         let quiet = changes.iter().all(|change| *change == Change::Owners);
         if quiet && self.effective.as_ref().is_some_and(same) {
             if self.rules.settle(|flow| stages.is_settled(flow)) {
@@ -163,7 +167,8 @@ impl Force {
     }
 
     fn worked_out(&self) -> Effective {
-        let mut effective = Effective::of(&self.authority.situation(&self.leaves));
+        let effective = Effective::of(&self.authority.situation(&self.leaves));
+        let mut effective = self.authority.under_session(effective);
         for rules in &mut effective.flows {
             if rules.batch_age_us > self.batch_age_us {
                 Arc::make_mut(rules).batch_age_us = self.batch_age_us;
@@ -179,6 +184,8 @@ impl Force {
                 Change::Widened(_) | Change::Narrowed(_) => Event::ConsentStored,
                 Change::Ended(_) => Event::Withdrawn,
                 Change::Owners => Event::OwnersChanged,
+                // It is no consent, and leaves no trace.
+                Change::InCar => continue,
             };
             stages.note(Record::new(self.authority.now().map(|now| now.earliest), event));
         }

@@ -1,18 +1,17 @@
 //! The steward: takes documents and the owner's acts by whatever way they came, tells the other threads what is in
 //! force, and answers how things are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules};
 use glovebox_core::consent::zone::Place;
 use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::Record;
-use glovebox_core::limits::DOCUMENT_BYTES_MAX;
 use glovebox_core::names::{DeviceId, FlowId};
 use glovebox_core::pipeline::{Compiled, Watches};
 use glovebox_core::uplink::{DocumentTopic, status_topic};
@@ -25,7 +24,7 @@ use super::force::{Force, Stages};
 use crate::bus::{Controller, Interface, Link, States};
 use crate::config::{Config, Delivery};
 use crate::control::json::{Value, json, to_value};
-use crate::control::{Authority as _, AuthorityError, Handler, Request};
+use crate::control::{Authority as _, AuthorityError, Handler, InCar, Request, TrustsClock};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
 use crate::zones::{Stamp, ZoneFile};
@@ -42,8 +41,6 @@ pub(super) struct Steward {
     pub(super) config: Config,
     pub(super) link: Mutex<LinkStatus>,
     pub(super) begun: Instant,
-    /// Files of the policy folder that were looked at, with their time stamps.
-    pub(super) seen: Mutex<Vec<(PathBuf, SystemTime)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -192,7 +189,7 @@ impl Steward {
     /// why a consent record was refused is told in the car only: the reason could tell what is granted.
     pub(super) fn document(&self, topic: DocumentTopic, payload: &[u8]) -> (String, Vec<u8>) {
         let digest = payload_digest(payload);
-        let answer = match (self.submit(payload), topic) {
+        let answer = match (self.submit(payload, None), topic) {
             (Ok(accepted), _) => json!({ "accepted": true, "kind": accepted.kind, "digest": accepted.digest,
                 "version": self.version() }),
             (Err(error), DocumentTopic::Policy) => {
@@ -206,16 +203,24 @@ impl Steward {
         (status_topic(&self.config.consent.device), answer.to_string().into_bytes())
     }
 
-    fn submit(&self, document: &[u8]) -> Result<crate::control::Accepted, AuthorityError> {
+    /// A document by whatever way; `file`: where it lies, if it does.
+    pub(super) fn submit(
+        &self,
+        document: &[u8],
+        file: Option<&Path>,
+    ) -> Result<crate::control::Accepted, AuthorityError> {
         let taken = self.act(|authority| authority.submit(document));
+        let file = file.map(|file| tracing::field::display(file.display()));
         match &taken {
             Ok(accepted) => {
                 self.counters.count(Counter::DocumentsAccepted);
-                tracing::info!(target: "consent", kind = accepted.kind, digest = %accepted.digest, "accepted");
+                tracing::info!(target: "consent", kind = accepted.kind, digest = %accepted.digest, file, "accepted");
             }
             Err(error) => {
                 self.counters.count(Counter::DocumentsRefused);
-                tracing::warn!(target: "consent", "refused: {error}");
+                let mend =
+                    if file.is_some() { "; it stays there, put a mended one in its place" } else { "" };
+                tracing::warn!(target: "consent", file, "refused: {error}{mend}");
             }
         }
         taken
@@ -223,29 +228,6 @@ impl Steward {
 
     fn version(&self) -> Option<u64> {
         lock(&self.force).authority.control().policy().map(|policy| policy.bundle().payload().version.0)
-    }
-
-    /// Takes the bundles that were dropped into the policy folder since the last look.
-    pub(super) fn look_into_folder(&self) {
-        let Some(folder) = &self.config.consent.policy_folder else { return };
-        for (path, stamp) in files_in(folder) {
-            let mut seen = lock(&self.seen);
-            if seen.contains(&(path.clone(), stamp)) {
-                continue;
-            }
-            seen.retain(|(known, _)| *known != path);
-            seen.push((path.clone(), stamp));
-            drop(seen);
-            let size = std::fs::metadata(&path).map_or(0, |found| found.len());
-            if usize::try_from(size).map_or(true, |size| size > DOCUMENT_BYTES_MAX * 2) {
-                tracing::warn!(target: "consent", file = %path.display(), size, "too large for a document: not read");
-                continue;
-            }
-            match std::fs::read(&path) {
-                Ok(bytes) => drop(self.submit(&bytes)),
-                Err(error) => tracing::warn!(target: "consent", file = %path.display(), %error, "not read"),
-            }
-        }
     }
 
     /// The pipeline closes what is open and ends.
@@ -277,10 +259,10 @@ impl Steward {
 
     fn status(&self) -> Status {
         let queue = self.threads.ask_custody(Message::Look).unwrap_or_default();
-        let (policy, effective) = {
+        let (policy, effective, held_back) = {
             let force = lock(&self.force);
             let policy = force.authority.control().policy().map(|policy| policy.bundle().payload().version);
-            (policy, force.effective.clone().unwrap_or_default())
+            (policy, force.effective.clone().unwrap_or_default(), force.authority.held_back())
         };
         let held = effective.withheld.iter().find(|w| w.flow.is_none()).map(|w| w.clause.to_string());
         let config = &self.config;
@@ -296,6 +278,7 @@ impl Steward {
             up_s: self.begun.elapsed().as_secs(),
             policy,
             held,
+            held_back,
             link: LinkStatus {
                 in_flight: u32::try_from(queue.in_flight).unwrap_or(u32::MAX),
                 ..lock(&self.link).clone()
@@ -324,22 +307,11 @@ fn flow_status(rules: &FlowRules, queue: &Queue) -> FlowStatus {
     }
 }
 
-fn files_in(folder: &Path) -> Vec<(PathBuf, SystemTime)> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let stamped = entries.flatten().filter_map(|entry| {
-        let found = entry.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        Some((entry.path(), found.modified().ok()?))
-    });
-    let mut files: Vec<_> = stamped.collect();
-    files.sort();
-    files
-}
-
 impl Handler for Steward {
     fn handle(&self, request: Request) -> Result<Value, String> {
         let said = |error: AuthorityError| error.to_string();
         let value = match request {
-            Request::Submit { document } => to_value(self.submit(&document).map_err(said)?),
+            Request::Submit { document } => to_value(self.submit(&document, None).map_err(said)?),
             Request::Draft(order) => to_value(lock(&self.force).authority.draft(&order).map_err(said)?),
             Request::Withdraw { recipient, purpose } => {
                 let withdrawn = self.act(|authority| authority.withdraw(&recipient, purpose.as_ref()));
@@ -358,6 +330,15 @@ impl Handler for Steward {
                 let force = lock(&self.force);
                 to_value(force.authority.why(&order, &force.leaves))
             }
+            Request::Hold { what, lasts } => {
+                Ok(json!({ "holds": self.act(|authority| authority.hold(&what, lasts)).map_err(said)? }))
+            }
+            Request::Release { what } => {
+                Ok(json!({ "holds": self.act(|authority| authority.release(&what)).map_err(said)? }))
+            }
+            Request::TripEnded {} => Ok(json!({ "holds": self.act(InCar::trip_ended).map_err(said)? })),
+            Request::Clock {} => to_value(self.act(TrustsClock::clock).map_err(said)?),
+            Request::TrustClock {} => to_value(self.act(TrustsClock::trust_clock).map_err(said)?),
             Request::Status {} => to_value(self.status()),
         };
         value.map_err(|error| error.to_string())

@@ -1,5 +1,6 @@
 //! What a running daemon says of itself; what the control socket answers to `status`.
 
+use glovebox_core::consent::session::HoldStatus;
 use glovebox_core::names::{BusName, DeviceId, PolicyVersion, PurposeId, RecipientId};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,9 @@ pub struct Status {
     pub policy: Option<PolicyVersion>,
     /// Why nothing may be sent by any flow right now, if so.
     pub held: Option<String>,
+    /// What somebody in the car has set for a while: a pause, location off.
+    #[serde(default)]
+    pub held_back: Vec<HoldStatus>,
     /// The connection.
     pub link: LinkStatus,
     /// The buses, in the configuration's order.

@@ -1,7 +1,9 @@
 //! What the owner and the authority do, handed to the real authority as documents or commands; and what it means.
 
 use glovebox::clock::Time as _;
-use glovebox::control::Authority as _;
+use glovebox::control::{Authority as _, AuthorityError, InCar as _};
+use glovebox::daemon::authority::LocalAuthority;
+use glovebox_core::consent::session::{HoldStatus, Lasts, What};
 use glovebox_core::control::Stamp;
 use glovebox_core::names::{FlowId, WallTime};
 use uuid::Uuid;
@@ -146,6 +148,38 @@ impl World {
         self.car.as_ref().is_some_and(|car| car.force.authority.control().grants().find(flow).is_some())
     }
 
+    /// Somebody in the car pauses everything or one recipient, or lets it go again.
+    pub(super) fn pause(&mut self) {
+        let random = &mut self.outside.random;
+        let whose = random.pick(&[None, Some(0), Some(1)]);
+        let lasts = random.pick(&[Lasts::Trip, Lasts::UntilEnded]);
+        match random.below(5) {
+            0..=2 => self.in_car(Act::Hold(whose), |car| car.hold(&what(whose), lasts)),
+            _ => self.in_car(Act::Release(whose), |car| car.release(&what(whose))),
+        }
+    }
+
+    /// Whatever is paused goes on.
+    pub(super) fn resume_all(&mut self) {
+        for whose in [None, Some(0), Some(1)] {
+            self.in_car(Act::Release(whose), |car| car.release(&what(whose)));
+        }
+    }
+
+    fn in_car(
+        &mut self,
+        act: Act,
+        what: impl FnOnce(&mut LocalAuthority) -> Result<Vec<HoldStatus>, AuthorityError>,
+    ) {
+        let Some(car) = &mut self.car else { return };
+        self.outside.trace.say(|| format!("  in the car: {act:?}"));
+        self.outside.documents.expect(Some(act));
+        let mut hands = super::car::Hands { inside: &mut car.inside, outside: &mut self.outside };
+        let outcome = car.force.act(&mut hands, what);
+        self.outside.trace.say(|| format!("  in the car: {outcome:?}"));
+        self.outside.documents.expect(None);
+    }
+
     /// Signed by somebody who may not.
     pub(super) fn false_document(&mut self) {
         if self.outside.random.one_in(2) {
@@ -156,4 +190,8 @@ impl World {
             self.give(chain, Some(papers::STRANGER));
         }
     }
+}
+
+fn what(whose: Option<usize>) -> What {
+    whose.map_or(What::All, |recipient| What::Recipient(papers::recipient_id(recipient)))
 }

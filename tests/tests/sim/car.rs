@@ -146,7 +146,8 @@ impl Car {
         let leaf = |digest| KnownLeaf { digest, unit: String::new() };
         let leaves = Box::new(move |signal: &SignalPath| bus::leaf_digest(signal).map(leaf));
         let authority = LocalAuthority::new(papers::keys(), documents, Arc::new(machine.clone()), leaves)
-            .map_err(said)?;
+            .map_err(said)?
+            .with_session(Box::new(outside.documents.clone()));
         let rules = Rules::kept(Box::new(outside.documents.clone()));
         let force = Force::new(authority, bus::leaves(), 2_000_000, rules);
         outside.index_lost |= matches!(outside.index.opened(), Opened::SetAside(_));

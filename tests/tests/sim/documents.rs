@@ -1,11 +1,11 @@
-//! The store of documents, tombstones and the file of rules: each write is durable when it returns, or not done. With
+//! The store of documents, tombstones, the file of rules and that of what is set in the car: each write is durable when it returns, or not done. With
 //! each document it keeps what it means, in the model's words.
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use glovebox::daemon::rules::Keep;
+use glovebox::daemon::{rules, session};
 use glovebox::policy_store::{Documents, PolicyStoreError};
 use glovebox::store::files::FileError;
 use glovebox_core::control::{Counters, Stored};
@@ -20,6 +20,7 @@ struct State {
     stored: Stored,
     mark_us: i64,
     rules: String,
+    session: Option<String>,
     model: Arc<Model>,
     next: Option<Act>,
 }
@@ -113,14 +114,33 @@ impl Documents for SimDocuments {
         }
         Ok(self.write(|state| state.mark_us = mark + step)?)
     }
+
+    fn set_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError> {
+        Ok(self.write(|state| state.mark_us = to.0)?)
+    }
 }
 
-impl Keep for SimDocuments {
+impl rules::Keep for SimDocuments {
     fn read(&self) -> String {
         self.state().rules.clone()
     }
 
     fn write(&self, text: &str) -> Result<(), FileError> {
         Self::write(self, |state| text.clone_into(&mut state.rules))
+    }
+}
+
+impl session::Keep for SimDocuments {
+    fn read(&self) -> Result<Option<Vec<u8>>, FileError> {
+        Ok(self.state().session.clone().map(String::into_bytes))
+    }
+
+    fn write(&self, text: &str) -> Result<(), FileError> {
+        Self::write(self, |state| {
+            state.session = Some(text.to_owned());
+            if let Some(act) = state.next.take() {
+                Arc::make_mut(&mut state.model).note(&act);
+            }
+        })
     }
 }

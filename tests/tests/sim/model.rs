@@ -48,6 +48,9 @@ pub enum Act {
     },
     /// By a record or a tombstone.
     End(FlowId),
+    /// Paused in the car: one recipient, or everything.
+    Hold(Option<usize>),
+    Release(Option<usize>),
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +68,8 @@ pub struct Model {
     pub policy: Option<Policy>,
     pub live: BTreeMap<Chain, Live>,
     pub ended: BTreeSet<FlowId>,
+    /// Recipients that get nothing for now; `None`: all of them.
+    paused: BTreeSet<Option<usize>>,
 }
 
 impl Model {
@@ -82,6 +87,8 @@ impl Model {
                 self.live.retain(|_, live| live.flow != flow);
                 self.ended.insert(flow);
             }
+            Act::Hold(whose) => drop(self.paused.insert(whose)),
+            Act::Release(whose) => drop(self.paused.remove(&whose)),
         }
     }
 
@@ -91,7 +98,8 @@ impl Model {
         let (request, asked) = policy.asked.get(&chain)?;
         let dates = (policy.issued_us..policy.expires_us).contains(&now)
             && (live.from_us..live.until_us).contains(&now);
-        if !dates || policy.suspended.contains(&chain.0) || *request != live.request {
+        let paused = [None, Some(chain.0)].iter().any(|whose| self.paused.contains(whose));
+        if !dates || paused || policy.suspended.contains(&chain.0) || *request != live.request {
             return None;
         }
         let signals = live.signals.iter().filter(|it| asked.contains(it) && !policy.dropped.contains(it));

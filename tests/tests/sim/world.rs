@@ -39,6 +39,7 @@ enum Trouble {
     Withdrawals,
     Narrowings,
     FalseDocuments,
+    Pauses,
 }
 
 const TROUBLES: [Trouble; 13] = [
@@ -92,7 +93,10 @@ impl World {
             gather: Duration::from_secs(random.pick(&[0, 2, 20])),
         };
         let ledger = SimTable::new(machine.clone(), "ledger");
-        let troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();
+        let mut troubles: Vec<Trouble> = TROUBLES.into_iter().filter(|_| random.one_in(3)).collect();
+        if Seeded::new(!seed).one_in(3) {
+            troubles.push(Trouble::Pauses);
+        }
         let disk = SimDisk::new(machine.clone(), sector);
         let mut oracle = Oracle::new(ledger.clone(), disk.clone());
         oracle.disk_fails = troubles.contains(&Trouble::DiskFails);
@@ -333,6 +337,7 @@ impl World {
             Trouble::Withdrawals => self.withdraw(),
             Trouble::Narrowings => self.narrow(),
             Trouble::FalseDocuments => self.false_document(),
+            Trouble::Pauses => self.pause(),
         }
     }
 
@@ -399,6 +404,7 @@ impl World {
         self.start();
         self.policy.suspended.clear();
         self.policy.dropped.clear();
+        self.resume_all();
         self.new_policy();
         self.second();
         for _ in 0..3 {

@@ -198,6 +198,19 @@ impl OpenBatch {
         &self.rules
     }
 
+    /// Its time zero.
+    #[must_use]
+    pub fn base(&self) -> Moment {
+        let unit = if self.microseconds { 1 } else { 1000 };
+        Moment(self.zero.saturating_mul(unit).saturating_sub(self.mapping.offset_us))
+    }
+
+    /// The policy under which it was begun.
+    #[must_use]
+    pub fn policy_version(&self) -> PolicyVersion {
+        self.policy_version
+    }
+
     /// Closes it.
     #[must_use]
     pub fn close(self) -> Batch {

@@ -68,6 +68,8 @@ pub struct Effective {
     pub withheld: Vec<Withheld>,
     /// Leaves of these flows that tell of places or trips: nothing of them leaves from inside a private place.
     pub private: BTreeSet<LeafIndex>,
+    /// Leaves that are not even read for now, though the rules of `flows` stand.
+    pub unread: BTreeSet<LeafIndex>,
 }
 
 /// What may leave in one flow.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
+//!                                                                  session ──────▲
 //! ```
 
 mod atom;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod gate;
 pub mod grants;
 pub mod plain;
+pub mod session;
 pub mod transform;
 pub mod zone;
 

@@ -88,11 +88,18 @@ pub enum Clause {
     /// `delay` is not shorter than `max_age_s`.
     #[error("what is held back so long is too old when it may be sent")]
     TooOldWhenDue,
+    /// Everything, this recipient or this purpose is held back for a while.
+    #[error("sending is paused in the car")]
+    Paused,
+    /// No place is read.
+    #[error("location is switched off in the car")]
+    LocationOff,
 }
 
 impl Clause {
-    /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass.
-    pub const ALL: [Self; 26] = [
+    /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass. The last
+    /// two are the session's.
+    pub const ALL: [Self; 28] = [
         Self::NoPolicy,
         Self::TimeInDoubt,
         Self::PolicyExpired,
@@ -119,6 +126,8 @@ impl Clause {
         Self::PartOfAPlace,
         Self::EventUnseen,
         Self::TooOldWhenDue,
+        Self::Paused,
+        Self::LocationOff,
     ];
 
     /// The clause as it must hold.
@@ -156,6 +165,8 @@ impl Clause {
                 "if it waits for an event, every signal in its expression may leave as a number"
             }
             Self::TooOldWhenDue => "what is held back is not too old when it may be sent",
+            Self::Paused => "sending is not paused in the car",
+            Self::LocationOff => "location is on in the car, if it is a place",
         }
     }
 
@@ -199,7 +210,7 @@ impl Clause {
     fn others_act(self) -> &'static str {
         match self {
             Self::NoPolicy => "install a policy bundle: `glovebox policy install FILE`",
-            Self::TimeInDoubt => "set the clock of the car",
+            Self::TimeInDoubt => "set the clock of the car; if it is right, `glovebox clock trust` there",
             Self::PolicyExpired => "install a bundle that is valid now; if the clock is wrong, set it",
             Self::AgentTooOld => "install a newer agent",
             Self::RecipientUnknown => "a bundle that names the recipient",
@@ -223,6 +234,8 @@ impl Clause {
                 "the owner may agree to the signals in it too; figures of a window and cells of places cannot be compared"
             }
             Self::TooOldWhenDue => "a request or a grant whose greatest age is longer than its delay",
+            Self::Paused => "end it in the car: `glovebox resume`",
+            Self::LocationOff => "switch it on in the car: `glovebox location on`",
             Self::NotGiven
             | Self::GrantNotLive
             | Self::Condition

@@ -27,7 +27,8 @@ impl Explanation {
     /// Whether it leaves: every clause was asked and holds.
     #[must_use]
     pub fn leaves(&self) -> bool {
-        self.answers.last().is_some_and(|last| last.clause == Clause::TooOldWhenDue)
+        // Asked last of what documents say.
+        self.answers.iter().any(|answer| answer.clause == Clause::TooOldWhenDue)
             && self.answers.iter().all(|answer| answer.holds)
     }
 }

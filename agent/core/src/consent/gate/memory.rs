@@ -87,6 +87,15 @@ impl Gate {
         self.memory.give(&mut self.thinnings);
     }
 
+    /// What `flow` emitted from `since` on was dropped with its open batch: whoever has the last value before that cannot
+    /// compare with it, so the next reading counts as changed.
+    pub fn dropped(&mut self, flow: FlowId, since: Moment) {
+        let of_flow = self.memory.emitted.iter_mut().filter(|((of, ..), _)| *of == flow);
+        for (_, (emitted, _)) in of_flow {
+            emitted.stale |= emitted.moment >= since;
+        }
+    }
+
     /// What must wait after a restart, if the run ends in order `now`: to be kept by the shell and given to
     /// [`Self::recall`].
     #[must_use]

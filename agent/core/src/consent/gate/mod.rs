@@ -18,7 +18,7 @@ pub use budget::{Spending, Spent};
 use memory::Memory;
 pub use memory::{LastRun, Remembered};
 use stages::{Geo, Held, Limits, Now, Place, Stages, Windows};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use thinning::{Emitted, Thinning};
 use trip::{Tail, Trip};
@@ -96,6 +96,8 @@ impl Consented {
 pub struct Gate {
     policy_version: PolicyVersion,
     flows: Vec<Arc<FlowRules>>,
+    /// Leaves that have no route for now.
+    unread: BTreeSet<LeafIndex>,
     /// By leaf: where its routes begin in `routes`; one more at the end.
     starts: Vec<u32>,
     routes: Vec<Route>,
@@ -166,6 +168,7 @@ impl Gate {
         let mut gate = Self {
             policy_version: effective.policy_version,
             flows: effective.flows.clone(),
+            unread: effective.unread.clone(),
             ..Self::default()
         };
         let mut by_leaf: Vec<Vec<Route>> = vec![Vec::new(); leaves.len()];
@@ -198,6 +201,10 @@ impl Gate {
             let private = is_private(rule.leaf);
             let shared = transform.on_change.is_none() && transform.is_plain() && !private;
             let (times, thinning) = self.group(&mut groups, (rules.flow, shared), rule, &transform, leaves);
+            // After its group was counted: what is not read changes no number of the others.
+            if self.unread.contains(&rule.leaf) {
+                continue;
+            }
             let address = Address { flow, signal, times };
             let Some(routes) = by_leaf.get_mut(rule.leaf.0 as usize) else { continue };
             if transform.is_plain() && !private {
@@ -253,7 +260,8 @@ impl Gate {
     }
 
     /// Takes over when each signal was last emitted, so that a swap shortens no gap, and what is held back of signals
-    /// whose rule stays the same. What is held back of others is gone; of flows that go on it counts as lost.
+    /// whose rule stays the same. What is held back of others is gone; of flows that go on it counts as lost, unless it
+    /// is of a leaf that is not read any more.
     pub fn inherit(&mut self, old: &mut Gate) {
         (self.frame, self.offset_us) = (old.frame, old.offset_us);
         self.lost.append(&mut old.lost);
@@ -302,7 +310,14 @@ impl Gate {
                 self.held.put(due, Consented { flow, signal, times, ..sample });
                 continue;
             }
-            let flow = old.flows.get(sample.flow.index()).map(|rules| rules.flow);
+            let rules = old.flows.get(sample.flow.index());
+            let leaf =
+                rules.and_then(|rules| rules.signals.get(usize::from(sample.signal))).map(|it| it.leaf);
+            // Goes without a word: whoever counts it tells that it was switched off.
+            if leaf.is_some_and(|leaf| self.unread.contains(&leaf)) {
+                continue;
+            }
+            let flow = rules.map(|rules| rules.flow);
             let goes_on = |flow: &FlowId| self.flows.iter().any(|rules| rules.flow == *flow);
             if let Some(flow) = flow.filter(goes_on) {
                 *self.lost.entry((flow, Lost::Narrowed)).or_default() += 1;

@@ -1,0 +1,316 @@
+//! What somebody in the car has set for a while: sending paused, one recipient stopped, location switched off. It is no
+//! consent and no document: it is met last, only takes away, and leaves no trace outside (`decisions/0018`).
+//!
+//! ```text
+//! Effective (what documents allow) ─ under(session) ─▶ Effective (what leaves now)
+//! ```
+
+use super::atom;
+use super::effective::{Answer, Clause, Effective, Explanation, FlowRules, SignalRules, Withheld};
+use super::transform::Rule;
+use crate::limits::{SESSION_HOLDS_MAX, SESSION_SECONDS_MAX, SESSION_SECONDS_MIN};
+use crate::names::{Moment, PurposeId, RecipientId, SignalPath};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// What does not leave.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum What {
+    /// Nothing leaves.
+    All,
+    /// No place leaves.
+    Location,
+    /// Nothing leaves for this recipient.
+    Recipient(RecipientId),
+    /// Nothing leaves for this recipient and purpose.
+    Flow {
+        /// Whose.
+        recipient: RecipientId,
+        /// What for.
+        purpose: PurposeId,
+    },
+}
+
+/// How long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Lasts {
+    /// So many seconds of the car's own time line, which no clock moves.
+    Seconds(u32),
+    /// Until this trip ends, or somebody ends it.
+    Trip,
+    /// Until somebody ends it.
+    UntilEnded,
+}
+
+/// One thing that was set.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hold {
+    /// What does not leave.
+    pub what: What,
+    /// How long.
+    pub lasts: Lasts,
+    /// Since when, on the time line of this start of the machine.
+    pub began: Moment,
+}
+
+/// All that is set now. The default holds nothing back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// In order, at most one of each [`What`] and kind of [`Lasts`].
+    holds: Vec<Hold>,
+}
+
+/// One thing that is set, for whoever asks in the car.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HoldStatus {
+    /// What does not leave.
+    pub what: What,
+    /// As it was set: `15m`, `trip`, `until-ended`.
+    pub lasts: Lasts,
+    /// Seconds that are left of a time; none if time does not end it.
+    pub left_s: Option<u64>,
+}
+
+/// There is no room for more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{SESSION_HOLDS_MAX} recipients and purposes are stopped already: pause everything instead")]
+pub struct Full;
+
+impl Hold {
+    /// Its end, if time ends it.
+    #[must_use]
+    pub fn end(&self) -> Option<Moment> {
+        match self.lasts {
+            Lasts::Seconds(seconds) => Some(self.began.plus_us(i64::from(seconds) * 1_000_000)),
+            Lasts::Trip | Lasts::UntilEnded => None,
+        }
+    }
+
+    /// The same thing for the same kind of time.
+    fn is_like(&self, other: &Self) -> bool {
+        let kind = |lasts| std::mem::discriminant(&lasts);
+        self.what == other.what && kind(self.lasts) == kind(other.lasts)
+    }
+}
+
+impl Session {
+    /// Nothing leaves until somebody ends it, and then no place: for whoever cannot read what was set.
+    #[must_use]
+    pub fn in_doubt() -> Self {
+        let hold = |what| Hold { what, lasts: Lasts::UntilEnded, began: Moment(0) };
+        Self { holds: [What::All, What::Location].map(hold).to_vec() }
+    }
+
+    /// Sets one thing more. Of two that differ only in their end the later end counts.
+    ///
+    /// # Errors
+    /// [`Full`]; never for all or for location.
+    pub fn hold(&mut self, new: Hold) -> Result<(), Full> {
+        if let Some(old) = self.holds.iter_mut().find(|old| old.is_like(&new)) {
+            if (new.end(), new.began) > (old.end(), old.began) {
+                *old = new;
+            }
+            return Ok(());
+        }
+        let bounded = matches!(new.what, What::Recipient(_) | What::Flow { .. });
+        if bounded && self.holds.len() >= SESSION_HOLDS_MAX {
+            return Err(Full);
+        }
+        self.holds.push(new);
+        self.holds.sort();
+        Ok(())
+    }
+
+    /// Ends this and nothing else. False if it was not set.
+    pub fn end(&mut self, what: &What) -> bool {
+        self.keep(|hold| hold.what != *what)
+    }
+
+    /// What was set for the trip ends with it. False if nothing was.
+    pub fn trip_ended(&mut self) -> bool {
+        self.keep(|hold| hold.lasts != Lasts::Trip)
+    }
+
+    /// Ends what is over by now. False if nothing is.
+    pub fn pass(&mut self, now: Moment) -> bool {
+        self.keep(|hold| hold.end().is_none_or(|end| now < end))
+    }
+
+    fn keep(&mut self, keep: impl FnMut(&Hold) -> bool) -> bool {
+        let before = self.holds.len();
+        self.holds.retain(keep);
+        self.holds.len() < before
+    }
+
+    /// The machine was started anew: its time line begins again, and how long it was off is not known. Each time that
+    /// was set begins again.
+    #[must_use]
+    pub fn begun_again(mut self, now: Moment) -> Self {
+        self.holds.iter_mut().for_each(|hold| hold.began = now);
+        self
+    }
+
+    /// What is set, as of `now`.
+    #[must_use]
+    pub fn status(&self, now: Moment) -> Vec<HoldStatus> {
+        let left = |end: Moment| u64::try_from(end.0.saturating_sub(now.0)).unwrap_or(0).div_ceil(1_000_000);
+        let status = |hold: &Hold| HoldStatus {
+            what: hold.what.clone(),
+            lasts: hold.lasts,
+            left_s: hold.end().map(left),
+        };
+        self.holds.iter().map(status).collect()
+    }
+
+    /// What is set.
+    pub fn holds(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.iter()
+    }
+
+    /// Whether nothing leaves at all.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.has(&What::All)
+    }
+
+    /// Whether no place leaves.
+    #[must_use]
+    pub fn is_without_location(&self) -> bool {
+        self.has(&What::Location)
+    }
+
+    fn has(&self, what: &What) -> bool {
+        self.holds.iter().any(|hold| hold.what == *what)
+    }
+
+    /// Whether nothing leaves for this recipient and purpose.
+    #[must_use]
+    pub fn stops(&self, recipient: &RecipientId, purpose: &PurposeId) -> bool {
+        self.holds.iter().any(|hold| match &hold.what {
+            What::All => true,
+            What::Location => false,
+            What::Recipient(stopped) => stopped == recipient,
+            What::Flow { recipient: whose, purpose: why } => whose == recipient && why == purpose,
+        })
+    }
+
+    /// Adds to an explanation what this says. `is_location`: the signal is a place for the policy in force.
+    pub fn answer(&self, explanation: &mut Explanation, is_location: bool) {
+        let Explanation { recipient, purpose, answers, .. } = explanation;
+        let flows = !self.stops(recipient, purpose);
+        answers.push(Answer { clause: Clause::Paused, holds: flows });
+        let located = !(is_location && self.is_without_location());
+        answers.push(Answer { clause: Clause::LocationOff, holds: located });
+    }
+}
+
+impl Effective {
+    /// What leaves of it while `session` lasts. Rules stay as they are: a flow is there or not, and a place is read or
+    /// not, so that nothing else of what goes out changes.
+    #[must_use]
+    pub fn under(mut self, session: &Session, is_location: impl Fn(&SignalPath) -> bool) -> Self {
+        if session.is_paused() {
+            let withheld = vec![Withheld { flow: None, signal: None, clause: Clause::Paused }];
+            return Self { policy_version: self.policy_version, withheld, ..Self::default() };
+        }
+        let stopped = |rules: &Arc<FlowRules>| session.stops(&rules.recipient, &rules.purpose);
+        let flows = self.flows.iter().filter(|rules| stopped(rules)).map(|rules| rules.flow);
+        let held = flows.map(|flow| Withheld { flow: Some(flow), signal: None, clause: Clause::Paused });
+        self.withheld.extend(held);
+        self.flows.retain(|rules| !stopped(rules));
+        if session.is_without_location() {
+            self.leave_places(is_location);
+        }
+        self
+    }
+
+    fn leave_places(&mut self, is_location: impl Fn(&SignalPath) -> bool) {
+        for rules in &self.flows {
+            for signal in rules.signals.iter().filter(|it| is_location(&it.path) || makes_a_place(it)) {
+                self.unread.insert(signal.leaf);
+                let (flow, path) = (Some(rules.flow), Some(signal.path.clone()));
+                let held = Withheld { flow, signal: path, clause: Clause::LocationOff };
+                if signal.permitted != Rule::Deny && !self.withheld.contains(&held) {
+                    self.withheld.push(held);
+                }
+            }
+        }
+    }
+}
+
+/// Whatever the catalogue calls it: what is named like a coordinate, or becomes a cell.
+fn makes_a_place(signal: &SignalRules) -> bool {
+    let cell = matches!(signal.permitted, Rule::Pass(transform) if transform.geo_cell.is_some());
+    cell || signal.granted.geo_cell.is_some() || atom::coordinate(&signal.path).is_some()
+}
+
+impl fmt::Display for Lasts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trip => f.write_str("trip"),
+            Self::UntilEnded => f.write_str("until-ended"),
+            Self::Seconds(seconds) if seconds % 3_600 == 0 => write!(f, "{}h", seconds / 3_600),
+            Self::Seconds(seconds) if seconds % 60 == 0 => write!(f, "{}m", seconds / 60),
+            Self::Seconds(seconds) => write!(f, "{seconds}s"),
+        }
+    }
+}
+
+/// No such time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no time: write `15m`, `2h` (at most a day), `trip` or `until-ended`")]
+pub struct NoTime(String);
+
+impl FromStr for Lasts {
+    type Err = NoTime;
+
+    fn from_str(text: &str) -> Result<Self, NoTime> {
+        let no_time = || NoTime(text.chars().take(80).collect());
+        match text {
+            "trip" => return Ok(Self::Trip),
+            "until-ended" => return Ok(Self::UntilEnded),
+            _ => {}
+        }
+        let unit = text.chars().next_back().ok_or_else(no_time)?;
+        let number: u32 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| no_time())?;
+        let seconds = match unit {
+            's' => Some(number),
+            'm' => number.checked_mul(60),
+            'h' => number.checked_mul(3_600),
+            _ => None,
+        };
+        let range = SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX;
+        seconds.filter(|seconds| range.contains(seconds)).map(Self::Seconds).ok_or_else(no_time)
+    }
+}
+
+impl TryFrom<String> for Lasts {
+    type Error = NoTime;
+
+    fn try_from(text: String) -> Result<Self, NoTime> {
+        text.parse()
+    }
+}
+
+impl From<Lasts> for String {
+    fn from(lasts: Lasts) -> Self {
+        lasts.to_string()
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("everything"),
+            Self::Location => f.write_str("location"),
+            Self::Recipient(recipient) => write!(f, "everything for {recipient}"),
+            Self::Flow { recipient, purpose } => write!(f, "{purpose} for {recipient}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

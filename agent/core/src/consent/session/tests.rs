@@ -1,0 +1,205 @@
+//! What is set adds up, ends only as it was set, and takes away whatever else there is.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use super::*;
+use crate::consent::effective::Explanation;
+use crate::consent::transform::{Resolution, Transform};
+use crate::decode::{LeafIndex, ValueType};
+use crate::names::{Digest, FlowId, HpkeKey, PolicyVersion, WallTime};
+use proptest::prelude::*;
+
+const MINUTE_US: i64 = 60_000_000;
+
+fn recipient(name: &str) -> RecipientId {
+    RecipientId::new(name).unwrap()
+}
+
+fn purpose(name: &str) -> PurposeId {
+    PurposeId::new(name).unwrap()
+}
+
+fn hold(what: What, lasts: Lasts, began_us: i64) -> Hold {
+    Hold { what, lasts, began: Moment(began_us) }
+}
+
+fn session(holds: &[Hold]) -> Session {
+    let mut session = Session::default();
+    holds.iter().for_each(|hold| session.hold(hold.clone()).unwrap());
+    session
+}
+
+#[test]
+fn times_are_written_as_they_are_read() {
+    for text in ["15m", "1m", "24h", "1s", "90s", "trip", "until-ended"] {
+        assert_eq!(text.parse::<Lasts>().unwrap().to_string(), text);
+    }
+    assert_eq!("60s".parse::<Lasts>().unwrap().to_string(), "1m");
+    for text in ["", "m", "0m", "15", "-1m", "25h", "99999999999h", "for ever", "15ü", "1d"] {
+        assert!(text.parse::<Lasts>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_pause_ends_when_its_time_is_over_and_a_longer_one_counts() {
+    let mut paused = session(&[
+        hold(What::All, Lasts::Seconds(900), 0),
+        hold(What::All, Lasts::Seconds(60), MINUTE_US),
+        hold(What::All, Lasts::Seconds(900), MINUTE_US),
+    ]);
+    assert_eq!(paused.holds().count(), 1);
+    assert!(!paused.pass(Moment(16 * MINUTE_US - 1)) && paused.is_paused());
+    assert!(paused.pass(Moment(16 * MINUTE_US)) && !paused.is_paused());
+}
+
+#[test]
+fn the_end_of_the_trip_ends_what_was_set_for_it_and_nothing_else() {
+    let mut set = session(&[
+        hold(What::All, Lasts::Trip, 0),
+        hold(What::Location, Lasts::UntilEnded, 0),
+        hold(What::Recipient(recipient("a")), Lasts::Seconds(60), 0),
+    ]);
+    assert!(set.trip_ended() && !set.trip_ended());
+    assert!(!set.is_paused() && set.is_without_location());
+    assert!(set.stops(&recipient("a"), &purpose("p")) && !set.stops(&recipient("b"), &purpose("p")));
+    assert!(!set.pass(Moment(59_999_999)), "time ends it too early");
+    assert!(!set.end(&What::All) && set.end(&What::Location));
+    assert!(set.pass(Moment(60_000_000)) && set == Session::default());
+}
+
+#[test]
+fn after_a_start_of_the_machine_a_time_begins_again_and_nothing_else_ends() {
+    let set = session(&[
+        hold(What::All, Lasts::Seconds(900), 5 * MINUTE_US),
+        hold(What::Location, Lasts::Trip, 5 * MINUTE_US),
+    ]);
+    let mut again = set.begun_again(Moment(7));
+    assert!(!again.pass(Moment(15 * MINUTE_US + 6)) && again.is_paused());
+    assert!(again.pass(Moment(15 * MINUTE_US + 7)) && !again.is_paused() && again.is_without_location());
+}
+
+#[test]
+fn invariant_9_recipients_one_by_one_are_bounded_and_everything_is_always_possible() {
+    let mut set = Session::default();
+    for number in 0..SESSION_HOLDS_MAX {
+        let what = What::Recipient(recipient(&format!("r{number}")));
+        set.hold(hold(what, Lasts::Trip, 0)).unwrap();
+    }
+    let one_more = hold(What::Recipient(recipient("more")), Lasts::Trip, 0);
+    assert_eq!(set.hold(one_more), Err(Full));
+    set.hold(hold(What::All, Lasts::Trip, 0)).unwrap();
+    set.hold(hold(What::Location, Lasts::Trip, 0)).unwrap();
+    assert!(set.is_paused() && set.is_without_location());
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Three recipients with two purposes each; a speed and a place for all of them.
+fn documents() -> Effective {
+    let signal = |leaf: u32, path: &str, transform: Transform| SignalRules {
+        leaf: LeafIndex(leaf),
+        path: SignalPath::new(path).unwrap(),
+        unit: String::new(),
+        value_type: ValueType::Unsigned,
+        scale: 1.0,
+        offset: 0.0,
+        names: Vec::new(),
+        granted: transform,
+        permitted: Rule::Pass(transform),
+    };
+    let cell = Transform { geo_cell: Resolution::new(7), ..Transform::OPEN };
+    let flow = |number: u64| FlowRules {
+        flow: FlowId(number),
+        recipient: recipient(NAMES[usize::try_from(number / 2).unwrap()]),
+        purpose: purpose(NAMES[usize::try_from(number % 2).unwrap()]),
+        request_digest: Digest([0; 32]),
+        hpke_key: HpkeKey([0; 32]),
+        live_until: WallTime(i64::MAX),
+        batch_age_us: 1,
+        age_us_max: None,
+        microseconds: false,
+        signals: vec![
+            signal(0, "Vehicle.Speed", Transform::OPEN),
+            signal(1, "Vehicle.CurrentLocation.Heading", Transform::OPEN),
+            signal(2, "CAN.b.M.Spot", cell),
+            signal(3, "CAN.b.M.Latitude", Transform::OPEN),
+        ],
+    };
+    let flows = (0..6).map(|number| Arc::new(flow(number))).collect();
+    Effective { policy_version: PolicyVersion(4), flows, ..Effective::default() }
+}
+
+fn is_location(path: &SignalPath) -> bool {
+    path.as_str().starts_with("Vehicle.CurrentLocation")
+}
+
+/// Flow and leaf of all that leaves.
+fn leaving(effective: &Effective) -> Vec<(FlowId, LeafIndex)> {
+    let of = |rules: &Arc<FlowRules>| {
+        let flow = rules.flow;
+        rules.signals.iter().map(move |signal| (flow, signal.leaf)).collect::<Vec<_>>()
+    };
+    let all = effective.flows.iter().flat_map(of);
+    all.filter(|(_, leaf)| !effective.unread.contains(leaf)).collect()
+}
+
+fn holds() -> impl Strategy<Value = Vec<Hold>> {
+    let name = || proptest::sample::select(&NAMES[..]);
+    let what = prop_oneof![
+        1 => Just(What::All),
+        3 => Just(What::Location),
+        4 => name().prop_map(|name| What::Recipient(recipient(name))),
+        4 => (name(), name()).prop_map(|(r, p)| What::Flow { recipient: recipient(r), purpose: purpose(p) }),
+    ];
+    let lasts = prop_oneof![(1u32..100).prop_map(Lasts::Seconds), Just(Lasts::Trip), Just(Lasts::UntilEnded)];
+    let one = (what, lasts, 0i64..100).prop_map(|(what, lasts, began)| hold(what, lasts, began));
+    proptest::collection::vec(one, 0..6)
+}
+
+proptest! {
+    /// In whatever order, and however often, it is one session; each thing more takes away, and never gives.
+    #[test]
+    fn invariant_4_what_is_set_in_the_car_never_widens(mut list in holds(), more in holds()) {
+        let before = session(&list);
+        list.extend(more);
+        let both = session(&list);
+        let mut other = list.clone();
+        other.reverse();
+        other.extend(list);
+        prop_assert_eq!(&session(&other), &both);
+        let (all, some) = (documents().under(&before, is_location), documents().under(&both, is_location));
+        let (all, some) = (leaving(&all), leaving(&some));
+        prop_assert!(some.iter().all(|one| all.contains(one)));
+        prop_assert!(all.iter().all(|one| leaving(&documents()).contains(one)));
+    }
+
+    /// What is explained is what is decided.
+    #[test]
+    fn an_explanation_tells_what_is_decided(list in holds()) {
+        let set = session(&list);
+        let left = documents().under(&set, is_location);
+        prop_assert_eq!(left.policy_version, PolicyVersion(4));
+        for rules in documents().flows {
+            let leaves = leaving(&left).contains(&(rules.flow, LeafIndex(1)));
+            let (recipient, purpose) = (rules.recipient.clone(), rules.purpose.clone());
+            let asked = vec![Answer { clause: Clause::TooOldWhenDue, holds: true }];
+            let mut told =
+                Explanation { recipient, purpose, flow: None, answers: asked, reduced_by: Vec::new() };
+            set.answer(&mut told, true);
+            prop_assert_eq!(told.leaves(), leaves);
+            let flows = left.flows.iter().find(|flow| flow.flow == rules.flow);
+            prop_assert!(flows.is_none_or(|flow| *flow == rules), "its rules changed");
+        }
+    }
+}
+
+#[test]
+fn without_location_no_place_is_read_whatever_it_is_called() {
+    let set = session(&[hold(What::Location, Lasts::UntilEnded, 0)]);
+    let left = documents().under(&set, is_location);
+    let places: Vec<LeafIndex> = left.unread.iter().copied().collect();
+    assert_eq!(places, [LeafIndex(1), LeafIndex(2), LeafIndex(3)]);
+    assert_eq!(left.flows.len(), 6, "a flow goes on with the rest");
+    assert_eq!(left.withheld.len(), 18);
+    let doubt = documents().under(&Session::in_doubt(), is_location);
+    assert!(doubt.flows.is_empty());
+}

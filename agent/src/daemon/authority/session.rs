@@ -1,0 +1,98 @@
+//! What somebody in the car sets for a while, as the authority does it: durable before it is said to be done.
+
+use super::{Change, LocalAuthority, refused};
+use crate::control::{AuthorityError, InCar};
+use crate::daemon::session::{Keep, Kept};
+use glovebox_core::consent::category::Category;
+use glovebox_core::consent::effective::{Effective, Explanation};
+use glovebox_core::consent::session::{Hold, HoldStatus, Lasts, Session, What};
+use glovebox_core::names::SignalPath;
+
+impl LocalAuthority {
+    /// With this file of what is set; it says what was wrong with it.
+    #[must_use]
+    pub fn with_session(mut self, file: Box<dyn Keep>) -> Self {
+        let (kept, doubt) = Kept::of(file, &*self.clock);
+        self.complaints.extend(doubt);
+        self.session = kept;
+        self
+    }
+
+    /// What is set now.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        self.session.session()
+    }
+
+    /// The same, for whoever asks in the car.
+    #[must_use]
+    pub fn held_back(&self) -> Vec<HoldStatus> {
+        self.session().status(self.clock.monotonic())
+    }
+
+    /// Ends what time ends. To be called every second or so.
+    pub fn pass_session(&mut self) {
+        if self.session.pass(self.clock.monotonic()) {
+            tracing::info!(target: "consent", "what was set in the car for a while is over");
+        }
+    }
+
+    /// What leaves now of what documents allow.
+    #[must_use]
+    pub fn under_session(&self, effective: Effective) -> Effective {
+        effective.under(self.session(), |signal| self.is_location(signal))
+    }
+
+    /// Adds to explanations of `signal` what is set.
+    pub(super) fn add_session(&self, signal: &SignalPath, explained: &mut [Explanation]) {
+        let is_location = self.is_location(signal);
+        explained.iter_mut().for_each(|one| self.session().answer(one, is_location));
+    }
+
+    fn is_location(&self, signal: &SignalPath) -> bool {
+        self.control.policy().is_some_and(|policy| policy.category(signal) == Category::Location)
+            || Category::of(signal) == Category::Location
+    }
+
+    fn widen(&mut self, session: Session) -> Result<(), AuthorityError> {
+        let stored = self.session.widen(session);
+        stored.map_err(|error| {
+            AuthorityError::Refused(format!("not done, since it cannot be stored: {error}"))
+        })?;
+        self.changes.push(Change::InCar);
+        Ok(())
+    }
+}
+
+impl InCar for LocalAuthority {
+    fn hold(&mut self, what: &What, lasts: Lasts) -> Result<Vec<HoldStatus>, AuthorityError> {
+        let mut session = self.session().clone();
+        session.pass(self.clock.monotonic());
+        let hold = Hold { what: what.clone(), lasts, began: self.clock.monotonic() };
+        session.hold(hold).map_err(|error| refused(&error))?;
+        self.changes.push(Change::InCar);
+        let stored = self.session.narrow(session);
+        stored.map_err(|error| {
+            AuthorityError::Refused(format!(
+                "in force, but the next start ends it, since it cannot be stored: {error}"
+            ))
+        })?;
+        Ok(self.held_back())
+    }
+
+    fn release(&mut self, what: &What) -> Result<Vec<HoldStatus>, AuthorityError> {
+        let mut session = self.session().clone();
+        if session.end(what) {
+            self.widen(session)?;
+        }
+        Ok(self.held_back())
+    }
+
+    fn trip_ended(&mut self) -> Result<Vec<HoldStatus>, AuthorityError> {
+        let mut session = self.session().clone();
+        if session.trip_ended() {
+            self.widen(session)?;
+        }
+        Ok(self.held_back())
+    }
+}
