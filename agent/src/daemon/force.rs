@@ -161,13 +161,7 @@ impl Force {
     }
 
     fn worked_out(&self) -> Effective {
-        let mut effective = Effective::of(&self.authority.situation(&self.leaves));
-        for rules in &mut effective.flows {
-            if rules.batch_age_us > self.batch_age_us {
-                Arc::make_mut(rules).batch_age_us = self.batch_age_us;
-            }
-        }
-        effective
+        Effective::of(&self.authority.situation(&self.leaves)).closing_within(self.batch_age_us)
     }
 
     fn note(&self, stages: &mut dyn Stages, changes: &[Change]) {

@@ -4,7 +4,7 @@
 //! bytes ─ document ─▶ Verified<Bundle | Request | ConsentRecord> ─ effective ─▶ Effective ─ gate ─▶ Reading to Consented
 //! ```
 
-mod atom;
+pub mod atom;
 pub mod category;
 pub mod compare;
 pub mod decimal;

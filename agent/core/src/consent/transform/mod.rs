@@ -23,8 +23,8 @@ mod words;
 pub(super) use aggregate::Window;
 pub use aggregate::{Aggregate, Function, Functions};
 pub use coding::Coding;
-pub use geo_cell::Resolution;
 pub(super) use geo_cell::{Coordinate, Fix};
+pub use geo_cell::{Resolution, boundary};
 pub(super) use on_change::Change;
 pub use on_change::DeadBand;
 pub use period::Period;
@@ -33,7 +33,7 @@ pub(super) use quantise::Quantiser;
 pub use spec::{Parameter, TransformSpec};
 pub(super) use threshold::Trigger;
 pub use threshold::{Side, Threshold};
-pub use words::transforms;
+pub use words::{transform, transforms};
 
 /// What may leave of one signal: nothing, or its readings reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
