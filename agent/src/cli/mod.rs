@@ -90,7 +90,7 @@ struct Common {
     /// What is logged to stderr, for example `warn,uplink=debug`.
     #[arg(
         id = "log-filter",
-        long = "log",
+        long = "log-filter",
         global = true,
         value_name = "FILTER",
         env = "GLOVEBOX_LOG",
