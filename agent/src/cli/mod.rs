@@ -11,6 +11,8 @@ mod log;
 mod man;
 mod out;
 pub mod policy;
+#[cfg(feature = "preview")]
+mod preview;
 pub mod provision;
 mod run;
 mod status;
@@ -51,6 +53,7 @@ Examples:
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
   glovebox why Vehicle.Speed                     whether it leaves, for whom, and which clause says so
+  glovebox preview --policy bundle.dsse --log drive.log.gz --dbc car.dbc --html report.html
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0` instead: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
   glovebox dbc show car.dbc 'WHEEL*'             its messages and signals in words
@@ -118,6 +121,8 @@ enum Command {
     Policy(policy::Args),
     Consent(consent::Args),
     Why(why::Args),
+    #[cfg(feature = "preview")]
+    Preview(preview::Args),
     Decode(decode::Args),
     Dbc(dbc::Args),
     Completions(complete::Args),
@@ -130,8 +135,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
     // What these are given are arguments: a log or a database that cannot be used is an unusable one.
     // What cannot tell why must not look like a no.
-    let is_reader = matches!(cli.command, Command::Decode(_) | Command::Dbc(_) | Command::Why(_));
-    let on_error = if is_reader { UNUSABLE } else { FINDINGS };
+    let on_error = match cli.command {
+        Command::Decode(_) | Command::Dbc(_) | Command::Why(_) => UNUSABLE,
+        #[cfg(feature = "preview")]
+        Command::Preview(_) => UNUSABLE,
+        _ => FINDINGS,
+    };
     match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {
         Ok(code) => code,
         Err(error) if out::is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -150,6 +159,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),
         Command::Consent(args) => consent::run(&args, || common.authority()),
         Command::Why(args) => why::run(&args, common),
+        #[cfg(feature = "preview")]
+        Command::Preview(args) => preview::run(&args, common),
         Command::Decode(args) => decode::run(args),
         Command::Dbc(args) => dbc::run(&args),
         Command::Completions(args) => complete::run(&args),

@@ -7,6 +7,8 @@ mod corpus;
 mod drift;
 mod examples;
 mod made;
+#[cfg(feature = "preview")]
+mod preview;
 mod schemas;
 mod why;
 
