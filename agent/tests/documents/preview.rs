@@ -287,6 +287,55 @@ fn a_hostile_name_stays_text() {
     assert!(page.matches("<svg").count() == 2, "two signals are drawn");
 }
 
+/// A drive of some kilometres of which only cells are told: the map has them, and under them the route.
+#[test]
+fn of_a_place_the_map_shows_the_cells_that_leave_and_the_route_that_stays() {
+    let car = car();
+    let folder = car.path();
+    let dbc = "VERSION \"\"\n\nBS_:\n\nBU_: ECU\n\nBO_ 291 Position: 8 ECU\n \
+               SG_ Latitude : 0|32@1- (0.0000001,0) [-90|90] \"degrees\" ECU\n \
+               SG_ Longitude : 32|32@1- (0.0000001,0) [-180|180] \"degrees\" ECU\n";
+    std::fs::write(folder.join("car.dbc"), dbc).unwrap();
+    let mut log = String::new();
+    for at in 0..300i32 {
+        let _ = write!(log, "({}.0) can0 123#", 1_700_000_000 + at);
+        for degrees in [481_000_000 + at * 2_000, 115_000_000 + at * 3_000] {
+            log += &hex::encode_upper(degrees.to_le_bytes());
+        }
+        log.push('\n');
+    }
+    std::fs::write(folder.join("drive.log"), log).unwrap();
+    let place = "CAN.can0.Position";
+    glovebox(
+        folder,
+        &format!(
+            "policy new request --recipient acme --purpose speed --signal {place}.Latitude:geo_cell=7:rate=10000 --signal \
+             {place}.Longitude:geo_cell=7:rate=10000 -o r.json"
+        ),
+    );
+    glovebox(folder, "policy sign r.json --type request --key acme.key -o r.dsse");
+    glovebox(
+        folder,
+        "policy new bundle --device car-1 --recipient acme:Acme:DE:acme.pub:h.dsse --request r.dsse --category \
+         location=CAN.can0.Position.* -o b.json",
+    );
+    let report = json(folder, &format!("preview --policy b.json {FILES} --html page.html"));
+    let [latitude, longitude] = [0, 1].map(|at| &report["flows"][0]["signals"][at]);
+    assert_eq!((&latitude["samples_in"], &latitude["samples_out"]), (&300.into(), &30.into()));
+    assert_eq!(longitude["becomes"], format!("told as one with {place}.Latitude"));
+    // `latlng_to_cell` of H3's own library for the beginning of the drive.
+    let cells = latitude["cells"].as_array().unwrap();
+    assert!(cells.iter().any(|cell| cell[0] == "871f8d45affffff"), "{cells:?}");
+    assert_eq!(cells.iter().filter_map(|cell| cell[1].as_u64()).sum::<u64>(), 30);
+    assert_eq!(latitude["range_out"], Value::Null, "no coordinate of it leaves");
+    let page = std::fs::read_to_string(folder.join("page.html")).unwrap();
+    is_strict(&page);
+    // One for the legend.
+    assert_eq!(page.matches("<path class=\"cell\"").count(), cells.len() + 1);
+    assert_eq!(page.matches("<path class=\"came route\"").count(), 1);
+    assert!(!page.contains("<path class=\"mark\" d=\"M"), "no point is on the map");
+}
+
 /// Hundreds of signals over hours: the page stays a page.
 #[test]
 fn a_long_log_of_many_signals_gives_a_small_page() {

@@ -20,8 +20,8 @@ use glovebox_core::seal::Sealer as _;
 use serde::Serialize;
 
 use super::Args;
+use crate::cli::policy::Kind;
 use crate::cli::policy::document::Held;
-use crate::cli::policy::{Kind, read_file};
 use crate::clock::{Clock, Time as _};
 use crate::config::Config;
 use crate::daemon::authority::{LeafDigests, LocalAuthority, random_uuid, throwaway_key};
@@ -126,33 +126,25 @@ impl Bench {
         let held = Held::open(file)?;
         ensure!(held.kind == Kind::Bundle, "{}: not a policy bundle: `--policy` wants one", place());
         let bundle: Bundle = held.read().with_context(place)?;
-        let (document, root, serial, check) = match authority {
-            Some(authority) => {
-                let key = read_verifying_key(authority)?;
-                let statement = held.envelope.as_ref().and_then(|envelope| envelope.signing_key.as_deref());
-                let statement =
-                    statement.with_context(|| format!("{}: `--authority` needs it signed", place()))?;
-                let statement: SigningKeyStatement =
-                    glovebox_core::consent::document::read(&statement.payload_bytes()?)?;
+        let (document, root, check) = match (authority, &held.envelope) {
+            (Some(authority), Some(envelope)) => {
                 let check = Check::good(format!("the policy bundle's, by {}", authority.display()));
-                (read_file(file)?, key, statement.serial, check)
+                (envelope.to_bytes()?, read_verifying_key(authority)?, check)
             }
-            None => {
-                let what = match held.envelope {
+            (Some(_), None) => anyhow::bail!("{}: `--authority` needs it signed", place()),
+            (None, envelope) => {
+                let what = match envelope {
                     Some(_) => "the policy bundle's; `--authority A.pub` checks it",
                     None => "the policy bundle is not signed yet",
                 };
                 let (document, root) = signed_anew(&held.payload, &bundle)?;
-                (document, root, 1, Check::unchecked(what))
+                (document, root, Check::unchecked(what))
             }
         };
         let owner = throwaway_key()?;
         let enrolment = enrolment(&bundle, root, &owner)?;
-        let floor = Counters {
-            policy_version: PolicyVersion(bundle.version.0.saturating_sub(1)),
-            signing_serial: serial,
-        };
-        let stored = Stored { floor, ..Stored::default() };
+        let policy_version = PolicyVersion(bundle.version.0.saturating_sub(1));
+        let stored = Stored { floor: Counters { policy_version, signing_serial: 0 }, ..Stored::default() };
         let sealer = throwaway_car()?;
         let (control, _) = Control::restore(enrolment, stored, &|id| alias(&sealer, id), &StrictVerifier);
         let checks =
