@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use glovebox_core::batch::{ClockQuality, TimeMapping};
+use glovebox_core::batch::ClockQuality;
 use glovebox_core::delivery::Delivery;
 use glovebox_core::limits::{BATCH_AGE_US_MAX, UPLINK_WINDOW_MESSAGES};
 use glovebox_core::names::WallTime;
@@ -198,7 +198,7 @@ impl Parts {
         let (source, states, bell) = open_source(&config)?;
         let (sender, orders) = std::sync::mpsc::channel();
         let drive = Drive {
-            pipeline: pipeline(&config),
+            pipeline: Pipeline::of_a_log(config.batch.size_bytes),
             orders,
             custody: messages.clone(),
             counters: Arc::clone(&counters),
@@ -378,12 +378,6 @@ fn open_outbox(
 fn delivery(config: &Config) -> Delivery {
     let only_when = config.delivery.only_when.as_ref().map(|only_when| only_when.condition.clone());
     Delivery::default().only_when(only_when.unwrap_or_default())
-}
-
-/// Its times are those of a log until a live bus says otherwise.
-fn pipeline(config: &Config) -> Pipeline {
-    let mapping = TimeMapping { offset_us: 0, quality: ClockQuality::Replay };
-    Pipeline::new(mapping, config.batch.size_bytes)
 }
 
 /// The log if one is configured, else the interfaces; how they are; and what wakes whoever waits for them.

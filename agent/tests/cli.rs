@@ -331,7 +331,7 @@ fn unusable_arguments_are_exit_code_2_and_say_what_was_meant() {
     let output = glovebox(&["chek"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("check"), "{}", stderr(&output));
-    let output = glovebox(&["check", "--log", "uplnk=debug"]);
+    let output = glovebox(&["check", "--log-filter", "uplnk=debug"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("`uplnk` is no stage"), "{}", stderr(&output));
 }

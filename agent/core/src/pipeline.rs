@@ -1,7 +1,7 @@
 //! Joins decode, consent and batch: frames in, closed batches out. One thread owns it; nothing is locked and nothing
 //! is allocated per frame.
 
-use crate::batch::{Batch, LossReason, OpenBatch, TimeMapping};
+use crate::batch::{Batch, ClockQuality, LossReason, OpenBatch, TimeMapping};
 use crate::consent::effective::FlowRules;
 use crate::consent::event::Recorder;
 use crate::consent::gate::{LastRun, Lost, Spending};
@@ -256,6 +256,12 @@ impl Pipeline {
             readings: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// The same for a recorded log, whose stamps are the time until a live bus says otherwise.
+    #[must_use]
+    pub fn of_a_log(column_bytes_max: usize) -> Self {
+        Self::new(TimeMapping { offset_us: 0, quality: ClockQuality::Replay }, column_bytes_max)
     }
 
     /// Takes one event; appends what comes of it to `out`.

@@ -286,6 +286,12 @@ impl Replay {
         Self { log, interfaces, ended: false }
     }
 
+    /// Bytes of the file that were read, of how many; `None` if that is no file with a size.
+    #[must_use]
+    pub fn position(&self) -> Option<(u64, u64)> {
+        self.log.position()
+    }
+
     /// What was read so far.
     #[must_use]
     pub fn counts(&self) -> Counts {

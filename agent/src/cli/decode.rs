@@ -1,9 +1,9 @@
 //! `glovebox decode`: a recorded log, or what comes on a bus, into signals, for people and scripts.
 
-mod files;
+pub(super) mod files;
 mod lines;
 mod live;
-mod progress;
+pub(super) mod progress;
 mod work;
 
 use crate::bus::replay::Log;

@@ -1,4 +1,4 @@
-//! Logging: plain lines on stderr with the stage as target; levels by `GLOVEBOX_LOG` or `--log`.
+//! Logging: plain lines on stderr with the stage as target; levels by `GLOVEBOX_LOG` or `--log-filter`.
 //!
 //! The filter is `LEVEL` or `STAGE=LEVEL`, joined by commas. Foreign crates stay at warnings whatever it
 //! says: what they trace may hold a document with signal names.

@@ -15,6 +15,8 @@ mod out;
 pub mod owner;
 mod pause;
 pub mod policy;
+#[cfg(feature = "preview")]
+mod preview;
 pub mod provision;
 mod run;
 mod secret;
@@ -63,6 +65,7 @@ Examples:
   glovebox location off                          no place leaves, and nobody is told
   glovebox why Vehicle.Speed                     whether it leaves, for whom, which clause says so
   glovebox zone add 52.5163 13.3777              a private place: nothing of places and trips leaves from it
+  glovebox preview --policy bundle.dsse --log drive.log.gz --dbc car.dbc --html report.html
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0`: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it
   glovebox dbc show car.dbc 'WHEEL*'             its messages and signals in words
@@ -102,7 +105,7 @@ struct Common {
     /// What is logged to stderr, for example `warn,uplink=debug`.
     #[arg(
         id = "log-filter",
-        long = "log",
+        long = "log-filter",
         global = true,
         value_name = "FILTER",
         env = "GLOVEBOX_LOG",
@@ -137,6 +140,8 @@ enum Command {
     Location(pause::LocationArgs),
     Why(why::Args),
     Zone(zone::Args),
+    #[cfg(feature = "preview")]
+    Preview(preview::Args),
     Decode(decode::Args),
     Dbc(dbc::Args),
     Completions(complete::Args),
@@ -149,8 +154,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(arguments);
     // What these are given are arguments: a log or a database that cannot be used is an unusable one.
     // What cannot tell why must not look like a no.
-    let is_reader = matches!(cli.command, Command::Decode(_) | Command::Dbc(_) | Command::Why(_))
-        || matches!(&cli.command, Command::Policy(args) if args.only_reads());
+    let is_reader = match &cli.command {
+        Command::Decode(_) | Command::Dbc(_) | Command::Why(_) => true,
+        #[cfg(feature = "preview")]
+        Command::Preview(_) => true,
+        Command::Policy(args) => args.only_reads(),
+        _ => false,
+    };
     let on_error = if is_reader { UNUSABLE } else { FINDINGS };
     match log::start(&cli.common.log, cli.common.log_format).and_then(|()| run(cli)) {
         Ok(code) => code,
@@ -177,6 +187,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Location(args) => pause::location(&args, common),
         Command::Why(args) => why::run(&args, common),
         Command::Zone(args) => zone::run(&args, &common.load(Files::NotNeeded)?.health.state),
+        #[cfg(feature = "preview")]
+        Command::Preview(args) => preview::run(&args, common),
         Command::Decode(args) => decode::run(args),
         Command::Dbc(args) => dbc::run(&args),
         Command::Completions(args) => complete::run(&args),

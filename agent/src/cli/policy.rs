@@ -2,7 +2,7 @@
 
 mod categories;
 mod diff;
-mod document;
+pub(super) mod document;
 mod doubts;
 mod inspect;
 mod new;
@@ -88,7 +88,7 @@ struct SignArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+pub(super) enum Kind {
     /// Policy bundle, signed by the key that the statement names.
     Bundle,
     /// Request, signed by its recipient.
@@ -306,14 +306,20 @@ fn kind_of(envelope: &DsseEnvelope) -> anyhow::Result<Kind> {
 
 /// Writes a document; never over a key, which nobody could get back.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let old = std::fs::read(path).unwrap_or_default();
-    if old.starts_with(b"-----BEGIN") {
-        bail!(
-            "{}: this is a key or a certificate, not overwritten: name another file with -o",
-            path.display()
-        );
-    }
+    not_over_a_key(path)?;
     std::fs::write(path, bytes).with_context(|| path.display().to_string())
+}
+
+/// A file that is a key stays.
+pub(crate) fn not_over_a_key(path: &Path) -> anyhow::Result<()> {
+    let mut head = Vec::new();
+    if let Ok(file) = std::fs::File::open(path) {
+        file.take(16).read_to_end(&mut head).with_context(|| path.display().to_string())?;
+    }
+    if head.starts_with(b"-----BEGIN") {
+        bail!("{}: this is a key or a certificate, not overwritten: name another file", path.display());
+    }
+    Ok(())
 }
 
 /// Reads a document of bounded size; `-` is standard input.

@@ -64,7 +64,7 @@ pub struct Keys {
 
 impl Keys {
     /// Reads the keys in the state folder.
-    fn open(state: &Path, car: Car) -> Result<Self, OpenError> {
+    pub(crate) fn open(state: &Path, car: Car) -> Result<Self, OpenError> {
         let keys = KeyStore::open(&state.join("keys"))?;
         let owners = keys.owners()?;
         // The owner's file is written last: without it the others do not count.
@@ -512,14 +512,15 @@ fn alias(sealer: Option<&CarSealer>, recipient: &RecipientId) -> Option<(Verifyi
     Some((sealer.alias(recipient).ok()?, sealer.principal(recipient)))
 }
 
-/// Before the car is provisioned nothing is signed or taken; the type wants a key all the same.
-fn throwaway_key() -> Result<SigningKey, OpenError> {
+/// A key of this process alone. Before the car is provisioned nothing is signed or taken; the type wants a key all the
+/// same.
+pub(crate) fn throwaway_key() -> Result<SigningKey, OpenError> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(seed.as_mut_slice()).map_err(|_| OpenError::Random)?;
     Ok(SigningKey::from_bytes(&seed))
 }
 
-fn random_uuid() -> Option<Uuid> {
+pub(crate) fn random_uuid() -> Option<Uuid> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).ok()?;
     Some(uuid::Builder::from_random_bytes(bytes).into_uuid())

@@ -168,13 +168,7 @@ impl Force {
 
     fn worked_out(&self) -> Effective {
         let effective = Effective::of(&self.authority.situation(&self.leaves));
-        let mut effective = self.authority.under_session(effective);
-        for rules in &mut effective.flows {
-            if rules.batch_age_us > self.batch_age_us {
-                Arc::make_mut(rules).batch_age_us = self.batch_age_us;
-            }
-        }
-        effective
+        self.authority.under_session(effective).closing_within(self.batch_age_us)
     }
 
     fn note(&self, stages: &mut dyn Stages, changes: &[Change]) {

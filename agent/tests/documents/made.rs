@@ -75,7 +75,7 @@ fn what_the_commands_make_is_as_the_schemas_say() {
 }
 
 /// The signed records in the car's store.
-fn records(folder: &Path) -> Vec<Value> {
+pub(crate) fn records(folder: &Path) -> Vec<Value> {
     use glovebox::policy_store::{Documents as _, PolicyStore};
     let store = PolicyStore::open(&folder.join("state")).unwrap();
     let records = store.load().unwrap().records;

@@ -8,6 +8,8 @@ mod drift;
 mod examples;
 mod made;
 mod ops;
+#[cfg(feature = "preview")]
+mod preview;
 mod schemas;
 mod why;
 

@@ -80,7 +80,9 @@ pub enum What<'a> {
 }
 
 impl<'a> What<'a> {
-    fn of(signal: &'a v1::Signal) -> Self {
+    /// By the descriptor's entry of a signal.
+    #[must_use]
+    pub fn of(signal: &'a v1::Signal) -> Self {
         let has = |op: &str| signal.transforms.iter().find(|transform| transform.op == op);
         if has("threshold").is_some() {
             return Self::Event;

@@ -2,13 +2,15 @@
 //! what cantools computes from the log and the grants.
 
 use anyhow::{Context, Result, bail, ensure};
-use glovebox_tests::agent::binary;
+use glovebox_tests::agent::{Agent, binary};
 use glovebox_tests::fleet::Party;
 use glovebox_tests::parties::{garage, insurer, researcher};
 use glovebox_tests::process::{output, until};
+use glovebox_tests::recipient::{self, Sample};
 use glovebox_tests::scene::Scene;
 use glovebox_tests::source::root;
 use glovebox_tests::{need, oracle};
+use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -47,17 +49,54 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
         })?;
     }
     std::thread::sleep(SETTLE);
+    let mut all = Vec::new();
     for (id, subscriber) in subscribers {
         let printed = subscriber.finish()?;
         let nothing = oracle::BySignal::new();
         printed.must_be_quiet(&id)?;
         oracle::compare(&id, expected.get(&id).unwrap_or(&nothing), &oracle::by_signal(&printed.samples))?;
+        all.extend(printed.samples);
     }
     let ungranted = scene.broker.received().iter().any(|topic| topic.starts_with("glovebox/v1/broker/"));
     ensure!(!ungranted, "something was published for the recipient without a grant");
+    preview_says_the_same(&scene, &agent, &all)?;
     agent.stop()?;
     foreign_reader_opens(&scene, &envelopes)?;
     scene.finish();
+    Ok(())
+}
+
+/// `glovebox preview` of the same drive, beside the running daemon that holds its stores: every sample in every batch is
+/// the one that a recipient opened.
+fn preview_says_the_same(scene: &Scene, agent: &Agent, opened: &[Sample]) -> Result<()> {
+    let file = scene.path("preview.jsonl")?;
+    let said = agent.run(&["preview", "--json", "--samples", &file.display().to_string()])?;
+    let previewed = recipient::read(&std::fs::read_to_string(&file)?)?;
+    // The epoch of a stream is another one each time.
+    let sorted = |samples: &[Sample]| {
+        let mut samples: Vec<Sample> =
+            samples.iter().map(|sample| Sample { epoch: 0, ..sample.clone() }).collect();
+        // In a batch each signal is in the order of time.
+        samples.sort_by(|a, b| (&a.flow, a.sequence, &a.signal).cmp(&(&b.flow, b.sequence, &b.signal)));
+        samples
+    };
+    let (want, got) = (sorted(opened), sorted(&previewed.samples));
+    let first = want.iter().zip(&got).find(|(want, got)| want != got);
+    ensure!(first.is_none(), "the preview says something else: {first:?}");
+    ensure!(want.len() == got.len(), "{} samples previewed, {} opened", got.len(), want.len());
+    let report: Value = serde_json::from_str(&said)?;
+    let flows = report["flows"].as_array().context("flows")?;
+    let total: u64 = flows.iter().filter_map(|flow| flow["samples_out"].as_u64()).sum();
+    ensure!(total == want.len() as u64, "{total} samples in the report, {} opened", want.len());
+    let garage = flows.iter().find(|flow| flow["recipient"] == "garage").context("garage")?;
+    let sizes =
+        std::fs::read_dir(scene.path("envelopes")?)?.flatten().map(|entry| Ok(entry.metadata()?.len()));
+    let published: u64 = sizes.collect::<Result<Vec<u64>>>()?.into_iter().sum();
+    let previewed = garage["bytes"].as_u64().context("bytes")?;
+    // The descriptor goes along once more after a connection.
+    let near = published.abs_diff(previewed) * 20 <= published;
+    ensure!(near, "{previewed} bytes previewed, {published} published");
+    need::say(&format!("preview: {total} samples as opened; {previewed} bytes for {published} published"));
     Ok(())
 }
 

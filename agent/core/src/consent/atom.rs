@@ -23,6 +23,14 @@ pub(super) fn coordinate(path: &SignalPath) -> Option<Coordinate> {
     }
 }
 
+/// Whether these two are latitude and longitude of one place.
+#[must_use]
+pub fn is_place(latitude: &SignalPath, longitude: &SignalPath) -> bool {
+    parent(latitude) == parent(longitude)
+        && coordinate(latitude) == Some(Coordinate::Latitude)
+        && coordinate(longitude) == Some(Coordinate::Longitude)
+}
+
 /// The other coordinate of the place of this one.
 pub(super) fn partner<'a>(signals: &'a [SignalRules], of: &SignalRules) -> Option<&'a SignalRules> {
     let other = |signal: &&SignalRules| {

@@ -209,6 +209,17 @@ impl Effective {
         }
     }
 
+    /// The same with batches that close at this age at the latest, in microseconds.
+    #[must_use]
+    pub fn closing_within(mut self, batch_age_us: i64) -> Self {
+        for rules in &mut self.flows {
+            if rules.batch_age_us > batch_age_us {
+                Arc::make_mut(rules).batch_age_us = batch_age_us;
+            }
+        }
+        self
+    }
+
     fn of_policy(situation: &Situation<'_>, policy: &Policy, time: TrustedTime) -> Self {
         let mut effective = Self { policy_version: policy.bundle().payload().version, ..Self::default() };
         for grant in situation.grants.live() {

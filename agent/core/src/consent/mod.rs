@@ -5,7 +5,7 @@
 //!                                                                  session ──────▲
 //! ```
 
-mod atom;
+pub mod atom;
 pub mod category;
 pub mod compare;
 pub mod decimal;

@@ -106,7 +106,7 @@ impl Files {
 }
 
 /// An interface's name as the bus in signal names.
-fn bus_name(interface: &str) -> anyhow::Result<BusName> {
+pub(in crate::cli) fn bus_name(interface: &str) -> anyhow::Result<BusName> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let name: String = interface.chars().map(|c| if fits(c) { c } else { '_' }).take(32).collect();
     Ok(BusName::new(&name)?)

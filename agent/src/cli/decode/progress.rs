@@ -14,7 +14,7 @@ const FRAMES: u64 = 1_024;
 const EVERY: Duration = Duration::from_millis(250);
 
 /// Shows the line, or nothing at all.
-pub(super) struct Progress<W: Write> {
+pub(in crate::cli) struct Progress<W: Write> {
     out: Option<W>,
     every: Duration,
     frames: u64,
@@ -25,7 +25,7 @@ pub(super) struct Progress<W: Write> {
 
 impl Progress<io::Stderr> {
     /// Only on a terminal whose lines nobody else writes: that stdout goes to as well would be torn.
-    pub(super) fn new() -> Self {
+    pub(in crate::cli) fn new() -> Self {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let wanted = io::stderr().is_terminal() && !io::stdout().is_terminal() && !is_dumb;
         Self::on(wanted.then(io::stderr), EVERY)
@@ -39,7 +39,7 @@ impl<W: Write> Progress<W> {
     }
 
     /// A frame was read, at this place of the file, if it has places.
-    pub(super) fn frame(&mut self, moment: Moment, position: impl FnOnce() -> Option<(u64, u64)>) {
+    pub(in crate::cli) fn frame(&mut self, moment: Moment, position: impl FnOnce() -> Option<(u64, u64)>) {
         let Some(out) = &mut self.out else { return };
         let first = *self.first.get_or_insert(moment);
         self.frames += 1;

@@ -10,17 +10,17 @@ use glovebox_core::consent::document::{Document, DocumentError, DsseEnvelope, re
 use std::path::Path;
 
 /// What a file holds. No signature was checked.
-pub(super) struct Held {
-    pub(super) kind: Kind,
+pub(in crate::cli) struct Held {
+    pub(in crate::cli) kind: Kind,
     /// The exact bytes that are signed.
-    pub(super) payload: Vec<u8>,
+    pub(in crate::cli) payload: Vec<u8>,
     /// `None`: a bare payload.
-    pub(super) envelope: Option<DsseEnvelope>,
+    pub(in crate::cli) envelope: Option<DsseEnvelope>,
 }
 
 impl Held {
     /// Reads a file; `-` is standard input.
-    pub(super) fn open(file: &Path) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn open(file: &Path) -> anyhow::Result<Self> {
         Self::of(read_file(file)?).with_context(|| file.display().to_string())
     }
 
@@ -34,7 +34,7 @@ impl Held {
         Ok(Self { kind, payload: envelope.payload_bytes()?, envelope: Some(envelope) })
     }
 
-    pub(super) fn read<T: Document>(&self) -> Result<T, DocumentError> {
+    pub(in crate::cli) fn read<T: Document>(&self) -> Result<T, DocumentError> {
         read(&self.payload)
     }
 }

@@ -75,6 +75,13 @@ impl Resolution {
     }
 }
 
+/// The corners of a cell in degrees, latitude and longitude, in their order around it; `None` if there is no such cell.
+#[must_use]
+pub fn boundary(cell: u64) -> Option<Vec<(f64, f64)>> {
+    let cell = h3o::CellIndex::try_from(cell).ok()?;
+    Some(cell.boundary().iter().map(|corner| (corner.lat(), corner.lng())).collect())
+}
+
 impl std::fmt::Display for Resolution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(f)
@@ -141,6 +148,25 @@ mod tests {
             assert_eq!(resolution(7).cell(latitude, longitude), None);
         }
         assert_eq!(Resolution::new(11), None, "a point");
+    }
+
+    /// Corners by H3's own library: `cell_to_boundary`. A pentagon's edges are broken where they cross the solid.
+    #[test]
+    fn boundaries_are_those_of_h3() {
+        let known = [
+            (37.775_197_782_893_386, -122.417_199_718_416_58),
+            (37.776_880_448_402_27, -122.416_128_357_792_69),
+            (37.778_385_004_930_925, -122.417_387_976_176_19),
+            (37.778_206_872_622_38, -122.419_718_954_148_08),
+            (37.776_524_206_993_216, -122.420_790_245_418_79),
+            (37.775_019_673_792_62, -122.419_530_628_073_42),
+        ];
+        let corners = boundary(0x0892_8308_280f_ffff).unwrap();
+        let near = |(a, b): (&(f64, f64), &(f64, f64))| (a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9;
+        assert_eq!(corners.len(), known.len());
+        assert!(corners.iter().zip(&known).all(near), "{corners:?}");
+        assert_eq!(boundary(0x0850_8000_3fff_ffff).unwrap().len(), 10);
+        assert_eq!((boundary(0), boundary(u64::MAX)), (None, None));
     }
 
     proptest! {

@@ -26,8 +26,8 @@ mod words;
 pub(super) use aggregate::Window;
 pub use aggregate::{Aggregate, Function, Functions, Span};
 pub use coding::Coding;
-pub use geo_cell::Resolution;
 pub(super) use geo_cell::{Coordinate, Fix};
+pub use geo_cell::{Resolution, boundary};
 pub(super) use on_change::Change;
 pub use on_change::DeadBand;
 pub use parameters::{Kind, OPS, Op, Taken, TransformFault, fault};
@@ -38,7 +38,7 @@ pub use spec::{Parameter, TransformSpec};
 pub(super) use threshold::Trigger;
 pub use threshold::{Side, Threshold};
 pub use trim_ends::Ends;
-pub use words::{transforms, transforms_in};
+pub use words::{transform, transforms, transforms_in};
 
 /// What may leave of one signal: nothing, or its readings reduced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

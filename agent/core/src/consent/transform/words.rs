@@ -21,6 +21,12 @@ pub fn transforms_in(list: &[TransformSpec], unit: &str) -> String {
     list.iter().map(|spec| words(spec, unit)).collect::<Vec<_>>().join("; ")
 }
 
+/// The same of all that applies to a signal together.
+#[must_use]
+pub fn transform(transform: &Transform, unit: &str) -> String {
+    if *transform == Transform::OPEN { "as it is".to_owned() } else { parts(transform, unit).join("; ") }
+}
+
 /// A transform in words; what this agent does not know is told as it is written, and what comes of it: nothing.
 fn words(spec: &TransformSpec, unit: &str) -> String {
     match (spec.op.as_str(), parse(spec)) {
@@ -33,6 +39,11 @@ fn words(spec: &TransformSpec, unit: &str) -> String {
 
 /// One op's words; here a transform has one op, and a threshold its cool-down.
 fn told(transform: &Transform, unit: &str) -> String {
+    parts(transform, unit).join(", ")
+}
+
+/// Each op's words, in the order of application.
+fn parts(transform: &Transform, unit: &str) -> Vec<String> {
     let mut parts = Vec::new();
     parts.extend(transform.trim_ends.map(trim_ends));
     parts.extend(transform.aggregate.map(aggregate));
@@ -48,7 +59,7 @@ fn told(transform: &Transform, unit: &str) -> String {
         parts.push(format!("sent {} later, with all else for this purpose", span(transform.delay_us)));
     }
     parts.extend(transform.budget.map(budget));
-    parts.join(", ")
+    parts
 }
 
 fn trim_ends(ends: Ends) -> String {
@@ -151,7 +162,7 @@ fn as_written(spec: &TransformSpec) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 
@@ -199,6 +210,15 @@ mod tests {
             "only when it changed by 2.5 or more, or after 5 min"
         );
         assert_eq!(words(r#"[{"op":"drop"}]"#), "nothing leaves");
+    }
+
+    #[test]
+    fn all_that_applies_together_is_told_in_the_order_of_application() {
+        let list = r#"[{"op":"rate","min_interval_ms":1000},{"op":"quantise","step":5}]"#;
+        let specs: Vec<TransformSpec> = serde_json::from_str(list).unwrap();
+        let super::super::Rule::Pass(both) = super::super::Rule::of(&specs) else { panic!("denied") };
+        assert_eq!(transform(&both), "rounded down to steps of 5; at most once in 1 s");
+        assert_eq!(transform(&Transform::OPEN), "as it is");
     }
 
     #[test]
