@@ -13,7 +13,7 @@ use glovebox_core::decode::{Leaves, Reading, SourceAddress, State};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::limits::EVENT_SAMPLES_MAX;
 use glovebox_core::names::*;
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -57,6 +57,7 @@ fn rules(event: &EventCondition, transform: &str) -> (FlowRules, Leaves) {
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals,
     };
@@ -226,7 +227,7 @@ impl Car {
     }
 
     fn put(&mut self, effective: Effective, leaves: &Leaves) {
-        let compiled = Compiled::new(leaves, Gate::compile(&effective, leaves), None);
+        let compiled = Compiled::new(leaves, Gate::compile(&effective, leaves), Watches::default());
         self.pipeline.on_event(Event::Swap(Box::new(compiled)), &mut self.out);
     }
 

@@ -12,7 +12,7 @@ use glovebox_core::decode::leaves::BusDatabase;
 use glovebox_core::decode::{LeafIndex, Leaves};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::names::*;
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::wire::{self, Descriptor};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -68,10 +68,12 @@ fn documents() -> Effective {
         recipient: RecipientId::new(&format!("r{number}")).unwrap(),
         purpose: PurposeId::new("p").unwrap(),
         request_digest: Digest([0; 32]),
+        event: None,
         hpke_key: HpkeKey([0; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: BATCH_MS * 1_000,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: FLOWS[number].iter().map(|leaf| signal(*leaf)).collect(),
     };
@@ -103,7 +105,7 @@ impl Drive {
     fn swap(&mut self, session: &Session) {
         let effective = documents().under(session, |path| path.as_str().contains("Fix"));
         let gate = Gate::compile(&effective, &LEAVES);
-        self.event(Event::Swap(Box::new(Compiled::new(&LEAVES, gate, None))));
+        self.event(Event::Swap(Box::new(Compiled::new(&LEAVES, gate, Watches::default()))));
     }
 
     fn event(&mut self, event: Event<'_>) {

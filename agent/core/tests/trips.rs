@@ -44,6 +44,7 @@ fn gate(json: &str) -> Gate {
         recipient: RecipientId::new("r").unwrap(),
         purpose: PurposeId::new("p").unwrap(),
         request_digest: Digest([0; 32]),
+        event: None,
         hpke_key: HpkeKey([0; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,

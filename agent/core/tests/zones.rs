@@ -65,6 +65,7 @@ fn compiled(leaves: &Leaves, zones: Zones, granted: &[&str]) -> Compiled {
         recipient: RecipientId::new("r").unwrap(),
         purpose: PurposeId::new("p").unwrap(),
         request_digest: Digest([0; 32]),
+        event: None,
         hpke_key: HpkeKey([0; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 3_600_000_000,

@@ -110,6 +110,7 @@ impl Kind {
             Self::Bundle | Self::SigningKey => "the authority's root key",
             Self::Request | Self::HpkeKey => "the recipient's request key",
             Self::Consent => "the owner's key",
+            Self::Enrolment => "an owner's key",
         }
     }
 

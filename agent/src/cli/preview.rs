@@ -111,10 +111,10 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let config = config(args, common)?;
     let source = Source::open(args, config.as_ref())?;
-    let digests = source.databases.digests();
+    let known = source.databases.known();
     let papers = match (&args.policy, &config) {
-        (Some(policy), _) => papers::given(args, policy, &digests)?,
-        (None, Some(config)) => papers::installed(config, digests)?,
+        (Some(policy), _) => papers::given(args, policy, &known)?,
+        (None, Some(config)) => papers::installed(config, known)?,
         (None, None) => anyhow::bail!("name a policy bundle with `--policy`"),
     };
     let leaves = &source.databases.leaves;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use glovebox_core::names::{FlowId, PurposeId, RecipientId};
 
-use crate::control::{Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, Withdrawn};
+use crate::control::{
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Owner, Withdrawn,
+};
 use crate::daemon::authority::LocalAuthority;
 use crate::outbox;
 use crate::store::Store;
@@ -48,6 +50,14 @@ impl Authority for Stores {
             flow.left = self.destroy(flow.flow).err().map(|error| format!("{error:#}"));
         }
         Ok(ended)
+    }
+
+    fn draft_enrolment(&mut self, order: &EnrolmentOrder) -> Result<Draft, AuthorityError> {
+        self.local.draft_enrolment(order)
+    }
+
+    fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError> {
+        self.local.owners()
     }
 
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {

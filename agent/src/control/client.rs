@@ -1,8 +1,8 @@
 //! The commands' end of the control socket.
 
 use super::{
-    Accepted, Authority, AuthorityError, ClockStatus, Consent, Draft, DraftOrder, EnrolmentOrder, InCar, Owner,
-    Request, SocketError, TrustsClock, Why, WhyOrder, Withdrawn,
+    Accepted, Authority, AuthorityError, ClockStatus, Consent, Draft, DraftOrder, EnrolmentOrder, InCar,
+    Owner, Request, SocketError, TrustsClock, Why, WhyOrder, Withdrawn,
 };
 use glovebox_core::consent::session::{HoldStatus, Lasts, What};
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};

@@ -7,8 +7,8 @@ mod time;
 
 use crate::clock::{Clock, Time};
 use crate::control::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Never, Owner, Waits, Why,
-    WhyOrder, Withdrawn,
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Never, Owner, Waits,
+    Why, WhyOrder, Withdrawn,
 };
 use crate::daemon::session::{Kept, Nowhere};
 use crate::key_store::{KeyError, KeyStore};

@@ -15,7 +15,7 @@ use glovebox_core::consent::effective::Effective;
 use glovebox_core::decode::{Decoder, LeafIndex, Leaves, Plan, Reading, SourceAddress, State};
 use glovebox_core::frame::Frame;
 use glovebox_core::names::{Epoch, FlowId, HpkeKey, RecipientId, Sequence};
-use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline};
+use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::seal::Sealing;
 use glovebox_recipient::{Event as Received, Opener, Ready, Sample, Streams, Value, What, lines, samples};
 use zeroize::Zeroizing;
@@ -112,7 +112,7 @@ pub(super) fn drive(source: &Source, order: Order<'_>) -> anyhow::Result<Driven>
         Arc::make_mut(rules).hpke_key = reader.public;
     }
     let mut pipeline = Pipeline::of_a_log(order.batch_bytes);
-    let compiled = Compiled::new(leaves, Gate::compile(&effective, leaves), None);
+    let compiled = Compiled::new(leaves, Gate::compile(&effective, leaves), Watches::default());
     let mut inputs = Inputs::new(leaves, &order.wanted, source.span.clone());
     let mut outputs = Vec::new();
     pipeline.on_event(Event::Swap(Box::new(compiled)), &mut outputs);

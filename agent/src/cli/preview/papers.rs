@@ -24,7 +24,7 @@ use crate::cli::policy::Kind;
 use crate::cli::policy::document::Held;
 use crate::clock::{Clock, Time as _};
 use crate::config::Config;
-use crate::daemon::authority::{LeafDigests, LocalAuthority, random_uuid, throwaway_key};
+use crate::daemon::authority::{KnownLeaves, LocalAuthority, random_uuid, throwaway_key};
 use crate::key_store::read_verifying_key;
 use crate::policy_store::PolicyStore;
 use crate::sealer::{CarSealer, StrictVerifier};
@@ -63,7 +63,7 @@ impl Check {
 }
 
 /// What is installed, read from a copy.
-pub(super) fn installed(config: &Config, leaves: LeafDigests) -> anyhow::Result<Papers> {
+pub(super) fn installed(config: &Config, leaves: KnownLeaves) -> anyhow::Result<Papers> {
     let state = &config.health.state;
     let copy = super::copy::Copied::of(state)?;
     let keys = crate::daemon::authority::Keys::open(state, crate::cli::car(config))?;
@@ -93,7 +93,7 @@ pub(super) fn installed(config: &Config, leaves: LeafDigests) -> anyhow::Result<
 }
 
 /// The policy that is named; granted is what the records say, and without records all that is asked for.
-pub(super) fn given(args: &Args, policy: &Path, leaves: &LeafDigests) -> anyhow::Result<Papers> {
+pub(super) fn given(args: &Args, policy: &Path, leaves: &KnownLeaves) -> anyhow::Result<Papers> {
     let mut bench = Bench::new(policy, args.authority.as_deref())?;
     if args.record.is_empty() {
         let granted = "as if the owner granted every request in full".to_owned();
@@ -170,7 +170,7 @@ impl Bench {
     }
 
     /// The owner says yes to everything, but does not waive the catalogue's usual limits.
-    fn grant_all(&mut self, leaves: &LeafDigests) -> anyhow::Result<()> {
+    fn grant_all(&mut self, leaves: &KnownLeaves) -> anyhow::Result<()> {
         let requests = self.control.policy().map(|policy| policy.requests().to_vec()).unwrap_or_default();
         for request in &requests {
             let request = request.payload();
@@ -182,6 +182,7 @@ impl Bench {
                 wanted: &|_: &SignalPath| true,
                 until: year.min(request.expires),
                 floor_waived: false,
+                max_bytes_per_day: None,
                 language: "en",
                 stamp: Stamp {
                     record_id,
@@ -190,7 +191,8 @@ impl Bench {
                     shown_by: "command_line",
                 },
             };
-            match self.control.draft(&wish, &**leaves, &|id| alias(&self.sealer, id)) {
+            match self.control.draft(&wish, &|path| Some(leaves(path)?.digest), &|id| alias(&self.sealer, id))
+            {
                 Ok(record) => self.take(&signed::<ConsentRecord>(&write(&record)?, &self.owner)?)?,
                 Err(error) => {
                     let (recipient, purpose) = (request.recipient.clone(), request.purpose.id.clone());

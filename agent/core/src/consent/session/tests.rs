@@ -112,10 +112,12 @@ fn documents() -> Effective {
         recipient: recipient(NAMES[usize::try_from(number / 2).unwrap()]),
         purpose: purpose(NAMES[usize::try_from(number % 2).unwrap()]),
         request_digest: Digest([0; 32]),
+        event: None,
         hpke_key: HpkeKey([0; 32]),
         live_until: WallTime(i64::MAX),
         batch_age_us: 1,
         age_us_max: None,
+        bytes_per_day_max: None,
         microseconds: false,
         signals: vec![
             signal(0, "Vehicle.Speed", Transform::OPEN),
@@ -183,7 +185,7 @@ proptest! {
             let (recipient, purpose) = (rules.recipient.clone(), rules.purpose.clone());
             let asked = vec![Answer { clause: Clause::TooOldWhenDue, holds: true }];
             let mut told =
-                Explanation { recipient, purpose, flow: None, answers: asked, reduced_by: Vec::new() };
+                Explanation { recipient, purpose, flow: None, answers: asked, reduced_by: Vec::new(), bytes_per_day_max: None };
             set.answer(&mut told, true);
             prop_assert_eq!(told.leaves(), leaves);
             let flows = left.flows.iter().find(|flow| flow.flow == rules.flow);

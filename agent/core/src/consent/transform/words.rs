@@ -217,8 +217,8 @@ mod tests {
         let list = r#"[{"op":"rate","min_interval_ms":1000},{"op":"quantise","step":5}]"#;
         let specs: Vec<TransformSpec> = serde_json::from_str(list).unwrap();
         let super::super::Rule::Pass(both) = super::super::Rule::of(&specs) else { panic!("denied") };
-        assert_eq!(transform(&both), "rounded down to steps of 5; at most once in 1 s");
-        assert_eq!(transform(&Transform::OPEN), "as it is");
+        assert_eq!(transform(&both, "kPa"), "rounded down to steps of 5 kPa; at most once in 1 s");
+        assert_eq!(transform(&Transform::OPEN, ""), "as it is");
     }
 
     #[test]

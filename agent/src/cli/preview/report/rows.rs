@@ -211,7 +211,7 @@ fn what(transform: &Transform) -> Option<&'static str> {
 
 fn becomes(permitted: Option<&Transform>, told: Option<(&FlowRules, &SignalRules)>, item: &Item) -> String {
     let (Some(permitted), Some((rules, told))) = (permitted, told) else { return item.asked.clone() };
-    let words = transform(permitted);
+    let words = transform(permitted, &told.unit);
     let latitude = |other: &&SignalRules| atom::is_place(&other.path, &told.path);
     match rules.signals.iter().find(latitude) {
         Some(latitude) if permitted.geo_cell.is_some() => format!("told as one with {}", latitude.path),
