@@ -22,6 +22,7 @@ pub mod session;
 mod spent;
 mod steward;
 pub mod watched;
+pub mod zones;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -49,7 +50,6 @@ use crate::outbox::{self, Outbox};
 use crate::store::disk::Place;
 use crate::store::{Opened, Store, StoreError, files};
 use crate::uplink;
-use crate::zones::ZoneFile;
 use authority::{Car, LocalAuthority};
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
@@ -59,6 +59,7 @@ use force::Force;
 use rules::Rules;
 use spent::Kept;
 use steward::{Steward, Threads};
+use zones::ZoneFile;
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]

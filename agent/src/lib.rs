@@ -15,4 +15,3 @@ pub mod policy_store;
 pub mod sealer;
 pub mod store;
 pub mod uplink;
-pub mod zones;

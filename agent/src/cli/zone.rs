@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use glovebox_core::consent::transform::Resolution;
 
-use crate::zones::ZoneFile;
+use crate::daemon::zones::ZoneFile;
 
 /// Private places: inside them nothing of where the car is, nor of its trips, leaves for anybody. They stay in the car.
 #[derive(Debug, clap::Args)]

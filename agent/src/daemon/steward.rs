@@ -21,13 +21,13 @@ use super::authority::{LocalAuthority, payload_digest};
 use super::custody::{Message, Queue};
 use super::drive::{Order, Orders};
 use super::force::{Force, Stages};
+use super::zones::{Stamp, ZoneFile};
 use crate::bus::{Controller, Interface, Link, States};
 use crate::config::{Config, Delivery};
 use crate::control::json::{Value, json, to_value};
 use crate::control::{Authority as _, AuthorityError, Handler, InCar, Request, TrustsClock};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
-use crate::zones::{Stamp, ZoneFile};
 
 /// How long another thread may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);

@@ -31,7 +31,7 @@ pub enum Reduce {
     },
     /// So many a day.
     Budget {
-        n: u64,
+        n: i64,
     },
     /// `drop`, or an op that is not built.
     Nothing,
@@ -186,7 +186,7 @@ pub struct Checker {
     chances: HashMap<(Flow, usize), BTreeMap<i64, Vec<Chance>>>,
     last: HashMap<(Flow, usize), Told>,
     /// What left under a budget, by flow, signal, budget and day.
-    spent: HashMap<(Flow, usize, u64, i64), u64>,
+    spent: HashMap<(Flow, usize, i64, i64), i64>,
     span: u64,
     samples: u64,
     honest: bool,
@@ -351,7 +351,7 @@ impl Checker {
         let budgets =
             rules.iter().filter_map(|rule| if let Reduce::Budget { n } = rule { Some(*n) } else { None });
         // Several documents may say the same.
-        for n in budgets.collect::<BTreeSet<u64>>() {
+        for n in budgets.collect::<BTreeSet<i64>>() {
             let spent = self.spent.entry((flow, sample.signal, n, day)).or_default();
             *spent += 1;
             if *spent > n {

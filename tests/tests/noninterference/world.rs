@@ -128,9 +128,7 @@ pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
                 let when = Parameter::Text("above".to_owned());
                 ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
             }
-            Reduce::Budget { n } => {
-                ("budget", vec![("samples_per_day", Parameter::Integer(i64::try_from(*n).unwrap()))])
-            }
+            Reduce::Budget { n } => ("budget", vec![("samples_per_day", Parameter::Integer(*n))]),
             Reduce::Nothing => ("drop", Vec::new()),
         };
         let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
@@ -459,10 +457,8 @@ impl World {
         let gate = Gate::compile(&Effective::of(&situation), &LEAVES);
         let plan = Plan::compile(&LEAVES, &gate.needed());
         let mut outputs = Vec::new();
-        self.pipeline.on_event(
-            Event::Swap(Box::new(Compiled { plan, gate, watches: Watches::default() })),
-            &mut outputs,
-        );
+        let compiled = Compiled { plan, gate, watches: Watches::default() };
+        self.pipeline.on_event(Event::Swap(Box::new(compiled)), &mut outputs);
         self.open(outputs, out);
     }
 

@@ -70,6 +70,11 @@ struct Model {
     signal: Option<bool>,
 }
 
+/// Held back by neither time nor bytes.
+fn permission((until, priority): (i64, Priority)) -> Permission {
+    Permission { until: WallTime(until), priority, hold_back_us: 0, bytes_per_day_max: None }
+}
+
 /// Bulk waits for both.
 fn condition() -> OnlyWhen {
     let networks = Networks { kinds: vec![NetworkKind::Wifi], interfaces: Vec::new() };
@@ -246,12 +251,6 @@ fn rare(act: Act, delivery: &mut Delivery, model: &mut Model) -> Result<(), Test
             let class = |number| CLASSES[usize::from(number)];
             model.permitted =
                 flows.into_iter().map(|(flow, until, by)| (FlowId(flow), (until, class(by)))).collect();
-            let permission = |(until, priority)| Permission {
-                until: WallTime(until),
-                priority,
-                hold_back_us: 0,
-                bytes_per_day_max: None,
-            };
             delivery.permit(model.permitted.iter().map(|(flow, it)| (*flow, permission(*it))).collect());
         }
         Act::Withdraw(flow) if flow < 4 => {
