@@ -1,16 +1,21 @@
 //! The only reader of the clock.
 //!
-//! The kernel's own word on synchronisation (`adjtimex`) cannot be had in safe code with the crates used here, so the
-//! system clock is taken as right to a second unless it contradicts what is known: the date of the release and the
-//! persisted mark, the highest time seen before. A contradiction is doubt, and doubt denies.
+//! Time is an interval around what the system clock says: narrow if the system says that the clock is synchronised, as wide
+//! as a quartz runs off if not. It is doubted if it contradicts what is known: the date of the release and the persisted
+//! mark, the highest time seen before. Doubt denies.
+//!
+//! The kernel's own word on synchronisation (`adjtimex`) cannot be had in safe code with the crates used here; what
+//! systemd-timesyncd leaves in `/run` says the same. With another service the clock counts as not synchronised.
 
-use glovebox_core::limits::{BUILD_DATE_US, CLOCK_ERROR_US};
+use glovebox_core::limits::{BUILD_DATE_US, CLOCK_DRIFT_US, CLOCK_ERROR_US};
 use glovebox_core::names::{Moment, TrustedTime, WallTime};
 use nix::sys::time::TimeValLike as _;
 use nix::time::{ClockId, clock_gettime};
 use std::fmt::Debug;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// There since the first synchronisation of this start of the machine.
+const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
 /// Two clocks that were read within this were read together.
 const APART_US: i64 = 100;
 /// Tried so often; a machine that is busier than that has no better reading.
@@ -29,9 +34,15 @@ pub trait Time: Debug + Send + Sync {
         String::new()
     }
 
+    /// Whether the system says that the wall time is synchronised.
+    fn synchronised(&self) -> bool {
+        false
+    }
+
     /// What is known of the wall time, if the clock does not contradict `mark` and the date of the release.
     fn trusted(&self, mark: WallTime) -> Option<TrustedTime> {
-        interval(self.now(), mark)
+        let error_us = if self.synchronised() { CLOCK_ERROR_US } else { CLOCK_DRIFT_US };
+        interval(self.now(), mark, error_us)
     }
 }
 
@@ -51,8 +62,14 @@ impl Time for Clock {
     }
 
     fn boot(&self) -> String {
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        id.trim().to_owned()
+        // The unit hides that file and passes on what is in it.
+        let told = std::env::var("GLOVEBOX_BOOT").ok();
+        let id = told.or_else(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok());
+        id.unwrap_or_default().trim().replace('-', "")
+    }
+
+    fn synchronised(&self) -> bool {
+        std::path::Path::new(SYNCHRONISED).exists()
     }
 }
 
@@ -83,13 +100,13 @@ impl Clock {
     }
 }
 
-fn interval(now: WallTime, mark: WallTime) -> Option<TrustedTime> {
+fn interval(now: WallTime, mark: WallTime, error_us: i64) -> Option<TrustedTime> {
     if now.0 < BUILD_DATE_US || now < mark {
         return None;
     }
     Some(TrustedTime {
-        earliest: WallTime(now.0.saturating_sub(CLOCK_ERROR_US)),
-        latest: WallTime(now.0.saturating_add(CLOCK_ERROR_US)),
+        earliest: WallTime(now.0.saturating_sub(error_us)),
+        latest: WallTime(now.0.saturating_add(error_us)),
     })
 }
 
@@ -99,6 +116,7 @@ pub(crate) mod tests {
     use super::{Clock, Time, interval};
     use glovebox_core::limits::BUILD_DATE_US;
     use glovebox_core::names::{Moment, WallTime};
+    use std::sync::{Arc, Mutex};
 
     /// Clocks that say what a test sets.
     #[derive(Debug, Clone)]
@@ -106,11 +124,12 @@ pub(crate) mod tests {
         pub(crate) wall: WallTime,
         pub(crate) moment: Moment,
         pub(crate) boot: String,
+        pub(crate) synchronised: bool,
     }
 
     impl Set {
         pub(crate) fn at(wall: WallTime, moment: Moment) -> Self {
-            Self { wall, moment, boot: String::new() }
+            Self { wall, moment, boot: String::new(), synchronised: true }
         }
     }
 
@@ -126,6 +145,42 @@ pub(crate) mod tests {
         fn boot(&self) -> String {
             self.boot.clone()
         }
+
+        fn synchronised(&self) -> bool {
+            self.synchronised
+        }
+    }
+
+    /// The same, in the hand of a test that sets them while somebody reads them.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Hand(Arc<Mutex<Set>>);
+
+    impl Hand {
+        pub(crate) fn new(set: Set) -> Self {
+            Self(Arc::new(Mutex::new(set)))
+        }
+
+        pub(crate) fn set(&self, change: impl FnOnce(&mut Set)) {
+            change(&mut self.0.lock().unwrap());
+        }
+    }
+
+    impl Time for Hand {
+        fn now(&self) -> WallTime {
+            self.0.lock().unwrap().now()
+        }
+
+        fn monotonic(&self) -> Moment {
+            self.0.lock().unwrap().monotonic()
+        }
+
+        fn boot(&self) -> String {
+            self.0.lock().unwrap().boot()
+        }
+
+        fn synchronised(&self) -> bool {
+            self.0.lock().unwrap().synchronised()
+        }
     }
 
     #[test]
@@ -136,10 +191,10 @@ pub(crate) mod tests {
     #[test]
     fn a_clock_set_back_is_doubted_and_one_that_goes_on_is_trusted() {
         let mark = WallTime(BUILD_DATE_US + 1_000_000_000);
-        assert_eq!(interval(WallTime(0), WallTime(0)), None, "no battery: 1970");
-        assert_eq!(interval(WallTime(BUILD_DATE_US - 1), WallTime(0)), None, "before the release");
-        assert_eq!(interval(WallTime(mark.0 - 1), mark), None, "before what was seen");
-        let now = interval(mark, mark).unwrap();
+        assert_eq!(interval(WallTime(0), WallTime(0), 1), None, "no battery: 1970");
+        assert_eq!(interval(WallTime(BUILD_DATE_US - 1), WallTime(0), 1), None, "before the release");
+        assert_eq!(interval(WallTime(mark.0 - 1), mark, 1), None, "before what was seen");
+        let now = interval(mark, mark, 1).unwrap();
         assert!(now.earliest < mark && mark < now.latest);
     }
 

@@ -11,6 +11,8 @@
 //! {"do":"hold","what":"all","lasts":"15m"}                      -> {"ok":true,"holds":[…]}
 //! {"do":"release","what":{"recipient":…}}                        -> {"ok":true,"holds":[…]}
 //! {"do":"trip_ended"}                                            -> {"ok":true,"holds":[…]}
+//! {"do":"clock"}                                                 -> {"ok":true,"now":…,"trusted":…,…}
+//! {"do":"trust_clock"}                                           -> the same
 //! {"do":"status"}                                              -> {"ok":true,…}
 //!                                                              -> {"ok":false,"error":"…"}
 //! ```
@@ -20,6 +22,7 @@
 mod client;
 mod server;
 mod session;
+mod time;
 mod why;
 
 /// What answers are made of; the crate stays behind this file.
@@ -35,6 +38,7 @@ use std::path::PathBuf;
 pub use client::ControlClient;
 pub use server::{Handler, listen, serve};
 pub use session::InCar;
+pub use time::{ClockStatus, TrustsClock};
 pub use why::{Why, WhyClause, WhyOrder, WhyPurpose};
 
 /// What a command asks of the daemon.
@@ -75,6 +79,10 @@ pub enum Request {
     },
     /// What was held back for this trip is let go.
     TripEnded {},
+    /// What is known of the time.
+    Clock {},
+    /// Somebody in the car vouches for the clock.
+    TrustClock {},
     /// What runs now.
     Status {},
 }
@@ -261,6 +269,8 @@ pub fn answer(
         | Request::Hold { .. }
         | Request::Release { .. }
         | Request::TripEnded {}
+        | Request::Clock {}
+        | Request::TrustClock {}
         | Request::Status {} => return None,
     })
 }

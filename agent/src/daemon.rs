@@ -385,7 +385,11 @@ fn clocks(mark: Arc<AtomicI64>) -> ReadClocks {
     let clock = Clock::new();
     Box::new(move || {
         let trusted = clock.trusted(WallTime(mark.load(Ordering::Acquire)));
-        let quality = if trusted.is_some() { ClockQuality::Rtc } else { ClockQuality::Unknown };
+        let quality = match trusted {
+            Some(_) if clock.synchronised() => ClockQuality::Synchronised,
+            Some(_) => ClockQuality::Rtc,
+            None => ClockQuality::Unknown,
+        };
         let (wall, moment) = clock.both();
         (Clocks { wall, moment }, quality)
     })

@@ -132,6 +132,12 @@ pub trait Documents: Send {
     /// # Errors
     /// If the system refuses.
     fn raise_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError>;
+
+    /// Sets the mark to `to` at once; back only for somebody who is in the car and mends the clock.
+    ///
+    /// # Errors
+    /// If the system refuses; then the mark is as before.
+    fn set_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError>;
 }
 
 /// The documents of the car.
@@ -226,15 +232,6 @@ impl PolicyStore {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.beside.counters
-    }
-
-    /// Sets the mark to `to`, also back: only for somebody who is in the car and mends the clock.
-    ///
-    /// # Errors
-    /// If the system refuses.
-    pub fn mend_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError> {
-        self.beside.mark = to;
-        self.write_beside()
     }
 
     /// Compares the store with the file beside it. `known`: there was such a file.
@@ -379,6 +376,11 @@ impl Documents for PolicyStore {
         }
         self.beside.mark = WallTime(mark.0.saturating_add(step));
         self.write_beside()
+    }
+
+    fn set_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError> {
+        let before = std::mem::replace(&mut self.beside.mark, to);
+        self.write_beside().inspect_err(|_| self.beside.mark = before)
     }
 }
 

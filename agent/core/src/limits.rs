@@ -185,8 +185,14 @@ pub const BUILD_DATE_US: i64 = 1_793_491_200_000_000;
 pub const MARK_STEP_US_MAX: i64 = 24 * 3_600 * 1_000_000;
 /// Smaller steps of the mark are not written: flash wears out.
 pub const MARK_STEP_US_MIN: i64 = 600 * 1_000_000;
-/// How far the system clock is trusted to be right when nothing speaks against it.
+/// How far the system clock may be off when the system says that it is synchronised.
 pub const CLOCK_ERROR_US: i64 = 1_000_000;
+/// The same when it does not: a quartz of 20 ppm runs off by this in ten weeks.
+pub const CLOCK_DRIFT_US: i64 = 120_000_000;
+/// A clock that is not synchronised moves the mark no more often.
+pub const MARK_EVERY_US: i64 = 600 * 1_000_000;
+/// And so many times as fast as time passes, so that an hour of a clock far ahead costs a day.
+pub const MARK_TIMES_AS_FAST: i64 = 24;
 /// Tombstones that are read: a flow ends once, and a car does not have so many.
 pub const TOMBSTONES_MAX: usize = 65_536;
 /// Consent records in the store: those that are taken, and beyond them all that may narrow or end a live flow.

@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand.
 
 mod check;
+mod clock;
 mod complete;
 pub mod consent;
 mod dbc;
@@ -116,6 +117,7 @@ enum Command {
     Run(run::Args),
     Check(check::Args),
     Status(status::Args),
+    Clock(clock::Args),
     Keys(keys::Args),
     Provision(provision::Args),
     Policy(policy::Args),
@@ -151,6 +153,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args, common),
         Command::Check(args) => check::run(&args, common),
         Command::Status(args) => status::run(&args, common),
+        Command::Clock(args) => clock::run(&args, common),
         Command::Keys(args) => keys::run(&args),
         Command::Provision(args) => provision::run(&args, &common.load(Files::NotNeeded)?.health.state),
         Command::Policy(args) => policy::run(&args, Clock::new().now(), || common.authority()),

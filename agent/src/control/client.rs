@@ -1,8 +1,8 @@
 //! The commands' end of the control socket.
 
 use super::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, InCar, Request, SocketError, Why,
-    WhyOrder, Withdrawn,
+    Accepted, Authority, AuthorityError, ClockStatus, Consent, Draft, DraftOrder, InCar, Request,
+    SocketError, TrustsClock, Why, WhyOrder, Withdrawn,
 };
 use glovebox_core::consent::session::{HoldStatus, Lasts, What};
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
@@ -142,6 +142,18 @@ impl InCar for ControlClient {
 
     fn trip_ended(&mut self) -> Result<Vec<HoldStatus>, AuthorityError> {
         self.holds(&Request::TripEnded {})
+    }
+}
+
+impl TrustsClock for ControlClient {
+    fn clock(&mut self) -> Result<ClockStatus, AuthorityError> {
+        let answer = self.ask(&Request::Clock {})?;
+        self.typed(answer)
+    }
+
+    fn trust_clock(&mut self) -> Result<ClockStatus, AuthorityError> {
+        let answer = self.ask(&Request::TrustClock {})?;
+        self.typed(answer)
     }
 }
 

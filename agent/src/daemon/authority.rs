@@ -2,6 +2,7 @@
 //! is in force. The daemon holds one behind its control socket; commands make their own while no daemon runs.
 
 mod session;
+mod time;
 
 use crate::clock::{Clock, Time};
 use crate::control::{
@@ -20,7 +21,7 @@ use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
 use glovebox_core::decode::Leaves;
 use glovebox_core::limits::GRANT_US_DEFAULT;
 use glovebox_core::names::{
-    DeviceId, Digest, FlowId, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
+    DeviceId, Digest, FlowId, Moment, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
 };
 use glovebox_core::seal::Sealer as _;
 use std::path::Path;
@@ -91,8 +92,8 @@ pub enum Change {
     Widened(FlowId),
     /// Less may leave in this flow: what is queued under a wider rule goes.
     Narrowed(FlowId),
-    /// Something was set in the car for a while, or let go.
-    Session,
+    /// Something was set in the car for a while, or let go; or somebody there vouched for the clock.
+    InCar,
     /// This flow has ended, its tombstone is durable: gate, connection, keys, segments, index follow.
     Ended(FlowId),
 }
@@ -109,6 +110,8 @@ pub struct LocalAuthority {
     changes: Vec<Change>,
     /// What is set in the car for a while.
     session: Kept,
+    /// When the mark of time was moved last.
+    kept_time: Option<Moment>,
     /// Ended flows whose tombstone could not be stored yet.
     unburied: Vec<FlowId>,
 }
@@ -147,7 +150,20 @@ impl LocalAuthority {
         let complaints = refused.iter().map(ToString::to_string).collect();
         let (changes, unburied) = (Vec::new(), Vec::new());
         let (session, _) = Kept::of(Box::new(Nowhere), &*clock);
-        Ok(Self { sealer, record_key, store, control, clock, leaves, complaints, changes, session, unburied })
+        let kept_time = None;
+        Ok(Self {
+            sealer,
+            record_key,
+            store,
+            control,
+            clock,
+            leaves,
+            complaints,
+            changes,
+            session,
+            kept_time,
+            unburied,
+        })
     }
 
     /// The policy in force and the grants, of which the gate is made.
@@ -198,18 +214,6 @@ impl LocalAuthority {
     #[must_use]
     pub fn mark(&self) -> WallTime {
         self.store.mark()
-    }
-
-    /// Remembers that it is at least this late, by a bounded step. To be called now and then while time is trusted.
-    ///
-    /// # Errors
-    /// If it cannot be stored.
-    pub fn keep_time(&mut self) -> Result<(), PolicyStoreError> {
-        self.bury_again();
-        match self.now() {
-            Some(now) => self.store.raise_mark(now.earliest),
-            None => Ok(()),
-        }
     }
 
     /// What came into force since it was asked last: the daemon swaps its gate by it.
@@ -353,7 +357,8 @@ impl Authority for LocalAuthority {
         let now = self.now().ok_or_else(|| {
             let (now, mark) = (self.clock.now(), self.store.mark());
             AuthorityError::Refused(format!(
-                "the time is in doubt (the clock says {now}, it was at least {mark} before): set the clock and try again"
+                "the time is in doubt (the clock says {now}, it was at least {mark} before): set the clock; if it is right, \
+                 `glovebox clock trust`"
             ))
         })?;
         let request = self.control.policy().and_then(|p| p.request_for(&order.recipient, &order.purpose));

@@ -182,7 +182,7 @@ impl Force {
                 Change::Widened(_) | Change::Narrowed(_) => Event::ConsentStored,
                 Change::Ended(_) => Event::Withdrawn,
                 // It is no consent, and leaves no trace.
-                Change::Session => continue,
+                Change::InCar => continue,
             };
             stages.note(Record::new(self.authority.now().map(|now| now.earliest), event));
         }

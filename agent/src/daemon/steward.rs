@@ -24,7 +24,7 @@ use super::force::{Force, Stages};
 use crate::bus::{Controller, Interface, Link, States};
 use crate::config::{Config, Delivery};
 use crate::control::json::{Value, json, to_value};
-use crate::control::{Authority as _, AuthorityError, Handler, InCar, Request};
+use crate::control::{Authority as _, AuthorityError, Handler, InCar, Request, TrustsClock};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
 
@@ -311,6 +311,8 @@ impl Handler for Steward {
                 Ok(json!({ "holds": self.act(|authority| authority.release(&what)).map_err(said)? }))
             }
             Request::TripEnded {} => Ok(json!({ "holds": self.act(InCar::trip_ended).map_err(said)? })),
+            Request::Clock {} => to_value(self.act(TrustsClock::clock).map_err(said)?),
+            Request::TrustClock {} => to_value(self.act(TrustsClock::trust_clock).map_err(said)?),
             Request::Status {} => to_value(self.status()),
         };
         value.map_err(|error| error.to_string())

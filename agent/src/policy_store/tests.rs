@@ -187,7 +187,7 @@ fn the_mark_rises_by_bounded_steps_and_only_a_person_sets_it_back() {
     drop(store);
     let mut store = PolicyStore::open(state.path()).unwrap();
     assert_eq!(store.mark(), mark, "kept");
-    store.mend_mark(WallTime(BUILD_DATE_US + 5)).unwrap();
+    store.set_mark(WallTime(BUILD_DATE_US + 5)).unwrap();
     assert_eq!(store.mark().0, BUILD_DATE_US + 5);
 }
 

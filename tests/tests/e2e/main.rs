@@ -9,5 +9,6 @@ mod nothing_leaks;
 mod only_when;
 mod pause;
 mod three_recipients;
+mod time;
 mod tls;
 mod uplink;

@@ -107,6 +107,10 @@ impl Documents for SimDocuments {
         }
         Ok(self.write(|state| state.mark_us = mark + step)?)
     }
+
+    fn set_mark(&mut self, to: WallTime) -> Result<(), PolicyStoreError> {
+        Ok(self.write(|state| state.mark_us = to.0)?)
+    }
 }
 
 impl rules::Keep for SimDocuments {

@@ -121,4 +121,8 @@ impl Time for Machine {
     fn monotonic(&self) -> Moment {
         Moment(self.state().moment_us)
     }
+
+    fn synchronised(&self) -> bool {
+        true
+    }
 }

@@ -59,7 +59,7 @@ impl LocalAuthority {
         stored.map_err(|error| {
             AuthorityError::Refused(format!("not done, since it cannot be stored: {error}"))
         })?;
-        self.changes.push(Change::Session);
+        self.changes.push(Change::InCar);
         Ok(())
     }
 }
@@ -70,7 +70,7 @@ impl InCar for LocalAuthority {
         session.pass(self.clock.monotonic());
         let hold = Hold { what: what.clone(), lasts, began: self.clock.monotonic() };
         session.hold(hold).map_err(|error| refused(&error))?;
-        self.changes.push(Change::Session);
+        self.changes.push(Change::InCar);
         let stored = self.session.narrow(session);
         stored.map_err(|error| {
             AuthorityError::Refused(format!(

@@ -167,7 +167,7 @@ impl Clause {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::NoPolicy => "install a policy bundle: `glovebox policy install FILE`",
-            Self::TimeInDoubt => "set the clock of the car",
+            Self::TimeInDoubt => "set the clock of the car; if it is right, `glovebox clock trust` there",
             Self::PolicyExpired => "install a bundle that is valid now; if the clock is wrong, set it",
             Self::AgentTooOld => "install a newer agent",
             Self::NotGiven => "the owner may agree: `glovebox consent grant`",
