@@ -21,7 +21,7 @@ use glovebox_recipient::{Event as Received, Opener, Ready, Sample, Streams, Valu
 use zeroize::Zeroizing;
 
 use super::source::Source;
-use super::tally::{COLUMNS, ROUTE_COLUMNS, Seen, Tally};
+use super::tally::{COLUMNS, ROUTE_COLUMNS, SERIES_DRAWN_MAX, Seen, Tally};
 use super::words;
 use crate::cli::decode::progress::Progress;
 use crate::cli::policy::not_over_a_key;
@@ -162,7 +162,8 @@ impl<'a> Inputs<'a> {
         self.decoder.decode(frame, &mut self.readings);
         for reading in &self.readings {
             let Some(leaf) = self.leaves.get(reading.leaf) else { continue };
-            let new = || Tally::new(self.span.clone(), columns(leaf.path.as_str()));
+            let columns = columns(leaf.path.as_str(), self.tallies.len());
+            let new = || Tally::new(self.span.clone(), columns);
             let tally = self.tallies.entry((reading.leaf, reading.source)).or_insert_with(new);
             let seen = match reading.state {
                 State::Value => Seen::Number(leaf.float(reading.bits)),
@@ -173,10 +174,14 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// A coordinate is drawn on a map as well.
-fn columns(path: &str) -> usize {
+/// Of a series beside so many others. A coordinate is drawn on a map as well.
+fn columns(path: &str, others: usize) -> usize {
     let path = path.to_ascii_lowercase();
-    if path.contains("latitude") || path.contains("longitude") { ROUTE_COLUMNS } else { COLUMNS }
+    match path.contains("latitude") || path.contains("longitude") {
+        _ if others >= SERIES_DRAWN_MAX => 1,
+        true => ROUTE_COLUMNS,
+        false => COLUMNS,
+    }
 }
 
 /// Seals what the pipeline gives, and reads it as its recipient does.
@@ -297,7 +302,8 @@ impl Reader {
 
     fn series(&mut self, flow: FlowId, path: &str, what: What<'_>, source: Option<u32>) -> usize {
         let key = Key { flow, path: path.to_owned(), what: what.word().map(str::to_owned), source };
-        let at = self.outputs.at(key, &self.span, columns(path));
+        let columns = columns(path, self.outputs.all.len());
+        let at = self.outputs.at(key, &self.span, columns);
         if self.outputs.all[at].count == 0 {
             self.outputs.all[at].is_shown = self.shown.contains(&(flow, path.to_owned()));
         }

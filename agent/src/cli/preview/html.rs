@@ -238,7 +238,9 @@ impl Page<'_> {
             if signal.samples_in == 0 && signal.samples_out == 0 {
                 continue;
             }
-            if self.drawn > DRAWN_BYTES_MAX {
+            let (came, told) = self.series(signal);
+            let is_drawn = came.into_iter().chain(told).all(|tally| tally.trace.is_drawn());
+            if self.drawn > DRAWN_BYTES_MAX || !is_drawn {
                 left += 1;
                 continue;
             }

@@ -113,10 +113,12 @@ fn survey(path: &Path) -> anyhow::Result<Survey> {
         let next = log.next_frame(|name| {
             let found = survey.interfaces.iter().position(|(known, _)| known == name);
             let at = found.or_else(|| {
-                survey.interfaces.push((name.to_owned(), 0));
+                // No car has more: the frames of others are passed over.
+                (survey.interfaces.len() < BUSES_MAX)
+                    .then(|| survey.interfaces.push((name.to_owned(), 0)))?;
                 Some(survey.interfaces.len() - 1)
             });
-            u8::try_from(at?).ok().filter(|at| usize::from(*at) < BUSES_MAX).map(BusIndex)
+            u8::try_from(at?).ok().map(BusIndex)
         })?;
         let Some(frame) = next else { break };
         survey.interfaces[usize::from(frame.bus.0)].1 += 1;
@@ -125,7 +127,6 @@ fn survey(path: &Path) -> anyhow::Result<Survey> {
         progress.frame(frame.moment, || log.position());
     }
     ensure!(survey.first <= survey.last, "{}: no data frame is in the log", path.display());
-    survey.interfaces.truncate(BUSES_MAX);
     Ok(survey)
 }
 

@@ -9,6 +9,8 @@ use super::trace::Trace;
 pub(super) const COLUMNS: usize = 420;
 /// Columns of a coordinate: a route has more corners than a plot has pixels.
 pub(super) const ROUTE_COLUMNS: usize = 2_000;
+/// Series that are drawn: each of them takes 17 KiB. Of more only counts and ranges are kept.
+pub(super) const SERIES_DRAWN_MAX: usize = 4_000;
 /// Cells of the map that are remembered of one place.
 pub(super) const CELLS_MAX: usize = 1_000;
 /// Sample values that are shown.

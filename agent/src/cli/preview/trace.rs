@@ -72,6 +72,11 @@ impl Trace {
         groups.filter_map(group).collect()
     }
 
+    /// Whether it is more than a range.
+    pub(super) fn is_drawn(&self) -> bool {
+        self.columns.len() > 1
+    }
+
     /// Smallest and largest value.
     pub(super) fn range(&self) -> Option<(f64, f64)> {
         let all = self.columns.iter().flatten().copied().reduce(Column::and)?;

@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_cell_lies_around_the_route_that_it_is_made_of() {
-        let route = vec![(48.1, 11.5), (48.101, 11.501)];
+        let route = vec![(48.1, 11.5), (48.101, 11.499)];
         // `latlng_to_cell(48.1, 11.5, 7)` of H3's own library.
         let map = Map { route, points: Vec::new(), cells: vec![(0x0871_f8d4_5aff_ffff, 7)] };
         let svg = drawn(&map);
@@ -216,7 +216,7 @@ mod tests {
         for place in &route {
             assert!(range(|it| it.0).contains(&place.0) && range(|it| it.1).contains(&place.1), "{svg}");
         }
-        assert!(route[1].0 > route[0].0 && route[1].1 < route[0].1, "east is right, north is up");
+        assert!(route[1].0 < route[0].0 && route[1].1 < route[0].1, "west is left, north is up");
         assert!(svg.contains("class=\"mid count\">7</text>"));
     }
 
