@@ -172,11 +172,11 @@ const SECOND: i64 = 1_000_000;
 #[test]
 fn what_had_to_go_before_an_event_is_told() {
     let mut way = Way::new(&event("CAN.b.M.S > 10", (300, 1, 0)), "[]");
-    let frames = EVENT_SAMPLES_MAX / 2 + 5;
+    let frames = i64::try_from(EVENT_SAMPLES_MAX / 2 + 5).unwrap();
     for at in 0..frames {
-        assert_eq!(way.take(at as i64 * 1_000, [Some(0), Some(0)]).2, 0);
+        assert_eq!(way.take(at * 1_000, [Some(0), Some(0)]).2, 0);
     }
-    let (_, left, lost) = way.take(frames as i64 * 1_000, [Some(1_000), Some(0)]);
+    let (_, left, lost) = way.take(frames * 1_000, [Some(1_000), Some(0)]);
     assert_eq!(lost, 10, "two signals, five frames too many");
     assert_eq!(left.len(), EVENT_SAMPLES_MAX + 2);
     let (_, _, lost) = way.take(400 * SECOND, [Some(0), Some(0)]);
@@ -223,11 +223,11 @@ impl Car {
 
     fn swap(&mut self, event: &EventCondition) {
         let (rules, leaves) = rules(event, "[]");
-        self.put(Effective { flows: vec![Arc::new(rules)], ..Effective::default() }, &leaves);
+        self.put(&Effective { flows: vec![Arc::new(rules)], ..Effective::default() }, &leaves);
     }
 
-    fn put(&mut self, effective: Effective, leaves: &Leaves) {
-        let compiled = Compiled::new(leaves, Gate::compile(&effective, leaves), Watches::default());
+    fn put(&mut self, effective: &Effective, leaves: &Leaves) {
+        let compiled = Compiled::new(leaves, Gate::compile(effective, leaves), Watches::default());
         self.pipeline.on_event(Event::Swap(Box::new(compiled)), &mut self.out);
     }
 
@@ -250,7 +250,7 @@ fn a_swap_loses_nothing_of_a_flow_that_stays_and_brings_no_event_forward() {
     assert_eq!((car.drive(3, 0), car.drive(4, 0), car.drive(5, 0)), (8, 10, 10));
     // Nothing of it is permitted for a while.
     let (_, leaves) = rules(&waits, "[]");
-    car.put(Effective::default(), &leaves);
+    car.put(&Effective::default(), &leaves);
     car.swap(&waits);
     assert_eq!((car.drive(10, 0), car.drive(11, 200)), (10, 10), "not again within a minute");
     assert_eq!((car.drive(70, 0), car.drive(71, 200)), (10, 14));

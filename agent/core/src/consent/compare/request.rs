@@ -78,7 +78,7 @@ pub(super) fn event(
     (old, new): (&Option<EventCondition>, &Option<EventCondition>),
 ) {
     match (old, new) {
-        (None, Some(event)) => found.add(about, Direction::Less, &event.to_string()),
+        (None, Some(event)) => found.add(about, Direction::Less, event.to_string()),
         (Some(_), None) => found.add(about, Direction::More, "at any time, not only around an event"),
         (Some(_), Some(event)) => found.other(about, (old, new), &format!("another event: {event}")),
         (None, None) => {}

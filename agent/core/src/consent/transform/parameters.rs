@@ -4,8 +4,8 @@
 use super::aggregate::Function;
 use super::{Parameter, TransformSpec, parse};
 use crate::limits::{
-    AGGREGATE_SAMPLES_MAX, AGGREGATE_WINDOW_S_MAX, DELAY_S_MAX, GEO_CELL_DEPTH_MAX, INTERVAL_MS_MAX,
-    TIME_BUCKET_S_MAX,
+    AGGREGATE_SAMPLES_MAX, AGGREGATE_WINDOW_S_MAX, BUDGET_SAMPLES_MAX, DELAY_S_MAX, GEO_CELL_DEPTH_MAX,
+    INTERVAL_MS_MAX, TIME_BUCKET_S_MAX, TRIM_MINUTES_MAX,
 };
 use std::fmt;
 
@@ -62,9 +62,24 @@ pub const OPS: &[Op] = &[
     Op { name: "drop", takes: &[] },
     Op { name: "in_vehicle", takes: &[] },
     Op {
+        name: "trim_ends",
+        takes: &[
+            needed("first_min", Kind::Whole(1, TRIM_MINUTES_MAX)),
+            needed("last_min", Kind::Whole(1, TRIM_MINUTES_MAX)),
+        ],
+    },
+    Op {
         name: "aggregate",
         takes: &[
             needed("window_s", Kind::Whole(1, AGGREGATE_WINDOW_S_MAX)),
+            needed("functions", Kind::Words(&FUNCTIONS)),
+            or_not("min_samples", Kind::Whole(1, AGGREGATE_SAMPLES_MAX)),
+        ],
+    },
+    Op {
+        name: "aggregate",
+        takes: &[
+            needed("window", Kind::Word(&["trip"])),
             needed("functions", Kind::Words(&FUNCTIONS)),
             or_not("min_samples", Kind::Whole(1, AGGREGATE_SAMPLES_MAX)),
         ],
@@ -87,7 +102,15 @@ pub const OPS: &[Op] = &[
         takes: &[or_not("min_delta", Kind::Size), or_not("max_interval_ms", Kind::Whole(1, INTERVAL_MS_MAX))],
     },
     Op { name: "delay", takes: &[needed("hold_back_s", Kind::Whole(1, DELAY_S_MAX))] },
+    Op { name: "budget", takes: &[needed("samples_per_day", Kind::Whole(1, BUDGET_SAMPLES_MAX))] },
 ];
+
+/// The op that is meant: of several with a name the last whose first parameter stands there, or the first of them.
+fn meant(spec: &TransformSpec) -> Option<&'static Op> {
+    let named = || OPS.iter().filter(|op| op.name == spec.op);
+    let begins = |op: &&Op| op.takes.first().is_some_and(|first| spec.parameters.contains_key(first.name));
+    named().rfind(begins).or_else(|| named().next())
+}
 
 /// Why a transform lets nothing through though it is not meant to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,7 +167,7 @@ pub fn fault(spec: &TransformSpec) -> Option<TransformFault> {
     if parse(spec).is_some() {
         return None;
     }
-    let Some(op) = OPS.iter().find(|op| op.name == spec.op) else {
+    let Some(op) = meant(spec) else {
         return Some(TransformFault::UnknownOp { op: spec.op.clone() });
     };
     let found = unknown(op, spec).or_else(|| op.takes.iter().find_map(|taken| unfit(op.name, taken, spec)));
@@ -200,7 +223,9 @@ impl fmt::Display for Kind {
 }
 
 fn known() -> String {
-    OPS.iter().map(|op| op.name).collect::<Vec<_>>().join(", ")
+    let mut names: Vec<&str> = OPS.iter().map(|op| op.name).collect();
+    names.dedup();
+    names.join(", ")
 }
 
 #[cfg(test)]
@@ -250,7 +275,7 @@ mod tests {
             (-2i64..20).prop_map(Parameter::Integer),
             prop_oneof![Just(86_400), Just(86_401), Just(i64::MAX)].prop_map(Parameter::Integer),
             (-2.0f64..2.0).prop_map(Parameter::Number),
-            prop_oneof![Just("above"), Just("min"), Just("0.5"), Just("x")]
+            prop_oneof![Just("above"), Just("min"), Just("trip"), Just("0.5"), Just("x")]
                 .prop_map(|it| Parameter::Text(it.to_owned())),
             prop::collection::vec(prop_oneof![Just("min"), Just("mean"), Just("x")], 0..3).prop_map(|list| {
                 Parameter::List(list.into_iter().map(|it| Parameter::Text(it.to_owned())).collect())
@@ -262,7 +287,7 @@ mod tests {
         /// An op with some of its parameters, now and then one of another op, and values of all kinds.
         fn spec()(
             op in prop::sample::select(OPS), values in prop::collection::vec(prop::option::weighted(0.8, value()), 4),
-            strange in prop::option::weighted(0.1, prop::sample::select(vec!["step", "resolution", "burst"])),
+            strange in prop::option::weighted(0.1, prop::sample::select(vec!["step", "resolution", "burst", "window", "window_s"])),
         ) -> TransformSpec {
             let named = op.takes.iter().zip(values).filter_map(|(taken, value)| Some((taken.name.to_owned(), value?)));
             let strange = strange.map(|name| (name.to_owned(), Parameter::Integer(1)));
@@ -274,7 +299,7 @@ mod tests {
         /// The table says of a transform what its parser does: but for too many digits, which only the parser counts.
         #[test]
         fn the_table_takes_what_the_ops_take(spec in spec()) {
-            let op = OPS.iter().find(|op| op.name == spec.op).unwrap();
+            let op = meant(&spec).unwrap();
             let fits = unknown(op, &spec).is_none() && op.takes.iter().all(|taken| unfit(op.name, taken, &spec).is_none());
             let denies = op.takes.is_empty();
             prop_assert_eq!(fits && !denies, parse(&spec).is_some(), "{:?}", spec);
