@@ -354,7 +354,10 @@ fn completions_and_man_pages_cover_every_command() {
     let help = stdout(&glovebox(&["--help"]));
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let commands = commands.take_while(|line| !line.is_empty());
-    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    // What a line begins with; the rest of a long description stands further in.
+    let begins = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let names: Vec<&str> =
+        commands.filter(begins).filter_map(|line| line.split_whitespace().next()).collect();
     assert!(names.len() >= 4, "{names:?}");
     for name in names.into_iter().filter(|name| *name != "help") {
         assert!(folder.path().join(format!("glovebox-{name}.1")).is_file(), "no man page of {name}");

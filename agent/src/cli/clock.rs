@@ -9,13 +9,14 @@ use crate::control::{ClockStatus, ControlClient, TrustsClock};
 use crate::daemon::authority::LocalAuthority;
 
 const LEARN: &str = "\
-Nothing leaves while the time is in doubt: while the clock says less than the date of the release, or less than it said
-before. If it was far ahead once and is right now, somebody in the car says so:
+Nothing leaves while the time is in doubt: while the clock says less than the date of the release,
+or less than it said before. If it was far ahead once and is right now, somebody in the car says so:
 
   date                       look whether the clock is right, and set it if not
   glovebox clock trust
 
-Exit codes: 0 the clock is believed, 1 it is not, or `trust` was refused, 2 unusable arguments or configuration";
+Exit codes: 0 the clock is believed, 1 it is not, or `trust` was refused, 2 unusable arguments or
+configuration";
 
 /// Shows what is known of the time, or vouches for the clock.
 #[derive(Debug, clap::Args)]

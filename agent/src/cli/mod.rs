@@ -60,11 +60,11 @@ Examples:
   glovebox policy install bundle.dsse            a signed policy, into the daemon or the stores
   glovebox policy diff in-force.dsse next.dsse   who would get more or less by a new one
   glovebox consent grant --recipient R --purpose P --key owner.key
-  glovebox owner pin --key owner.key             a PIN, which then signs in place of the key: `--pin`
+  glovebox owner pin --key owner.key             a PIN, which signs in place of the key: `--pin`
   glovebox pause                                 nothing leaves for 15 minutes, and nobody is told
   glovebox location off                          no place leaves, and nobody is told
   glovebox why Vehicle.Speed                     whether it leaves, for whom, which clause says so
-  glovebox zone add 52.5163 13.3777              a private place: nothing of places and trips leaves from it
+  glovebox zone add 52.5163 13.3777              a private place: no place or trip leaves from it
   glovebox preview --policy bundle.dsse --log drive.log.gz --dbc car.dbc --html report.html
   glovebox decode --dbc car.dbc drive.log.gz     a recorded log as signals; `can0`: a live bus
   glovebox dbc lint car.dbc                      what a DBC has, and what is wrong with it

@@ -18,14 +18,15 @@ use crate::key_store::{KeyStore, read_verifying_key, thumb};
 
 const LEARN: &str = "\
 Examples:
-  glovebox owner pin --key owner.key              set a PIN: its key is made here and enrolled by owner.key
+  glovebox owner pin --key owner.key              set a PIN: a key made here, enrolled by owner.key
   glovebox owner pin                              change it
   glovebox owner add phone.pub --pin              enrol another key
   glovebox owner remove 5573a0b1 --pin            remove one, by the first digits that `list` shows
-  glovebox owner add fleet.pub --draft e.json     for a signature elsewhere; then `policy sign`, `policy install`
+  glovebox owner add fleet.pub --draft e.json     to be signed elsewhere (`policy sign`, `install`)
 
-Whoever has the flash can try PINs offline, where nobody counts: each costs 64 MiB and some tenths of a second.
-Six digits last a determined thief days; a passphrase, or a key in a token or on a phone, lasts.";
+Whoever has the flash can try PINs offline, where nobody counts: each costs 64 MiB and some tenths
+of a second. Six digits last a determined thief days; a passphrase, or a key in a token or on a
+phone, lasts.";
 
 /// List, enrol and remove owner keys; set the PIN.
 #[derive(Debug, clap::Args)]

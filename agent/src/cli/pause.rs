@@ -18,8 +18,9 @@ Examples:
   glovebox pause until-ended
   glovebox pause trip --recipient acme             only what goes to one recipient
 
-Needs no key. It is in force at once and outlives a restart; the time is that of the car's own time line, which no clock
-moves. What was sealed before waits. Nobody outside is told: no message, no record, no gap in the numbers.
+Needs no key. It is in force at once and outlives a restart; the time is that of the car's own time
+line, which no clock moves. What was sealed before waits. Nobody outside is told: no message, no
+record, no gap in the numbers.
 Only somebody in the car ends it: `glovebox resume`.
 
 Exit codes: 0 in force and stored, 1 refused or not stored, 2 unusable arguments or configuration";
@@ -28,10 +29,11 @@ const RESUME: &str = "\
 Examples:
   glovebox resume                                  what was paused as a whole
   glovebox resume --recipient acme                 what was paused for one recipient
-  glovebox resume --trip                           all that was set for a trip, which has ended: for the service of the head
-                                                   unit that knows, so that nobody has to
+  glovebox resume --trip                           all that was set for a trip, which has ended:
+                                                   for the service of the head unit that knows
 
-Exit codes: 0 done, also if nothing was paused, 1 not stored: all stays paused, 2 unusable arguments or configuration";
+Exit codes: 0 done, also if nothing was paused, 1 not stored: all stays paused, 2 unusable arguments
+or configuration";
 
 const LOCATION: &str = "\
 Examples:
@@ -39,8 +41,8 @@ Examples:
   glovebox location off trip                       until this trip ends
   glovebox location on
 
-Needs no key. From then on no place is read; what is sealed already goes as it is. Nothing else that goes out differs, and
-nobody is told.
+Needs no key. From then on no place is read; what is sealed already goes as it is. Nothing
+else that goes out differs, and nobody is told.
 
 Exit codes: 0 in force and stored, 1 refused or not stored, 2 unusable arguments or configuration";
 

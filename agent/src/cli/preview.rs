@@ -37,16 +37,18 @@ use source::{Offset, Source};
 const LEARN: &str = "\
 Examples:
   glovebox preview --policy bundle.json --log drive.log.gz --dbc car.dbc
-        what each recipient would get if the owner granted all that it asks for; the bundle need not be signed yet
-  glovebox preview --policy bundle.dsse --authority A.pub --record r.dsse --log drive.log --dbc car.dbc --map vss.json
+        what each recipient would get if the owner granted all that it asks for; the bundle need not
+        be signed yet
+  glovebox preview --policy b.dsse --authority A.pub --record r.dsse --log drive.log --dbc car.dbc
         exactly as granted in r.dsse; the bundle must be signed by A's keys
   glovebox --config my.toml preview --log drive.log --html report.html
         what the policy and the grants that are installed let out, as a page with plots
-  glovebox preview --policy b.json --log drive.log --dbc car.dbc --json | jq '.flows[] | {recipient, samples_out}'
+  glovebox preview --policy b.json --log drive.log --dbc car.dbc --json | jq '.flows[].samples_out'
 
-Nothing is sent, stored or granted. The pipeline is the daemon's own; each batch is sealed as it would be, but to a key that
-is thrown away, and opened again by the recipient's code: the samples and the bytes are those that would leave. As in the car
-at its start, nothing is known of the time before the drive.
+Nothing is sent, stored or granted. The pipeline is the daemon's own; each batch is sealed as it
+would be, but to a key that is thrown away, and opened again by the recipient's code: the samples
+and the bytes are those that would leave. As in the car at its start, nothing is known of the time
+before the drive.
 
 Exit codes:
   0  something would leave

@@ -57,7 +57,7 @@ fn an_unsigned_bundle_is_taken_and_said_to_be_unsigned() {
     // Once a second, in steps of 5 km/h.
     let signal = &flow["signals"][0];
     assert_eq!((&signal["samples_out"], &signal["leaves"]), (&Value::from(60), &Value::from(true)));
-    assert_eq!(signal["becomes"], "rounded down to steps of 5; at most once in 1 s");
+    assert_eq!(signal["becomes"], "rounded down to steps of 5 km/h; at most once in 1 s");
     assert_eq!(signal["range_in"], serde_json::json!([0.0, 59.9]));
     assert_eq!(signal["range_out"], serde_json::json!([0.0, 55.0]));
     let (bytes, share) = (flow["bytes"].as_u64().unwrap(), signal["bytes"].as_u64().unwrap());

@@ -236,7 +236,8 @@ proptest! {
         let declared: u64 = outbox.take_losses(A).iter().map(|loss| loss.batches).sum();
         let read_count = u64::try_from(read.len()).unwrap();
         prop_assert_eq!(read_count + declared, known, "of {}", all.len());
-        prop_assert!(known <= 30);
+        // A bit that is flipped in the zeros behind the last record looks like the beginning of one more.
+        prop_assert!(known <= 31);
         drop(outbox);
         let (outbox, report) = rig.open_with(&[]);
         prop_assert_eq!((stored(&outbox), report.lost), (read, 0));
