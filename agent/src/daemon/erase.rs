@@ -13,8 +13,20 @@ use crate::store::files::{self, FileError};
 use crate::store::{StoreError, hold};
 
 /// What lies in the state folder, less the keys: a name, or what it begins with.
-const LEFT: [&str; 9] =
-    ["outbox", "enrolments", "tombstones", "counters", "rules", "emitted", "policy", "ledger", "index"];
+const LEFT: [&str; 12] = [
+    "outbox",
+    "enrolments",
+    "tombstones",
+    "counters",
+    "rules",
+    "emitted",
+    "spent",
+    "session",
+    "zones",
+    "policy",
+    "ledger",
+    "index",
+];
 const STORES: [&str; 3] = ["policy", "ledger", "index"];
 
 /// Why a car cannot be erased.
@@ -82,6 +94,8 @@ fn rest(state: &Path) -> Result<(), EraseError> {
     for flow in names(&state.join("outbox"))? {
         files::destroy(&flow.join("keys"))?;
     }
+    // Where somebody lives.
+    files::destroy(&state.join("zones"))?;
     // The locks are released by their removal: last.
     let (locks, others): (Vec<_>, Vec<_>) = ours(state)?.into_iter().partition(|path| is_lock(path));
     for path in others.iter().chain(&locks) {

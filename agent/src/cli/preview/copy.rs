@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 /// What holds documents: the store, what stands beside it, and which flows have ended. No keys.
-const WANTED: [&str; 4] = ["policy", "policy.synced", "counters", "tombstones"];
+const WANTED: [&str; 5] = ["policy", "policy.synced", "counters", "tombstones", "enrolments"];
 
 /// A copy that only this process reads.
 #[derive(Debug)]
@@ -22,9 +22,8 @@ impl Copied {
     /// # Errors
     /// If they cannot be read, or there is no room.
     pub(super) fn of(state: &Path) -> anyhow::Result<Self> {
-        let mut tag = [0; 8];
-        getrandom::fill(&mut tag).map_err(|_| anyhow::anyhow!("no randomness to be had from the system"))?;
-        let folder = std::env::temp_dir().join(format!("glovebox-preview-{}", hex::encode(tag)));
+        let tag = getrandom::u64().map_err(|_| anyhow::anyhow!("no randomness to be had from the system"))?;
+        let folder = std::env::temp_dir().join(format!("glovebox-preview-{tag:016x}"));
         DirBuilder::new().mode(0o700).create(&folder).with_context(|| folder.display().to_string())?;
         let copied = Self { folder };
         for name in WANTED {
@@ -70,7 +69,7 @@ mod tests {
     #[test]
     fn documents_are_copied_keys_are_not_and_all_goes_afterwards() {
         let state = tempfile::tempdir().unwrap();
-        for file in ["policy/db", "policy/blobs/1", "keys/alias", "counters", "outbox/1"] {
+        for file in ["policy/db", "policy/blobs/1", "keys/alias", "counters", "outbox/1", "enrolments/1"] {
             let file = state.path().join(file);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "x").unwrap();
@@ -78,7 +77,7 @@ mod tests {
         let copied = Copied::of(state.path()).unwrap();
         let path = copied.path().to_owned();
         assert!(path.join("policy/db").is_file() && path.join("policy/blobs/1").is_file());
-        assert!(path.join("counters").is_file());
+        assert!(path.join("counters").is_file() && path.join("enrolments/1").is_file());
         assert!(!path.join("keys").exists() && !path.join("outbox").exists());
         drop(copied);
         assert!(!path.exists());

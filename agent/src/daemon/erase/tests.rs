@@ -22,6 +22,9 @@ fn provisioned() -> Trial {
         "outbox/2d61ccc51124682b/0.seg",
         "rules",
         "emitted",
+        "spent",
+        "session",
+        "zones",
         "counters.corrupt",
     ] {
         fs::write(trial.state().join(file), "x").unwrap();
