@@ -403,6 +403,9 @@ const _: () = assert!(REFUSED_WAIT_S_MIN < REFUSED_WAIT_S_MAX);
 
 // Outbox and ledger.
 
+/// The last segments of a flow, of which a process that ended may have failed to sync some. There are fewer: what is not
+/// synced is 2 MiB at most, and what an earlier attempt has left goes before the next one.
+pub const SEGMENTS_DOUBTED_MAX: usize = 16;
 /// Space that is reserved at once behind the end of a segment: it saves the file system a third of its own writing.
 pub const SEGMENT_RESERVE_BYTES: u64 = 128 * 1024;
 /// A disk with less room than this is full for a store, which may say only that it cannot write.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use glovebox_core::limits::SEGMENTS_DOUBTED_MAX;
 use glovebox_core::names::{Epoch, FlowId, Sequence};
 use glovebox_core::outbox::{Entry, LossReason, Position, Queue, SegmentNumber, missing, without};
 
@@ -211,8 +212,13 @@ fn scan(dir: &Place, (flow, unreadable): (FlowId, Unreadable)) -> Result<Vec<Sca
     };
     let numbers = Folder::open(dir, flow, state)?.segments()?;
     let mut scanned = Vec::new();
-    for number in numbers {
-        match scan::scan(&place, SegmentId { flow, number }) {
+    let sure = numbers.len().saturating_sub(SEGMENTS_DOUBTED_MAX);
+    for (at, number) in numbers.into_iter().enumerate() {
+        let id = SegmentId { flow, number };
+        let seen = if at < sure { Ok(()) } else { scan::look_at_medium(&place, id) };
+        // What counts as lost otherwise is taken as it can be read.
+        let seen = if unreadable == Unreadable::Waits { seen } else { Ok(()) };
+        match seen.and_then(|()| scan::scan(&place, id)) {
             Ok(scan) => scanned.push((number, Some(scan))),
             Err(source) if unreadable == Unreadable::Waits => {
                 return Err(LoadError::Segment { number, source });

@@ -125,6 +125,11 @@ impl<'a> Window<'a> {
     }
 }
 
+/// Sees to it that what is scanned is on the medium, and not only in memory since a sync of another process failed.
+pub(super) fn look_at_medium(folder: &Place, segment: SegmentId) -> io::Result<()> {
+    folder.open(&segment.name(), Open::Write)?.sync_and_forget()
+}
+
 /// Cuts a torn end off, and the space that was reserved behind it, and makes the rest durable: it may have been only in
 /// memory when the process was killed.
 pub(super) fn settle(folder: &Place, segment: SegmentId, scan: &mut Scan) -> io::Result<()> {

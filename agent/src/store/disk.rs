@@ -98,6 +98,14 @@ pub trait DiskFile: Debug + Send + Sync {
     /// The system's: then what was not yet durable may be forgotten.
     fn sync(&self) -> io::Result<()>;
 
+    /// Makes content and length durable, and forgets what is in memory of it: what is read next comes from the medium. A
+    /// sync that failed has perhaps forgotten what it could not write, and still shows it to whoever reads; a later one
+    /// succeeds. Where the system cannot forget, this is [`DiskFile::sync`].
+    ///
+    /// # Errors
+    /// The system's.
+    fn sync_and_forget(&self) -> io::Result<()>;
+
     /// Reserves space up to `bytes` behind the end: appending then changes less of the file system's own records.
     /// Cut off again by [`DiskFile::set_len`]. Only a hint, so that a disk may do nothing.
     ///
@@ -192,6 +200,14 @@ impl DiskFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn sync_and_forget(&self) -> io::Result<()> {
+        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        self.sync_data()?;
+        // Only a hint: some file systems have no other place.
+        let _ = posix_fadvise(self, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        Ok(())
     }
 
     fn reserve(&self, bytes: u64) -> io::Result<()> {

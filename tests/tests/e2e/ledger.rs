@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use glovebox_tests::fleet::Party;
 use glovebox_tests::need;
+use glovebox_tests::process::until;
 use glovebox_tests::scene::Scene;
 use serde_json::Value;
 use std::time::Duration;
@@ -30,9 +31,11 @@ fn invariant_11_nothing_leaves_while_the_ledger_cannot_be_written() -> Result<()
     // What lies in blobs/ is never synced, so the store refuses to call anything durable.
     let in_the_way = agent.state().join("ledger/blobs/1");
     std::fs::write(&in_the_way, "x")?;
-    std::thread::sleep(Duration::from_secs(1));
+    // Batches wait for each other, so it takes a moment until the next ones are to be offered.
+    until("the log to say so", LIMIT, || {
+        Ok(agent.log().contains("nothing is offered until it is").then_some(()))
+    })?;
     let held = agent.status()?;
-    ensure!(agent.log().contains("nothing is offered until it is"), "the log does not say so");
     let published = scene.broker.received().len();
     let more = count(&held, "outbox", "batches_stored") + 4;
     let later = agent.wait_for("more batches on disk", LIMIT, |status| {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use glovebox_core::delivery::{Offer, Weighed};
 use glovebox_core::ledger::{Entry, Event};
-use glovebox_core::limits::{CLOCK_ERROR_US, LEDGER_PAGE_ENTRIES_MAX};
+use glovebox_core::limits::{CLOCK_DRIFT_US, LEDGER_PAGE_ENTRIES_MAX};
 use glovebox_core::names::{FlowId, TrustedTime, UtcDay, WallTime};
 use glovebox_core::outbox::LossReason;
 use glovebox_core::seal::Sealed;
@@ -85,9 +85,9 @@ fn add(sent: &mut Sent, entry: &Entry) {
     }
 }
 
-/// An entry has the earliest time that it may have been.
+/// An entry has the earliest time that it may have been, by a clock that was perhaps not synchronised.
 fn last_day(entry: &Entry) -> Option<UtcDay> {
-    entry.record.time.map(|time| UtcDay::of(WallTime(time.0.saturating_add(2 * CLOCK_ERROR_US))))
+    entry.record.time.map(|time| UtcDay::of(WallTime(time.0.saturating_add(2 * CLOCK_DRIFT_US))))
 }
 
 #[cfg(test)]

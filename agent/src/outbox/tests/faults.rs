@@ -177,6 +177,11 @@ impl DiskFile for FaultyFile {
         Ok(())
     }
 
+    fn sync_and_forget(&self) -> io::Result<()> {
+        self.sync()?;
+        self.file.sync_and_forget()
+    }
+
     fn size(&self) -> io::Result<Size> {
         check(&self.faults.size)?;
         self.file.size()
