@@ -131,11 +131,8 @@ pub const OUTBOX_SIZE_MIB_DEFAULT: u64 = 64;
 pub const OUTBOX_FREE_MIB_DEFAULT: u64 = 64;
 /// Longest wait of batches for others before they are made durable: what a power cut may cost.
 pub const OUTBOX_GATHER_S_MAX: u64 = 60;
-/// Batches wait so long for others if nothing is said: with batches of ten seconds, two or three share a sync.
+/// Batches wait so long for others if nothing is said, but no longer than their own age at which they close.
 pub const OUTBOX_GATHER_S_DEFAULT: u64 = 20;
-/// And no longer than so many times the age at which the flow's batches close: who wants them each second does not want
-/// them twenty seconds later.
-pub const GATHER_AGES_MAX: i64 = 2;
 /// Slowest replay, as a factor of the recorded pace.
 pub const REPLAY_SPEED_FACTOR_MIN: f64 = 0.01;
 /// Fastest replay with a pace; beyond that say `max`.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use super::consent::agreed;
 use crate::daemon::erase::erase;
 
-/// Erase keys, consent, queue and ledger, to provision anew.
+/// Erase keys, consent, queue, ledger, private places and what is paused, to provision anew.
 ///
 /// Nothing of it comes back, and what was not sent yet is lost. No key is needed: this is also what is left when the PIN
 /// is lost. The daemon must be stopped first. A cut of power leaves the car whole, or erased; then the next start or
@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
         }
         writeln!(
             out,
-            "Erase keys, consent records, queue and ledger in {}. Nothing of it comes back.",
+            "Erase keys, consent records, queue, ledger, private places and what is paused in {}. Nothing of it comes back.",
             state.display()
         )?;
         if !agreed(&mut out)? {

@@ -163,6 +163,7 @@ pub fn run(
 
 fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let place = || args.file.display().to_string();
+    not_over_an_input(&args.out, [&args.file])?;
     let payload = read_file(&args.file)?;
     let key = key_store::read_signing_key(&args.key)?;
     let own = VerifyingKey(key.verifying_key().to_bytes());
@@ -321,6 +322,19 @@ pub(crate) fn not_over_a_key(path: &Path) -> anyhow::Result<()> {
         bail!("{}: this is a key or a certificate, not overwritten: name another file", path.display());
     }
     Ok(())
+}
+
+/// What is written must not be what was read, by whatever name: it would be lost.
+pub(crate) fn not_over_an_input<'a>(
+    out: &Path,
+    inputs: impl IntoIterator<Item = &'a PathBuf>,
+) -> anyhow::Result<()> {
+    let Ok(out_is) = out.canonicalize() else { return Ok(()) };
+    let same = |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input == out_is);
+    match inputs.into_iter().find(same) {
+        Some(_) => bail!("{}: this is read here, not overwritten: name another file", out.display()),
+        None => Ok(()),
+    }
 }
 
 /// Reads a document of bounded size; `-` is standard input.

@@ -27,7 +27,7 @@ use glovebox_core::decode::LeafIndex;
 use glovebox_core::limits;
 
 use super::out::answered;
-use super::policy::write_file;
+use super::policy::{not_over_an_input, write_file};
 use super::{Common, FINDINGS};
 use crate::config::{Config, Files};
 use drive::Order;
@@ -112,6 +112,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let config = config(args, common)?;
+    args.keep_inputs(config.as_ref(), &common.config)?;
     let source = Source::open(args, config.as_ref())?;
     let known = source.databases.known();
     let papers = match (&args.policy, &config) {
@@ -147,6 +148,20 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     }
     let code = if report.leaves() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) };
     answered(print(args, &report), code)
+}
+
+impl Args {
+    /// Nothing that is read is written over.
+    fn keep_inputs(&self, config: Option<&Config>, files: &[PathBuf]) -> anyhow::Result<()> {
+        let named = [&self.policy, &self.authority, &self.owner, &self.log, &self.map].into_iter().flatten();
+        let named = named.chain(&self.record).chain(&self.dbc).chain(files);
+        let databases = config.iter().flat_map(|config| &config.decode.databases);
+        let configured = databases.flat_map(|database| database.dbc.iter().chain(&database.map));
+        let inputs: Vec<&PathBuf> =
+            named.chain(configured).chain(config.and_then(|config| config.bus.replay.as_ref())).collect();
+        let outputs = [&self.html, &self.samples].into_iter().flatten();
+        outputs.into_iter().try_for_each(|out| not_over_an_input(out, inputs.iter().copied()))
+    }
 }
 
 /// Read only where something of it is needed.

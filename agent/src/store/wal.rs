@@ -263,8 +263,12 @@ impl Iterator for Merged<'_> {
     }
 }
 
-/// What is in the file; `None` if it is not there, or was not made to the end.
+/// What is in the file on the medium; `None` if it is not there, or was not made to the end. What a process that ended
+/// could not sync may still be in memory, and is no log.
 fn read(place: &Place, name: &str) -> io::Result<Option<Vec<u8>>> {
+    if let Ok(file) = place.open(name, Open::Write) {
+        file.sync_and_forget()?;
+    }
     let file = match place.open(name, Open::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

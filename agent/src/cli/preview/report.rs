@@ -18,8 +18,8 @@ use super::words;
 pub(super) use rows::{Asked, asked};
 
 /// What is said first, everywhere.
-pub(super) const NOTICE: &str =
-    "A preview: nothing was sent, stored or granted. A drive of another day gives other figures.";
+pub(super) const NOTICE: &str = "A preview: nothing was sent, stored or granted. A drive of another day gives other figures. Private places, pauses and \
+     limits of bytes a day are of the car, and not in it.";
 
 /// All of it.
 #[derive(Debug, Serialize)]

@@ -6,7 +6,8 @@ use crate::daemon::session::{Keep, Kept};
 use glovebox_core::consent::category::Category;
 use glovebox_core::consent::effective::{Effective, Explanation};
 use glovebox_core::consent::session::{Hold, HoldStatus, Lasts, Session, What};
-use glovebox_core::names::SignalPath;
+use glovebox_core::names::{RecipientId, SignalPath};
+use std::collections::BTreeSet;
 
 impl LocalAuthority {
     /// With this file of what is set; it says what was wrong with it.
@@ -54,6 +55,23 @@ impl LocalAuthority {
             || Category::of(signal) == Category::Location
     }
 
+    /// A name that nobody has would stop nobody, and be believed to.
+    fn known(&self, recipient: &RecipientId) -> Result<(), AuthorityError> {
+        let policy = self.control().policy().map(|policy| policy.bundle().payload());
+        let listed = policy.into_iter().flat_map(|bundle| &bundle.recipients).map(|known| &known.id);
+        let granted = self.control().grants().live().iter();
+        let granted = granted.map(|grant| &grant.given().payload().recipient.party_id);
+        let known: BTreeSet<&RecipientId> = listed.chain(granted).collect();
+        if known.contains(recipient) {
+            return Ok(());
+        }
+        let known: Vec<&str> = known.into_iter().map(RecipientId::as_str).collect();
+        let known = if known.is_empty() { "nobody".to_owned() } else { known.join(", ") };
+        Err(AuthorityError::Refused(format!(
+            "no recipient is called {recipient}; in the policy there is {known}"
+        )))
+    }
+
     fn widen(&mut self, session: Session) -> Result<(), AuthorityError> {
         let stored = self.session.widen(session);
         stored.map_err(|error| {
@@ -66,6 +84,9 @@ impl LocalAuthority {
 
 impl InCar for LocalAuthority {
     fn hold(&mut self, what: &What, lasts: Lasts) -> Result<Vec<HoldStatus>, AuthorityError> {
+        if let What::Recipient(recipient) | What::Flow { recipient, .. } = what {
+            self.known(recipient)?;
+        }
         let mut session = self.session().clone();
         session.pass(self.clock.monotonic());
         let hold = Hold { what: what.clone(), lasts, began: self.clock.monotonic() };

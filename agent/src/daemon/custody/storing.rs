@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use glovebox_core::batch::Batch;
 use glovebox_core::ledger::Event;
-use glovebox_core::limits::{BATCHES_UNSTORED_MAX, GATHER_AGES_MAX, NOTES_WAITING_MAX};
+use glovebox_core::limits::{BATCHES_UNSTORED_MAX, NOTES_WAITING_MAX};
 use glovebox_core::names::{FlowId, Moment};
 use glovebox_core::outbox::{LossReason, Priority};
 use glovebox_core::seal::Sealed;
@@ -82,9 +82,8 @@ impl Custody {
             self.counters.count(Counter::BatchesDiscarded);
             return;
         }
-        // What is wanted soon waits less.
-        let wait_us =
-            self.state.storing.gather_us.min(batch.rules().batch_age_us.saturating_mul(GATHER_AGES_MAX));
+        // What is wanted soon waits less; and of a flow one waits at most, so that a kill costs no more than that.
+        let wait_us = self.state.storing.gather_us.min(batch.rules().batch_age_us);
         let until = self.clock.monotonic().plus_us(wait_us);
         let due = &mut self.state.storing.due;
         *due = Some(due.map_or(until, |due| due.min(until)));
