@@ -179,6 +179,9 @@ fn flow(found: &mut Found, key: &(RecipientId, PurposeId), (old, new): (&Opened<
             &new.reach(key, signal),
         );
     }
+    if let (None, Some((_, Request { event: Some(event), .. }))) = both {
+        found.add(about, Direction::Other, format!("of what is new: {event}"));
+    }
     if let (Some((was, old)), Some((is, new))) = both {
         promises(found, about, (old, new));
         if was != is {

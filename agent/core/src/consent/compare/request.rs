@@ -80,8 +80,27 @@ pub(super) fn event(
     match (old, new) {
         (None, Some(event)) => found.add(about, Direction::Less, event.to_string()),
         (Some(_), None) => found.add(about, Direction::More, "at any time, not only around an event"),
-        (Some(_), Some(event)) => found.other(about, (old, new), &format!("another event: {event}")),
+        (Some(was), Some(event)) if was != event => {
+            let direction = direction(was, event);
+            found.add(about, direction, format!("{event} (was: {was})"));
+        }
+        (Some(_), Some(_)) => {}
         (None, None) => {}
+    }
+}
+
+/// Of one expression a longer time around it is more, and so is less time between two.
+fn direction(old: &EventCondition, new: &EventCondition) -> Direction {
+    let within = |a: &EventCondition, b: &EventCondition| {
+        a.when == b.when
+            && a.before_s <= b.before_s
+            && a.after_s <= b.after_s
+            && a.min_interval_s >= b.min_interval_s
+    };
+    match (within(old, new), within(new, old)) {
+        (true, _) => Direction::More,
+        (_, true) => Direction::Less,
+        _ => Direction::Other,
     }
 }
 

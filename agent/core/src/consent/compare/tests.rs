@@ -1,6 +1,7 @@
 //! What is told of two documents: for whom, for what, in which direction.
 
 use super::super::document::bundle::{Bundle, Directive, Plausible, RecipientStatus};
+use super::super::document::event::EventCondition;
 use super::super::document::record::{Decision, EventState};
 use super::super::document::request::Request;
 use super::super::document::samples::{
@@ -271,4 +272,29 @@ fn every_field_of_a_request_is_compared() {
         let new: Request = serde_json::from_value(bent).unwrap();
         assert!(!requests(&old, &new).is_empty(), "{field}");
     }
+}
+
+#[test]
+fn an_event_is_less_than_all_and_a_longer_time_around_it_is_more() {
+    let (always, _) = samples().remove(0);
+    let signal = always.signals[0].signal.clone();
+    let with = |when: &str, before_s, min_interval_s| {
+        let when = format!("{signal} {when}");
+        let event = Some(EventCondition { when, before_s, after_s: 5, min_interval_s });
+        Request { event, ..always.clone() }
+    };
+    let told = |old: &Request, new: &Request| {
+        let found = requests(old, new);
+        assert!(found.len() <= 1, "{found:?}");
+        found.first().map(|change| change.direction)
+    };
+    let one = with("> 1", 10, 60);
+    assert_eq!(told(&always, &one), Some(Direction::Less));
+    assert_eq!(told(&one, &always), Some(Direction::More));
+    assert_eq!(told(&one, &one), None);
+    assert_eq!(told(&one, &with("> 1", 30, 60)), Some(Direction::More));
+    assert_eq!(told(&one, &with("> 1", 10, 30)), Some(Direction::More));
+    assert_eq!(told(&one, &with("> 1", 5, 60)), Some(Direction::Less));
+    assert_eq!(told(&one, &with("> 1", 30, 90)), Some(Direction::Other), "more of one, less of the other");
+    assert_eq!(told(&one, &with("> 2", 10, 60)), Some(Direction::Other), "who knows which is rarer");
 }
