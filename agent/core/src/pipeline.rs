@@ -152,6 +152,12 @@ impl Open {
             let taken_up = |rules| taken_up(rules, &mut old, &self.happened);
             self.recorders = self.flows.iter().map(taken_up).collect();
         }
+        // What was switched off in the car does not leave with an event that comes later.
+        for (rules, recorder) in self.flows.iter().zip(&mut self.recorders) {
+            let leaf = |sample: &Consented| rules.signals.get(usize::from(sample.signal())).map(|it| it.leaf);
+            let reads = |sample: &Consented| leaf(sample).is_some_and(|leaf| gate.reads(leaf));
+            recorder.iter_mut().for_each(|recorder| recorder.keep_only(reads));
+        }
         self.policy_version = gate.policy_version();
         self.batches.clear();
         self.batches.resize_with(self.flows.len(), || None);
@@ -391,6 +397,7 @@ impl Pipeline {
     fn map(&mut self, mapping: TimeMapping, out: &mut Vec<Output>) {
         if mapping.offset_us != self.open.mapping.offset_us {
             self.flush(out);
+            self.open.recorders.iter_mut().flatten().for_each(|recorder| recorder.keep_only(|_| false));
             self.gate.set_offset(mapping.offset_us);
         }
         self.open.mapping = mapping;

@@ -264,3 +264,26 @@ fn to_wait_for_an_event_or_another_one_is_narrower() {
     assert!(low.narrower_than(&always) && low.narrower_than(&high));
     assert!(!always.narrower_than(&low) && !low.narrower_than(&low));
 }
+
+#[test]
+fn what_is_switched_off_in_the_car_does_not_leave_with_a_later_event() {
+    let waits = event("CAN.b.M.S > 10", (10, 2, 0));
+    let mut car = Car::new();
+    car.swap(&waits);
+    assert_eq!((car.drive(0, 0), car.drive(1, 0)), (0, 0));
+    let (rules, leaves) = rules(&waits, "[]");
+    let off = rules.signals[1].leaf;
+    let flows = vec![Arc::new(rules)];
+    car.put(&Effective { flows, unread: [off].into(), ..Effective::default() }, &leaves);
+    assert_eq!(car.drive(2, 200), 3, "of three frames only the signal that is still read");
+}
+
+#[test]
+fn what_is_kept_does_not_outlive_a_step_of_the_clock() {
+    let mut car = Car::new();
+    car.swap(&event("CAN.b.M.S > 10", (10, 2, 0)));
+    assert_eq!((car.drive(0, 0), car.drive(1, 0)), (0, 0));
+    let mapping = TimeMapping { offset_us: 5, quality: ClockQuality::Rtc };
+    car.pipeline.on_event(Event::Mapping(mapping), &mut car.out);
+    assert_eq!(car.drive(2, 200), 2);
+}

@@ -79,6 +79,11 @@ impl Recorder {
         self.last
     }
 
+    /// Of what is kept only this goes on: the rest may not leave any more, or its stamps lie on edges of an old clock.
+    pub fn keep_only(&mut self, goes_on: impl Fn(&Consented) -> bool) {
+        self.kept.retain(goes_on);
+    }
+
     /// Takes a sample and passes on what leaves by it, oldest first. Answers how many should have, and had to go before.
     pub fn take(&mut self, sample: &Consented, mut pass: impl FnMut(&Consented)) -> u64 {
         let now = sample.moment();

@@ -325,6 +325,12 @@ impl Gate {
         }
     }
 
+    /// Whether the leaf is read for now, though its rules stand.
+    #[must_use]
+    pub fn reads(&self, leaf: LeafIndex) -> bool {
+        !self.unread.contains(&leaf)
+    }
+
     /// Whether something of it depends on where the car is.
     #[must_use]
     pub fn needs_place(&self) -> bool {
