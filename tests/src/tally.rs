@@ -31,6 +31,8 @@ pub struct Tally {
     /// Samples declared lost that were in no stored batch, by flow.
     samples_declared: BTreeMap<String, u64>,
     gaps: Vec<(Stored, u64)>,
+    /// What loss records name.
+    named_lost: Vec<(Stored, u64)>,
     events: BTreeMap<String, usize>,
     flows: BTreeMap<String, BTreeSet<String>>,
     read: BTreeMap<PathBuf, u64>,
@@ -50,6 +52,7 @@ impl Tally {
             declared: BTreeMap::new(),
             samples_declared: BTreeMap::new(),
             gaps: Vec::new(),
+            named_lost: Vec::new(),
             events: BTreeMap::new(),
             flows: BTreeMap::new(),
             read: BTreeMap::new(),
@@ -108,6 +111,9 @@ impl Tally {
         let flow = || event["flow"].as_str().unwrap_or_default().to_owned();
         match name {
             "loss" => {
+                let epoch = u32::try_from(number("epoch")?)?;
+                let first = Stored { flow: flow(), epoch, sequence: number("first")? };
+                self.named_lost.push((first, number("last")?));
                 *self.declared.entry(flow()).or_default() += number("batches")?;
                 *self.samples_declared.entry(flow()).or_default() += number("samples")?;
             }
@@ -200,15 +206,23 @@ impl Tally {
         Ok(())
     }
 
-    /// Gaps in what a recipient has that nothing filled later: batches that were passed over.
+    /// Gaps in what a recipient has that nothing filled later, and no later loss record named (a batch may be sealed before
+    /// an earlier one gives way): batches that were passed over.
     #[must_use]
     pub fn gaps(&self, gone: &BTreeSet<String>) -> usize {
         let open = |(first, last): &&(Stored, u64)| {
             let batch = |sequence| Stored { sequence, ..first.clone() };
-            !gone.contains(&first.flow)
-                && (first.sequence..=*last).any(|at| !self.arrived.contains_key(&batch(at)))
+            !gone.contains(&first.flow) && (first.sequence..=*last).any(|at| !self.is_accounted(&batch(at)))
         };
         self.gaps.iter().filter(open).count()
+    }
+
+    fn is_accounted(&self, batch: &Stored) -> bool {
+        let names = |(first, last): &(Stored, u64)| {
+            (&first.flow, first.epoch) == (&batch.flow, batch.epoch)
+                && (first.sequence..=*last).contains(&batch.sequence)
+        };
+        self.arrived.contains_key(batch) || self.named_lost.iter().any(names)
     }
 
     /// Nothing came twice, nothing came that is not in the log, and no sequence was used twice.
@@ -322,6 +336,9 @@ mod tests {
         let some = tally(&format!("{gap}\n{}{loss}\n", line(1, 3, 5.0)))?;
         assert_eq!((some.missing(&none).len(), some.undeclared(&none)), (2, 1));
         assert_eq!((some.gaps(&none), some.events("loss")), (1, 1));
+        let late =
+            r#"{"event":"loss","flow":"0f","epoch":1,"seq":4,"batches":2,"samples":0,"first":1,"last":2}"#;
+        assert_eq!(tally(&format!("{gap}\n{}{late}\n", line(1, 3, 5.0)))?.gaps(&none), 0);
         let gone = some.flows_of("r");
         assert_eq!((some.missing(&gone).len(), some.gaps(&gone)), (0, 0));
         Ok(())
