@@ -58,8 +58,11 @@ struct State {
     number: u64,
     /// Where the next one goes.
     offset: u64,
-    /// What the log has and the table has not.
+    /// What the log has and the table has not, and `undone`.
     since: Batch,
+    /// What was there before a change that the table took and could not sync. It is still what is there: the next record
+    /// says so, since the table may come to keep that change all the same.
+    undone: Batch,
     /// Records were not readable when it was opened.
     damaged: bool,
 }
@@ -127,7 +130,9 @@ impl Logged {
             bounded(key.len().max(value.map_or(0, <[u8]>::len)))?;
         }
         let mut state = self.state();
-        let body = encode(batch);
+        let mut all = state.undone.clone();
+        all.extend(batch);
+        let body = encode(&all);
         let length = (HEAD + body.len()) as u64;
         if state.offset + length > WAL_BYTES && state.offset > 0 && length <= WAL_BYTES {
             self.fold(&mut state, &Batch::default())?;
@@ -135,7 +140,8 @@ impl Logged {
         if state.offset + length > WAL_BYTES || !state.write(&body) {
             return self.fold(&mut state, batch);
         }
-        state.since.extend(batch);
+        state.since.extend(&all);
+        state.undone = Batch::default();
         Ok(())
     }
 
@@ -167,11 +173,31 @@ impl Logged {
         let mut all = state.since.clone();
         all.extend(batch);
         all.insert(MARK, &encode_mark(state.log, state.number));
-        self.table.apply(&all)?;
-        self.table.sync()?;
+        let before = self.before(state, batch)?;
+        if let Err(error) = self.table.apply(&all).and_then(|()| self.table.sync()) {
+            state.since.extend(&before);
+            state.undone.extend(&before);
+            return Err(error);
+        }
         state.offset = 0;
-        state.since = Batch::default();
+        (state.since, state.undone) = (Batch::default(), Batch::default());
         Ok(())
+    }
+
+    /// What is there under the keys of `batch`.
+    fn before(&self, state: &State, batch: &Batch) -> Result<Batch, StoreError> {
+        let mut before = Batch::default();
+        for (key, _) in batch.writes() {
+            let value = match state.since.of(key) {
+                Some(known) => known.map(<[u8]>::to_vec),
+                None => self.table.get(key)?,
+            };
+            match value {
+                Some(value) => before.insert(key, &value),
+                None => before.remove(key),
+            }
+        }
+        Ok(before)
     }
 }
 
