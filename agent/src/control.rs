@@ -33,7 +33,7 @@ pub mod json {
     pub use serde_json::{Value, json, to_value};
 }
 
-use glovebox_core::consent::session::{Lasts, What};
+use glovebox_core::consent::session::{Lasts, Scope, What};
 use glovebox_core::names::{Digest, FlowId, PurposeId, RecipientId, WallTime};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ use std::path::PathBuf;
 pub use client::ControlClient;
 pub use owners::{EnrolmentOrder, Owner};
 pub use server::{Handler, listen, serve};
-pub use session::InCar;
+pub use session::{DriverOrder, DriverStatus, InCar};
 pub use time::{ClockStatus, TrustsClock};
 pub use why::{Why, WhyClause, WhyOrder, WhyPurpose};
 
@@ -79,12 +79,20 @@ pub enum Request {
         what: What,
         /// How long.
         lasts: Lasts,
+        /// Whoever drives, or one alone.
+        #[serde(default)]
+        scope: Scope,
     },
     /// What was held back is let go.
     Release {
         /// What.
         what: What,
+        /// For whom it was set.
+        #[serde(default)]
+        scope: Scope,
     },
+    /// Who drives.
+    Driver(DriverOrder),
     /// What was held back for this trip is let go.
     TripEnded {},
     /// What is known of the time.
@@ -325,6 +333,7 @@ pub fn answer(
         | Request::Hold { .. }
         | Request::Release { .. }
         | Request::TripEnded {}
+        | Request::Driver(_)
         | Request::Clock {}
         | Request::TrustClock {}
         | Request::Status {} => return None,

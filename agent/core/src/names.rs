@@ -132,6 +132,10 @@ name!(
     RequestId, "request id", 64, "a to z, digits, `-`, `_` and `.`", slug
 );
 name!(
+    /// A driver as the head unit tells them apart: its own short name for a profile, never a person's.
+    DriverId, "driver id", 64, "a to z, digits, `-`, `_` and `.`", slug
+);
+name!(
     /// The car, as the policy authority and the broker name it. Never a VIN.
     DeviceId, "device id", 64, "a to z, digits, `-`, `_` and `.`", slug
 );

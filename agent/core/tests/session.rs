@@ -83,7 +83,7 @@ fn documents() -> Effective {
 
 fn set(what: What) -> Session {
     let mut session = Session::default();
-    session.hold(Hold { what, lasts: Lasts::UntilEnded, began: Moment(0) }).unwrap();
+    session.hold(Hold { what, lasts: Lasts::UntilEnded, driver: None, began: Moment(0) }).unwrap();
     session
 }
 

@@ -6,6 +6,7 @@ mod complete;
 pub mod consent;
 mod dbc;
 pub mod decode;
+mod driver;
 mod erase;
 mod glob;
 pub mod keys;
@@ -138,6 +139,7 @@ enum Command {
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     Location(pause::LocationArgs),
+    Driver(driver::Args),
     Why(why::Args),
     Zone(zone::Args),
     #[cfg(feature = "preview")]
@@ -185,6 +187,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Pause(args) => pause::pause(&args, common),
         Command::Resume(args) => pause::resume(&args, common),
         Command::Location(args) => pause::location(&args, common),
+        Command::Driver(args) => driver::run(args, common),
         Command::Why(args) => why::run(&args, common),
         Command::Zone(args) => zone::run(&args, &common.load(Files::NotNeeded)?.health.state),
         #[cfg(feature = "preview")]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use glovebox_core::consent::session::{HoldStatus, Lasts, What};
+use glovebox_core::consent::session::{HoldStatus, Lasts, Scope, What};
 use glovebox_core::names::{PurposeId, RecipientId};
 
 use super::Common;
@@ -56,6 +56,8 @@ pub(super) struct PauseArgs {
     #[command(flatten)]
     whose: Whose,
     #[command(flatten)]
+    scope: ForDriver,
+    #[command(flatten)]
     shown: Shown,
 }
 
@@ -68,6 +70,8 @@ pub(super) struct ResumeArgs {
     /// The trip has ended: lets go all that was set for it, location too, and nothing else.
     #[arg(long, conflicts_with_all = ["recipient", "purpose"])]
     trip: bool,
+    #[command(flatten)]
+    scope: ForDriver,
     #[command(flatten)]
     shown: Shown,
 }
@@ -88,10 +92,14 @@ enum Switch {
         #[arg(value_name = "TIME", default_value = "until-ended")]
         lasts: Lasts,
         #[command(flatten)]
+        scope: ForDriver,
+        #[command(flatten)]
         shown: Shown,
     },
     /// Places leave again, as far as they are granted.
     On {
+        #[command(flatten)]
+        scope: ForDriver,
         #[command(flatten)]
         shown: Shown,
     },
@@ -108,10 +116,23 @@ struct Whose {
 }
 
 #[derive(Debug, clap::Args)]
-struct Shown {
+struct ForDriver {
+    /// Only while the one drives who does now: see `glovebox driver --help`.
+    #[arg(long)]
+    for_driver: bool,
+}
+
+impl ForDriver {
+    fn scope(&self) -> Scope {
+        if self.for_driver { Scope::Driver } else { Scope::Car }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Shown {
     /// What is set now, as JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Whose {
@@ -125,26 +146,31 @@ impl Whose {
 }
 
 pub(super) fn pause(args: &PauseArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    let holds = in_car(common)?.hold(&args.whose.what(), args.lasts)?;
+    let holds = in_car(common)?.hold(&args.whose.what(), args.lasts, args.scope.scope())?;
     print(&holds, &args.shown)
 }
 
 pub(super) fn resume(args: &ResumeArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let mut car = in_car(common)?;
-    let holds = if args.trip { car.trip_ended()? } else { car.release(&args.whose.what())? };
+    let holds = match args.trip {
+        true => car.trip_ended()?,
+        false => car.release(&args.whose.what(), args.scope.scope())?,
+    };
     print(&holds, &args.shown)
 }
 
 pub(super) fn location(args: &LocationArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let mut car = in_car(common)?;
     match &args.switch {
-        Switch::Off { lasts, shown } => print(&car.hold(&What::Location, *lasts)?, shown),
-        Switch::On { shown } => print(&car.release(&What::Location)?, shown),
+        Switch::Off { lasts, scope, shown } => {
+            print(&car.hold(&What::Location, *lasts, scope.scope())?, shown)
+        }
+        Switch::On { scope, shown } => print(&car.release(&What::Location, scope.scope())?, shown),
     }
 }
 
 /// The running daemon, or the stores when none runs.
-fn in_car(common: &Common) -> anyhow::Result<Box<dyn InCar>> {
+pub(super) fn in_car(common: &Common) -> anyhow::Result<Box<dyn InCar>> {
     let config = common.load(Files::NotNeeded)?;
     if let Some(client) = ControlClient::connect(&config.health.control_socket)? {
         return Ok(Box::new(client));
@@ -163,13 +189,16 @@ fn print(holds: &[HoldStatus], shown: &Shown) -> anyhow::Result<ExitCode> {
         writeln!(out, "{}", serde_json::json!({ "holds": holds }))?;
         return Ok(ExitCode::SUCCESS);
     }
+    say(&mut out, holds)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A line for each.
+pub(super) fn say(out: &mut impl Write, holds: &[HoldStatus]) -> std::io::Result<()> {
     if holds.is_empty() {
         writeln!(out, "nothing is held back")?;
     }
-    for hold in holds {
-        writeln!(out, "held back: {}", words(hold))?;
-    }
-    Ok(ExitCode::SUCCESS)
+    holds.iter().try_for_each(|hold| writeln!(out, "held back: {}", words(hold)))
 }
 
 /// `everything, 14 min left`.
@@ -180,7 +209,8 @@ pub(super) fn words(hold: &HoldStatus) -> String {
         (None, Lasts::Trip) => "until this trip ends".to_owned(),
         (None, _) => "until somebody ends it".to_owned(),
     };
-    format!("{}, {left}", hold.what)
+    let whose = if hold.scope == Scope::Driver { ", while this driver drives" } else { "" };
+    format!("{}, {left}{whose}", hold.what)
 }
 
 #[cfg(test)]
@@ -189,10 +219,13 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_said_with_its_end() {
-        let say = |lasts, left_s| words(&HoldStatus { what: What::All, lasts, left_s });
+        let say = |lasts, left_s| words(&HoldStatus { what: What::All, lasts, left_s, scope: Scope::Car });
         assert_eq!(say(Lasts::Seconds(900), Some(841)), "everything, 15 min left");
         assert_eq!(say(Lasts::Seconds(900), Some(90)), "everything, 90 s left");
         assert_eq!(say(Lasts::Trip, None), "everything, until this trip ends");
         assert_eq!(say(Lasts::UntilEnded, None), "everything, until somebody ends it");
+        let (lasts, scope) = (Lasts::UntilEnded, Scope::Driver);
+        let own = words(&HoldStatus { what: What::Location, lasts, left_s: None, scope });
+        assert_eq!(own, "location, until somebody ends it, while this driver drives");
     }
 }

@@ -1,10 +1,10 @@
 //! The commands' end of the control socket.
 
 use super::{
-    Accepted, Authority, AuthorityError, ClockStatus, Consent, Draft, DraftOrder, EnrolmentOrder, InCar,
-    Owner, Request, SocketError, TrustsClock, Why, WhyOrder, Withdrawn,
+    Accepted, Authority, AuthorityError, ClockStatus, Consent, Draft, DraftOrder, DriverOrder, DriverStatus,
+    EnrolmentOrder, InCar, Owner, Request, SocketError, TrustsClock, Why, WhyOrder, Withdrawn,
 };
-use glovebox_core::consent::session::{HoldStatus, Lasts, What};
+use glovebox_core::consent::session::{HoldStatus, Lasts, Scope, What};
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
 use glovebox_core::names::{PurposeId, RecipientId};
 use serde::de::DeserializeOwned;
@@ -142,12 +142,17 @@ impl ControlClient {
 }
 
 impl InCar for ControlClient {
-    fn hold(&mut self, what: &What, lasts: Lasts) -> Result<Vec<HoldStatus>, AuthorityError> {
-        self.holds(&Request::Hold { what: what.clone(), lasts })
+    fn hold(&mut self, what: &What, lasts: Lasts, scope: Scope) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::Hold { what: what.clone(), lasts, scope })
     }
 
-    fn release(&mut self, what: &What) -> Result<Vec<HoldStatus>, AuthorityError> {
-        self.holds(&Request::Release { what: what.clone() })
+    fn release(&mut self, what: &What, scope: Scope) -> Result<Vec<HoldStatus>, AuthorityError> {
+        self.holds(&Request::Release { what: what.clone(), scope })
+    }
+
+    fn driver(&mut self, order: &DriverOrder) -> Result<DriverStatus, AuthorityError> {
+        let answer = self.ask(&Request::Driver(order.clone()))?;
+        self.typed(answer)
     }
 
     fn trip_ended(&mut self) -> Result<Vec<HoldStatus>, AuthorityError> {

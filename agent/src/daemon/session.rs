@@ -4,7 +4,9 @@
 //! <state>/session, written atomically:
 //! glovebox session 1
 //! boot <id of this start of the machine; nothing if it is not known>
+//! driver <guest | is D; no line if it is not known who drives>
 //! hold <began: microseconds on the time line of that start> <15m | trip | until-ended> <all | location | recipient R | flow R P>
+//!   and if it is for one driver, before what it holds: of D
 //! check <SHA-256 of the lines above, hexadecimal>
 //! ```
 //!
@@ -14,7 +16,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use glovebox_core::consent::session::{Hold, Session, What};
+use glovebox_core::consent::session::{Driver, Hold, Session, What};
 use glovebox_core::limits::SESSION_FILE_BYTES_MAX;
 use glovebox_core::names::{Digest, Moment};
 
@@ -139,15 +141,21 @@ impl Kept {
 
     fn text(&self, session: &Session) -> String {
         let mut body = format!("{HEAD}\nboot {}\n", self.boot);
-        for Hold { what, lasts, began } in session.holds() {
+        // A string takes everything.
+        let _ = match session.driver() {
+            Driver::Unknown => Ok(()),
+            Driver::Guest => writeln!(body, "driver guest"),
+            Driver::Is(driver) => writeln!(body, "driver is {driver}"),
+        };
+        for Hold { what, lasts, driver, began } in session.holds() {
             let what = match what {
                 What::All => "all".to_owned(),
                 What::Location => "location".to_owned(),
                 What::Recipient(recipient) => format!("recipient {recipient}"),
                 What::Flow { recipient, purpose } => format!("flow {recipient} {purpose}"),
             };
-            // A string takes everything.
-            let _ = writeln!(body, "hold {} {lasts} {what}", began.0);
+            let of = driver.as_ref().map_or_else(String::new, |driver| format!("of {driver} "));
+            let _ = writeln!(body, "hold {} {lasts} {of}{what}", began.0);
         }
         let check = Digest::of(body.as_bytes());
         format!("{body}check {check}\n")
@@ -175,15 +183,29 @@ fn parse(text: &str) -> Option<(&str, Session)> {
     let boot = lines.next()?.strip_prefix("boot ")?;
     let mut session = Session::default();
     for line in lines {
-        session.hold(hold(line)?).ok()?;
+        match line.strip_prefix("driver ") {
+            Some(who) => session.drives(driver(who)?),
+            None => session.hold(hold(line)?).ok()?,
+        }
     }
     Some((boot, session))
 }
 
+fn driver(who: &str) -> Option<Driver> {
+    match who {
+        "guest" => Some(Driver::Guest),
+        _ => who.strip_prefix("is ")?.parse().ok().map(Driver::Is),
+    }
+}
+
 fn hold(line: &str) -> Option<Hold> {
-    let mut words = line.strip_prefix("hold ")?.split(' ');
+    let mut words = line.strip_prefix("hold ")?.split(' ').peekable();
     let began = Moment(words.next()?.parse().ok()?);
     let lasts = words.next()?.parse().ok()?;
+    let driver = match words.next_if_eq(&"of") {
+        Some(_) => Some(words.next()?.parse().ok()?),
+        None => None,
+    };
     let what = match (words.next()?, words.next(), words.next(), words.next()) {
         ("all", None, None, None) => What::All,
         ("location", None, None, None) => What::Location,
@@ -193,7 +215,7 @@ fn hold(line: &str) -> Option<Hold> {
         }
         _ => return None,
     };
-    Some(Hold { what, lasts, began })
+    Some(Hold { what, lasts, driver, began })
 }
 
 #[cfg(test)]

@@ -330,12 +330,15 @@ impl Handler for Steward {
                 let force = lock(&self.force);
                 to_value(force.authority.why(&order, &force.leaves))
             }
-            Request::Hold { what, lasts } => {
-                Ok(json!({ "holds": self.act(|authority| authority.hold(&what, lasts)).map_err(said)? }))
+            Request::Hold { what, lasts, scope } => {
+                let held = self.act(|authority| authority.hold(&what, lasts, scope));
+                Ok(json!({ "holds": held.map_err(said)? }))
             }
-            Request::Release { what } => {
-                Ok(json!({ "holds": self.act(|authority| authority.release(&what)).map_err(said)? }))
+            Request::Release { what, scope } => {
+                let held = self.act(|authority| authority.release(&what, scope));
+                Ok(json!({ "holds": held.map_err(said)? }))
             }
+            Request::Driver(order) => to_value(self.act(|authority| authority.driver(&order)).map_err(said)?),
             Request::TripEnded {} => Ok(json!({ "holds": self.act(InCar::trip_ended).map_err(said)? })),
             Request::Clock {} => to_value(self.act(TrustsClock::clock).map_err(said)?),
             Request::TrustClock {} => to_value(self.act(TrustsClock::trust_clock).map_err(said)?),

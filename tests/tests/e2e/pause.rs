@@ -256,3 +256,39 @@ fn without_a_daemon_a_pause_is_set_in_the_stores() -> Result<()> {
     drive.scene.finish();
     Ok(())
 }
+
+#[test]
+fn what_a_driver_set_holds_while_that_driver_drives_and_over_a_kill() -> Result<()> {
+    let Some(()) = need::broker("a_drivers_own")? else { return Ok(()) };
+    let mut drive = Drive::new(60)?;
+    drive.agent.start()?;
+    drive.some_batches(1)?;
+    let refused = drive.agent.try_run(&["location", "off", "--for-driver"])?;
+    ensure!(String::from_utf8_lossy(&refused.stderr).contains("glovebox driver is ID"), "{refused:?}");
+    drive.agent.run(&["driver", "is", "seat-1"])?;
+    let said = drive.agent.run(&["pause", "until-ended", "--for-driver"])?;
+    ensure!(said == "held back: everything, until somebody ends it, while this driver drives\n", "{said}");
+    drive.agent.kill()?;
+    std::thread::sleep(SETTLES);
+    let before = drive.batches();
+    drive.agent.start()?;
+    drive.agent.wait_for("a connection", LIMIT, |status| status["link"]["state"] == "connected")?;
+    std::thread::sleep(SETTLES);
+    ensure!(
+        held(&drive.agent.status()?) == "sending is paused in the car" && drive.batches() == before,
+        "sent"
+    );
+    let said = drive.agent.run(&["driver", "guest"])?;
+    ensure!(said == "the driver is a guest\nnothing is held back\n", "{said}");
+    drive.some_batches(2)?;
+    let asked: Value = serde_json::from_str(&drive.agent.run(&["driver", "--json"])?)?;
+    ensure!(asked == serde_json::json!({ "driver": "guest", "holds": [] }), "{asked}");
+    drive.agent.run(&["driver", "is", "seat-1"])?;
+    ensure!(held(&drive.agent.status()?) == "sending is paused in the car", "the driver is back");
+    ensure!(!drive.agent.logs().contains("seat-1"), "who drives is in the log");
+    drive.agent.run(&["driver", "forget", "seat-1"])?;
+    drive.some_batches(2)?;
+    drive.agent.stop()?;
+    drive.scene.finish();
+    Ok(())
+}

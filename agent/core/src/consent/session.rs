@@ -5,14 +5,18 @@
 //! Effective (what documents allow) ─ under(session) ─▶ Effective (what leaves now)
 //! ```
 
+mod driver;
+
 use super::atom;
 use super::effective::{Answer, Clause, Effective, Explanation, FlowRules, SignalRules, Withheld};
 use super::transform::Rule;
 use crate::limits::{SESSION_HOLDS_MAX, SESSION_SECONDS_MAX, SESSION_SECONDS_MIN};
-use crate::names::{Moment, PurposeId, RecipientId, SignalPath};
+use crate::names::{DriverId, Moment, PurposeId, RecipientId, SignalPath};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+
+pub use driver::{Driver, Scope};
 
 /// What does not leave.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -52,6 +56,8 @@ pub struct Hold {
     pub what: What,
     /// How long.
     pub lasts: Lasts,
+    /// While this driver drives; none: whoever drives.
+    pub driver: Option<DriverId>,
     /// Since when, on the time line of this start of the machine.
     pub began: Moment,
 }
@@ -59,8 +65,9 @@ pub struct Hold {
 /// All that is set now. The default holds nothing back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Session {
-    /// In order, at most one of each [`What`] and kind of [`Lasts`].
+    /// In order, at most one of each [`What`], driver and kind of [`Lasts`].
     holds: Vec<Hold>,
+    driver: Driver,
 }
 
 /// One thing that is set, for whoever asks in the car.
@@ -72,11 +79,16 @@ pub struct HoldStatus {
     pub lasts: Lasts,
     /// Seconds that are left of a time; none if time does not end it.
     pub left_s: Option<u64>,
+    /// Whether it is set for the one who drives alone.
+    pub scope: Scope,
 }
 
 /// There is no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{SESSION_HOLDS_MAX} recipients and purposes are stopped already: pause everything instead")]
+#[error(
+    "{SESSION_HOLDS_MAX} recipients and purposes are stopped already, or things set for one driver: pause everything, for \
+     whoever drives, instead"
+)]
 pub struct Full;
 
 impl Hold {
@@ -92,7 +104,7 @@ impl Hold {
     /// The same thing for the same kind of time.
     fn is_like(&self, other: &Self) -> bool {
         let kind = |lasts| std::mem::discriminant(&lasts);
-        self.what == other.what && kind(self.lasts) == kind(other.lasts)
+        (&self.what, &self.driver) == (&other.what, &other.driver) && kind(self.lasts) == kind(other.lasts)
     }
 }
 
@@ -100,14 +112,14 @@ impl Session {
     /// Nothing leaves until somebody ends it, and then no place: for whoever cannot read what was set.
     #[must_use]
     pub fn in_doubt() -> Self {
-        let hold = |what| Hold { what, lasts: Lasts::UntilEnded, began: Moment(0) };
-        Self { holds: [What::All, What::Location].map(hold).to_vec() }
+        let hold = |what| Hold { what, lasts: Lasts::UntilEnded, driver: None, began: Moment(0) };
+        Self { holds: [What::All, What::Location].map(hold).to_vec(), driver: Driver::Unknown }
     }
 
     /// Sets one thing more. Of two that differ only in their end the later end counts.
     ///
     /// # Errors
-    /// [`Full`]; never for all or for location.
+    /// [`Full`]; never for all or for location, whoever drives.
     pub fn hold(&mut self, new: Hold) -> Result<(), Full> {
         if let Some(old) = self.holds.iter_mut().find(|old| old.is_like(&new)) {
             if (new.end(), new.began) > (old.end(), old.began) {
@@ -115,7 +127,7 @@ impl Session {
             }
             return Ok(());
         }
-        let bounded = matches!(new.what, What::Recipient(_) | What::Flow { .. });
+        let bounded = new.driver.is_some() || matches!(new.what, What::Recipient(_) | What::Flow { .. });
         if bounded && self.holds.len() >= SESSION_HOLDS_MAX {
             return Err(Full);
         }
@@ -124,9 +136,25 @@ impl Session {
         Ok(())
     }
 
-    /// Ends this and nothing else. False if it was not set.
-    pub fn end(&mut self, what: &What) -> bool {
-        self.keep(|hold| hold.what != *what)
+    /// Ends this, set for this driver or for whoever drives, and nothing else. False if it was not set.
+    pub fn end(&mut self, what: &What, driver: Option<&DriverId>) -> bool {
+        self.keep(|hold| (&hold.what, hold.driver.as_ref()) != (what, driver))
+    }
+
+    /// Ends all that was set for this driver. False if nothing was.
+    pub fn forget(&mut self, driver: &DriverId) -> bool {
+        self.keep(|hold| hold.driver.as_ref() != Some(driver))
+    }
+
+    /// Somebody else drives.
+    pub fn drives(&mut self, driver: Driver) {
+        self.driver = driver;
+    }
+
+    /// Who drives.
+    #[must_use]
+    pub fn driver(&self) -> &Driver {
+        &self.driver
     }
 
     /// What was set for the trip ends with it. False if nothing was.
@@ -145,15 +173,16 @@ impl Session {
         self.holds.len() < before
     }
 
-    /// The machine was started anew: its time line begins again, and how long it was off is not known. Each time that
-    /// was set begins again.
+    /// The machine was started anew: its time line begins again, and neither how long it was off is known nor who drives.
+    /// Each time that was set begins again.
     #[must_use]
     pub fn begun_again(mut self, now: Moment) -> Self {
         self.holds.iter_mut().for_each(|hold| hold.began = now);
+        self.driver = Driver::Unknown;
         self
     }
 
-    /// What is set, as of `now`.
+    /// What is held back, as of `now`: of what other drivers set nobody hears.
     #[must_use]
     pub fn status(&self, now: Moment) -> Vec<HoldStatus> {
         let left = |end: Moment| u64::try_from(end.0.saturating_sub(now.0)).unwrap_or(0).div_ceil(1_000_000);
@@ -161,11 +190,17 @@ impl Session {
             what: hold.what.clone(),
             lasts: hold.lasts,
             left_s: hold.end().map(left),
+            scope: if hold.driver.is_some() { Scope::Driver } else { Scope::Car },
         };
-        self.holds.iter().map(status).collect()
+        self.applying().map(status).collect()
     }
 
-    /// What is set.
+    /// What holds something back while the one drives who does.
+    fn applying(&self) -> impl Iterator<Item = &Hold> {
+        self.holds.iter().filter(|hold| hold.driver.as_ref().is_none_or(|of| self.driver.may_be(of)))
+    }
+
+    /// What is set, also for drivers who do not drive now.
     pub fn holds(&self) -> impl Iterator<Item = &Hold> {
         self.holds.iter()
     }
@@ -183,13 +218,13 @@ impl Session {
     }
 
     fn has(&self, what: &What) -> bool {
-        self.holds.iter().any(|hold| hold.what == *what)
+        self.applying().any(|hold| hold.what == *what)
     }
 
     /// Whether nothing leaves for this recipient and purpose.
     #[must_use]
     pub fn stops(&self, recipient: &RecipientId, purpose: &PurposeId) -> bool {
-        self.holds.iter().any(|hold| match &hold.what {
+        self.applying().any(|hold| match &hold.what {
             What::All => true,
             What::Location => false,
             What::Recipient(stopped) => stopped == recipient,

@@ -1,12 +1,12 @@
 //! What somebody in the car sets for a while, as the authority does it: durable before it is said to be done.
 
 use super::{Change, LocalAuthority, refused};
-use crate::control::{AuthorityError, InCar};
+use crate::control::{AuthorityError, DriverOrder, DriverStatus, InCar};
 use crate::daemon::session::{Keep, Kept};
 use glovebox_core::consent::category::Category;
 use glovebox_core::consent::effective::{Effective, Explanation};
-use glovebox_core::consent::session::{Hold, HoldStatus, Lasts, Session, What};
-use glovebox_core::names::{RecipientId, SignalPath};
+use glovebox_core::consent::session::{Driver, Hold, HoldStatus, Lasts, Scope, Session, What};
+use glovebox_core::names::{DriverId, RecipientId, SignalPath};
 use std::collections::BTreeSet;
 
 impl LocalAuthority {
@@ -72,6 +72,30 @@ impl LocalAuthority {
         )))
     }
 
+    /// Whose name something is set under.
+    fn whose(&self, scope: Scope) -> Result<Option<DriverId>, AuthorityError> {
+        let driver = self.session().driver();
+        match (scope, driver.id()) {
+            (Scope::Car, _) => Ok(None),
+            (Scope::Driver, Some(id)) => Ok(Some(id.clone())),
+            (Scope::Driver, None) => Err(AuthorityError::Refused(format!(
+                "the driver is {driver}: say who drives first, `glovebox driver is ID`"
+            ))),
+        }
+    }
+
+    /// Another driver may want more held back, or less: if it cannot be stored, what any of them wants is.
+    fn changed_driver(&mut self, session: Session) -> Result<(), AuthorityError> {
+        let mut doubt = self.session().clone();
+        doubt.drives(Driver::Unknown);
+        let stored = self.widen(session);
+        if stored.is_err() {
+            self.changes.push(Change::InCar);
+            let _ = self.session.narrow(doubt);
+        }
+        stored
+    }
+
     fn widen(&mut self, session: Session) -> Result<(), AuthorityError> {
         let stored = self.session.widen(session);
         stored.map_err(|error| {
@@ -83,13 +107,14 @@ impl LocalAuthority {
 }
 
 impl InCar for LocalAuthority {
-    fn hold(&mut self, what: &What, lasts: Lasts) -> Result<Vec<HoldStatus>, AuthorityError> {
+    fn hold(&mut self, what: &What, lasts: Lasts, scope: Scope) -> Result<Vec<HoldStatus>, AuthorityError> {
         if let What::Recipient(recipient) | What::Flow { recipient, .. } = what {
             self.known(recipient)?;
         }
+        let driver = self.whose(scope)?;
         let mut session = self.session().clone();
         session.pass(self.clock.monotonic());
-        let hold = Hold { what: what.clone(), lasts, began: self.clock.monotonic() };
+        let hold = Hold { what: what.clone(), lasts, driver, began: self.clock.monotonic() };
         session.hold(hold).map_err(|error| refused(&error))?;
         self.changes.push(Change::InCar);
         let stored = self.session.narrow(session);
@@ -101,12 +126,27 @@ impl InCar for LocalAuthority {
         Ok(self.held_back())
     }
 
-    fn release(&mut self, what: &What) -> Result<Vec<HoldStatus>, AuthorityError> {
+    fn release(&mut self, what: &What, scope: Scope) -> Result<Vec<HoldStatus>, AuthorityError> {
+        let driver = self.whose(scope)?;
         let mut session = self.session().clone();
-        if session.end(what) {
+        if session.end(what, driver.as_ref()) {
             self.widen(session)?;
         }
         Ok(self.held_back())
+    }
+
+    fn driver(&mut self, order: &DriverOrder) -> Result<DriverStatus, AuthorityError> {
+        let mut session = self.session().clone();
+        match order {
+            DriverOrder::Ask => {}
+            DriverOrder::Guest => session.drives(Driver::Guest),
+            DriverOrder::Is(driver) => session.drives(Driver::Is(driver.clone())),
+            DriverOrder::Forget(driver) => drop(session.forget(driver)),
+        }
+        if session != *self.session() {
+            self.changed_driver(session)?;
+        }
+        Ok(DriverStatus { driver: self.session().driver().clone(), holds: self.held_back() })
     }
 
     fn trip_ended(&mut self) -> Result<Vec<HoldStatus>, AuthorityError> {
@@ -117,3 +157,6 @@ impl InCar for LocalAuthority {
         Ok(self.held_back())
     }
 }
+
+#[cfg(test)]
+mod tests;

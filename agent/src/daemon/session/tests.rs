@@ -4,7 +4,7 @@
 use super::*;
 use crate::clock::tests::Set;
 use glovebox_core::consent::session::Lasts;
-use glovebox_core::names::WallTime;
+use glovebox_core::names::{DriverId, WallTime};
 use std::fs;
 
 const MINUTE_US: i64 = 60_000_000;
@@ -15,7 +15,7 @@ fn at(boot: &str, us: i64) -> Set {
 
 fn pause(lasts: Lasts, began: i64) -> Session {
     let mut session = Session::default();
-    session.hold(Hold { what: What::All, lasts, began: Moment(began) }).unwrap();
+    session.hold(Hold { what: What::All, lasts, driver: None, began: Moment(began) }).unwrap();
     session
 }
 
@@ -51,11 +51,30 @@ fn all_that_can_be_set_is_read_as_it_was_written() {
         (What::Recipient("acme".parse().unwrap()), Lasts::Seconds(7_200)),
         (flow, Lasts::Trip),
     ] {
-        session.hold(Hold { what, lasts, began: Moment(3) }).unwrap();
+        session.hold(Hold { what, lasts, driver: None, began: Moment(3) }).unwrap();
     }
-    kept.narrow(session.clone()).unwrap();
-    let (kept, complaint) = Kept::open(folder.path().join("session"), &clock);
-    assert_eq!((kept.session(), complaint), (&session, None));
+    let driver: DriverId = "seat-1".parse().unwrap();
+    for what in [What::All, What::Flow { recipient: "of".parse().unwrap(), purpose: "of".parse().unwrap() }] {
+        let own = Hold { what, lasts: Lasts::Trip, driver: Some(driver.clone()), began: Moment(3) };
+        session.hold(own).unwrap();
+    }
+    for who in [Driver::Is(driver), Driver::Guest, Driver::Unknown] {
+        session.drives(who);
+        kept.narrow(session.clone()).unwrap();
+        let (kept, complaint) = Kept::open(folder.path().join("session"), &clock);
+        assert_eq!((kept.session(), complaint), (&session, None));
+    }
+}
+
+#[test]
+fn who_drives_is_not_known_after_a_start_of_the_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("session");
+    let mut session = pause(Lasts::Trip, 0);
+    session.drives(Driver::Guest);
+    Kept::open(path.clone(), &at("one", 0)).0.narrow(session).unwrap();
+    let driver = |boot| Kept::open(path.clone(), &at(boot, 1)).0.session().driver().clone();
+    assert_eq!((driver("one"), driver("two"), driver("")), (Driver::Guest, Driver::Unknown, Driver::Unknown));
 }
 
 #[test]
@@ -84,6 +103,9 @@ fn invariant_3_a_file_that_cannot_be_read_means_that_nothing_leaves() {
         checked("glovebox session 2\nboot one\n"),
         checked("glovebox session 1\nboot one\nhold 0 trip everything\n"),
         checked("glovebox session 1\nboot one\nhold 0 26h all\n"),
+        checked("glovebox session 1\nboot one\ndriver\n"),
+        checked("glovebox session 1\nboot one\ndriver is A b\n"),
+        checked("glovebox session 1\nboot one\nhold 0 trip of all\n"),
         checked("glovebox session 1\nboot one\nhold 0 trip recipient acme tyres more\n"),
         "x".repeat(SESSION_FILE_BYTES_MAX + 1),
     ] {

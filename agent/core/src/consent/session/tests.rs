@@ -19,7 +19,11 @@ fn purpose(name: &str) -> PurposeId {
 }
 
 fn hold(what: What, lasts: Lasts, began_us: i64) -> Hold {
-    Hold { what, lasts, began: Moment(began_us) }
+    Hold { what, lasts, driver: None, began: Moment(began_us) }
+}
+
+fn driver(name: &str) -> DriverId {
+    DriverId::new(name).unwrap()
 }
 
 fn session(holds: &[Hold]) -> Session {
@@ -62,8 +66,39 @@ fn the_end_of_the_trip_ends_what_was_set_for_it_and_nothing_else() {
     assert!(!set.is_paused() && set.is_without_location());
     assert!(set.stops(&recipient("a"), &purpose("p")) && !set.stops(&recipient("b"), &purpose("p")));
     assert!(!set.pass(Moment(59_999_999)), "time ends it too early");
-    assert!(!set.end(&What::All) && set.end(&What::Location));
+    assert!(!set.end(&What::All, None) && set.end(&What::Location, None));
     assert!(set.pass(Moment(60_000_000)) && set == Session::default());
+}
+
+#[test]
+fn what_one_driver_set_holds_while_that_driver_drives_and_while_nobody_knows_who_does() {
+    let of = |name: &str, what| Hold { driver: Some(driver(name)), ..hold(what, Lasts::UntilEnded, 0) };
+    let mut set = session(&[
+        of("a", What::Location),
+        of("b", What::Recipient(recipient("b"))),
+        hold(What::Recipient(recipient("c")), Lasts::Trip, 0),
+    ]);
+    let now = |set: &Session| {
+        let stops = |name| set.stops(&recipient(name), &purpose("p"));
+        (set.is_without_location(), stops("b"), stops("c"), set.status(Moment(0)).len())
+    };
+    assert_eq!(now(&set), (true, true, true, 3));
+    for (who, expected) in [
+        (Driver::Is(driver("a")), (true, false, true, 2)),
+        (Driver::Is(driver("b")), (false, true, true, 2)),
+        (Driver::Is(driver("c")), (false, false, true, 1)),
+        (Driver::Guest, (false, false, true, 1)),
+        (Driver::Unknown, (true, true, true, 3)),
+    ] {
+        set.drives(who.clone());
+        assert_eq!(now(&set), expected, "{who}");
+    }
+    assert!(!set.end(&What::Location, None), "it is set for one driver");
+    assert!(!set.end(&What::Location, Some(&driver("b"))) && set.end(&What::Location, Some(&driver("a"))));
+    set.drives(Driver::Is(driver("c")));
+    assert!(!set.forget(&driver("a")) && set.forget(&driver("b")));
+    assert_eq!(*set.clone().begun_again(Moment(9)).driver(), Driver::Unknown);
+    assert_eq!(set.holds().count(), 1);
 }
 
 #[test]
@@ -86,6 +121,8 @@ fn invariant_9_recipients_one_by_one_are_bounded_and_everything_is_always_possib
     }
     let one_more = hold(What::Recipient(recipient("more")), Lasts::Trip, 0);
     assert_eq!(set.hold(one_more), Err(Full));
+    let own = Hold { driver: Some(driver("a")), ..hold(What::Location, Lasts::Trip, 0) };
+    assert_eq!(set.hold(own), Err(Full));
     set.hold(hold(What::All, Lasts::Trip, 0)).unwrap();
     set.hold(hold(What::Location, Lasts::Trip, 0)).unwrap();
     assert!(set.is_paused() && set.is_without_location());
@@ -153,7 +190,9 @@ fn holds() -> impl Strategy<Value = Vec<Hold>> {
         4 => (name(), name()).prop_map(|(r, p)| What::Flow { recipient: recipient(r), purpose: purpose(p) }),
     ];
     let lasts = prop_oneof![(1u32..100).prop_map(Lasts::Seconds), Just(Lasts::Trip), Just(Lasts::UntilEnded)];
-    let one = (what, lasts, 0i64..100).prop_map(|(what, lasts, began)| hold(what, lasts, began));
+    let driver = proptest::option::of(name().prop_map(driver));
+    let one = (what, lasts, driver, 0i64..100)
+        .prop_map(|(what, lasts, driver, began)| Hold { driver, ..hold(what, lasts, began) });
     proptest::collection::vec(one, 0..6)
 }
 
@@ -174,10 +213,23 @@ proptest! {
         prop_assert!(all.iter().all(|one| leaving(&documents()).contains(one)));
     }
 
+    /// Whoever drives, no more leaves than while nobody knows it.
+    #[test]
+    fn invariant_3_while_nobody_knows_who_drives_least_leaves(list in holds(), name in proptest::sample::select(&NAMES[..])) {
+        let doubt = leaving(&documents().under(&session(&list), is_location));
+        for who in [Driver::Guest, Driver::Is(driver(name))] {
+            let mut set = session(&list);
+            set.drives(who);
+            let known = leaving(&documents().under(&set, is_location));
+            prop_assert!(doubt.iter().all(|one| known.contains(one)));
+        }
+    }
+
     /// What is explained is what is decided.
     #[test]
-    fn an_explanation_tells_what_is_decided(list in holds()) {
-        let set = session(&list);
+    fn an_explanation_tells_what_is_decided(list in holds(), name in proptest::sample::select(&NAMES[..])) {
+        let mut set = session(&list);
+        set.drives(Driver::Is(driver(name)));
         let left = documents().under(&set, is_location);
         prop_assert_eq!(left.policy_version, PolicyVersion(4));
         for rules in documents().flows {
