@@ -125,21 +125,35 @@ impl Whose {
 }
 
 pub(super) fn pause(args: &PauseArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    let holds = in_car(common)?.hold(&args.whose.what(), args.lasts)?;
-    print(&holds, &args.shown)
+    held(&mut *in_car(common)?, (&args.whose.what(), args.lasts), &args.shown)
+}
+
+/// Of two times for the same thing the later end counts: whoever wanted the earlier one is told.
+fn held(car: &mut dyn InCar, (what, lasts): (&What, Lasts), shown: &Shown) -> anyhow::Result<ExitCode> {
+    let holds = car.hold(what, lasts)?;
+    let outlasts = |hold: &&HoldStatus| match (lasts, hold.left_s) {
+        (Lasts::Seconds(wanted), Some(left)) => hold.what == *what && left > u64::from(wanted),
+        _ => false,
+    };
+    if let Some(hold) = holds.iter().find(outlasts) {
+        let mut stderr = std::io::stderr().lock();
+        writeln!(stderr, "it was held back for longer already, which stays: {hold}")?;
+        writeln!(stderr, "for a shorter time end that first: `{}`", ends(what))?;
+    }
+    print("held back", &holds, shown)
 }
 
 pub(super) fn resume(args: &ResumeArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let mut car = in_car(common)?;
     let holds = if args.trip { car.trip_ended()? } else { car.release(&args.whose.what())? };
-    print(&holds, &args.shown)
+    print("still held back", &holds, &args.shown)
 }
 
 pub(super) fn location(args: &LocationArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let mut car = in_car(common)?;
     match &args.switch {
-        Switch::Off { lasts, shown } => print(&car.hold(&What::Location, *lasts)?, shown),
-        Switch::On { shown } => print(&car.release(&What::Location)?, shown),
+        Switch::Off { lasts, shown } => held(&mut *car, (&What::Location, *lasts), shown),
+        Switch::On { shown } => print("still held back", &car.release(&What::Location)?, shown),
     }
 }
 
@@ -157,7 +171,8 @@ fn in_car(common: &Common) -> anyhow::Result<Box<dyn InCar>> {
     Ok(Box::new(local))
 }
 
-fn print(holds: &[HoldStatus], shown: &Shown) -> anyhow::Result<ExitCode> {
+/// `how` begins each line: what is held back still after something was let go is said with what ends it.
+fn print(how: &str, holds: &[HoldStatus], shown: &Shown) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     if shown.json {
         writeln!(out, "{}", serde_json::json!({ "holds": holds }))?;
@@ -167,20 +182,26 @@ fn print(holds: &[HoldStatus], shown: &Shown) -> anyhow::Result<ExitCode> {
         writeln!(out, "nothing is held back")?;
     }
     for hold in holds {
-        writeln!(out, "held back: {}", words(hold))?;
+        let ends = if how.starts_with("still") {
+            format!("; `{}` ends it", ends(&hold.what))
+        } else {
+            String::new()
+        };
+        writeln!(out, "{how}: {hold}{ends}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// `everything, 14 min left`.
-pub(super) fn words(hold: &HoldStatus) -> String {
-    let left = match (hold.left_s, hold.lasts) {
-        (Some(left), _) if left > 90 => format!("{} min left", left.div_ceil(60)),
-        (Some(left), _) => format!("{left} s left"),
-        (None, Lasts::Trip) => "until this trip ends".to_owned(),
-        (None, _) => "until somebody ends it".to_owned(),
-    };
-    format!("{}, {left}", hold.what)
+/// The command that lets it go.
+fn ends(what: &What) -> String {
+    match what {
+        What::All => "glovebox resume".to_owned(),
+        What::Location => "glovebox location on".to_owned(),
+        What::Recipient(recipient) => format!("glovebox resume --recipient {recipient}"),
+        What::Flow { recipient, purpose } => {
+            format!("glovebox resume --recipient {recipient} --purpose {purpose}")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_said_with_its_end() {
-        let say = |lasts, left_s| words(&HoldStatus { what: What::All, lasts, left_s });
+        let say = |lasts, left_s| HoldStatus { what: What::All, lasts, left_s }.to_string();
         assert_eq!(say(Lasts::Seconds(900), Some(841)), "everything, 15 min left");
         assert_eq!(say(Lasts::Seconds(900), Some(90)), "everything, 90 s left");
         assert_eq!(say(Lasts::Trip, None), "everything, until this trip ends");

@@ -58,7 +58,7 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
         }
     }
     for hold in &status.held_back {
-        writeln!(out, "held     {}", paint.doubtful(&super::pause::words(hold)))?;
+        writeln!(out, "held     {}", paint.doubtful(&hold.to_string()))?;
     }
     writeln!(out, "uplink   {}", link(&status.link, paint))?;
     if let Some(until) = &status.link.certificate_until {
