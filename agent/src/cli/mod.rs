@@ -255,7 +255,7 @@ fn tell(error: &anyhow::Error, code: u8) -> ExitCode {
             ExitCode::from(UNUSABLE)
         }
         None => {
-            let _ = writeln!(stderr, "glovebox: {error:#}");
+            let _ = writeln!(stderr, "glovebox: {}", out::chain(error));
             ExitCode::from(code)
         }
     }
