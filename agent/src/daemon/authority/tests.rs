@@ -40,7 +40,7 @@ fn a_car_that_is_not_provisioned_takes_nothing_and_says_so() {
 fn a_second_provision_by_command_is_refused_with_the_reason() {
     let trial = Trial::provisioned();
     let error = trial.fails("provision --authority @root.pub --owner @tyres.pub");
-    assert!(error.contains("is enrolled already") && error.contains("erased state folder"), "{error}");
+    assert!(error.contains("nothing has changed: owner") && error.contains("`glovebox erase`"), "{error}");
 }
 
 #[test]
