@@ -183,6 +183,7 @@ fn a_status() -> Status {
         up_s: 3_725,
         policy: Some(PolicyVersion(7)),
         held: None,
+        private_places: Some(2),
         held_back: Vec::new(),
         link: LinkStatus {
             broker: "broker.example:8883".to_owned(),
@@ -225,6 +226,7 @@ fn status_shows_what_the_daemon_says_as_a_table_and_as_json() {
         "certificate ended at 2020-03-01T00:00:00Z: renew it",
         "body on can1: down, bus off",
         "6 batches, 4.0 KiB of 64.0 MiB",
+        "places   2 are private: from there nothing of places and trips leaves",
         "acme for tyre-care: flows, 3 queued, 2.0 KiB",
         "other for tyre-care: waits: policy expired",
         "frames read                  123456",

@@ -107,7 +107,13 @@ impl World {
         let (Some(flow), record_id) = (self.live_flow(), self.record_id()) else { return };
         let keep: Vec<usize> = (0..SIGNALS).filter(|_| self.outside.random.one_in(2)).collect();
         let Some(car) = &self.car else { return };
-        let stamp = Stamp { record_id, now: self.outside.machine.now(), entity: "owner", shown_by: "remote" };
+        let stamp = Stamp {
+            record_id,
+            now: self.outside.machine.now(),
+            at: self.outside.machine.now(),
+            entity: "owner",
+            shown_by: "remote",
+        };
         let document = papers::narrowed(&car.force.authority, flow, &|signal| keep.contains(&signal), stamp);
         self.show(document, Some(Act::Narrow { flow, keep: keep.into_iter().collect() }));
     }
@@ -119,8 +125,13 @@ impl World {
         self.outside.oracle.withdraws(flow);
         let Some(car) = &mut self.car else { return };
         if remote {
-            let stamp =
-                Stamp { record_id, now: self.outside.machine.now(), entity: "owner", shown_by: "remote" };
+            let stamp = Stamp {
+                record_id,
+                now: self.outside.machine.now(),
+                at: self.outside.machine.now(),
+                entity: "owner",
+                shown_by: "remote",
+            };
             let document = papers::withdrawn(&car.force.authority, flow, stamp);
             self.show(document, None);
         } else {

@@ -187,6 +187,7 @@ impl Bench {
                 stamp: Stamp {
                     record_id,
                     now: self.time.earliest,
+                    at: self.time.earliest,
                     entity: "owner",
                     shown_by: "command_line",
                 },
