@@ -4,6 +4,7 @@ mod check;
 mod clock;
 mod complete;
 pub mod consent;
+mod copy;
 mod dbc;
 pub mod decode;
 mod erase;
