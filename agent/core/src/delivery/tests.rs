@@ -360,6 +360,18 @@ fn weighed(delivery: &mut Delivery, bytes: u64, now: Option<TrustedTime>) -> Opt
 }
 
 #[test]
+fn what_has_room_goes_though_what_comes_behind_it_has_none() {
+    let mut delivery = limited(100, 20, &[(0, 0)]);
+    let noon = clock(DAY_US / 2);
+    let first = delivery.offer(noon).unwrap();
+    assert_eq!(delivery.weigh(first.ticket, 70, noon), Weighed::Fits);
+    let second = delivery.offer(noon).unwrap();
+    assert_eq!(delivery.weigh(second.ticket, 70, noon), Weighed::Later);
+    assert_eq!(delivery.recorded(first.ticket, noon).map(|publish| publish.batch()), Some(first.batch));
+    assert!(delivery.offer(noon).is_none() && delivery.recorded(second.ticket, noon).is_none());
+}
+
+#[test]
 fn no_day_has_more_bytes_than_the_grant_allows() {
     let mut delivery = limited(100, 20, &[(0, 30)]);
     let noon = clock(DAY_US / 2);
