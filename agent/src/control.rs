@@ -43,7 +43,7 @@ pub use owners::{EnrolmentOrder, Owner};
 pub use server::{Handler, listen, serve};
 pub use session::{DriverOrder, DriverStatus, InCar};
 pub use time::{ClockStatus, TrustsClock};
-pub use why::{Why, WhyClause, WhyOrder, WhyPurpose};
+pub use why::{Meanwhile, Why, WhyClause, WhyOrder, WhyPurpose};
 
 /// What a command asks of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +180,9 @@ pub struct Consent {
     pub not_before: WallTime,
     /// Until when.
     pub not_after: WallTime,
+    /// When somebody decided so.
+    #[serde(default)]
+    pub at: Option<WallTime>,
     /// The leaves that were granted.
     pub signals: Vec<String>,
     /// Those of them of which nothing leaves whatever the car does, and why.
@@ -214,6 +217,9 @@ pub enum AuthorityError {
     /// It was understood and refused, for this reason.
     #[error("{0}")]
     Refused(String),
+    /// A policy that a newer one took the place of.
+    #[error("{0}")]
+    Superseded(String),
     /// The daemon could not be asked.
     #[error(transparent)]
     Socket(#[from] SocketError),

@@ -21,6 +21,7 @@ pub mod rules;
 pub mod session;
 mod spent;
 mod steward;
+mod waiting;
 pub mod watched;
 pub mod zones;
 
@@ -257,6 +258,9 @@ impl Parts {
         ));
         tokio::spawn(control::serve(listener, Arc::clone(&self.steward) as _));
         tokio::spawn(tick(Arc::clone(&self.steward)));
+        if until == Until::Sent {
+            tokio::spawn(waiting::tell(Arc::clone(&self.steward)));
+        }
         if let Some(every) = Manager::default().watchdog_every() {
             tokio::spawn(watch(self.watchdog, every));
         }

@@ -54,8 +54,8 @@ pub enum KeyError {
     Pin(#[from] pin::PinError),
     /// Enrolling the first owner works once.
     #[error(
-        "owner {thumb} is enrolled already in {}: only the first owner is enrolled here; further keys \
-         are with `glovebox owner add`, and a new owner begins with an erased state folder (`glovebox erase`)",
+        "this car is provisioned, nothing has changed: owner {thumb} is enrolled already in {}; enrol further keys with \
+         `glovebox owner add`, and for a new owner erase the car first (`glovebox erase`)",
         dir.display()
     )]
     OwnerEnrolled {

@@ -32,7 +32,7 @@ const PAPERS: [&str; 13] = [
     "policy new bundle --device car-1 --recipient acme:Acme:DE:acme.pub:h.dsse --request r.dsse --category driving=CAN.* -o b.json",
 ];
 const SIGN: &str = "policy sign b.json --type bundle --key signing.key --statement s.dsse -o b.dsse";
-const GRANT: &str = "consent grant --recipient acme --purpose speed";
+const GRANT: &str = "consent grant --recipient acme --purpose speed --yes";
 
 struct Car {
     folder: tempfile::TempDir,
@@ -168,13 +168,14 @@ fn an_owner_with_nothing_but_a_pin_grants() {
     car.does(&format!("{GRANT} --pin"), &format!("{PIN}\n"));
     assert!(car.is_granted());
     // The PIN that it enrols by is the one that it goes with.
-    car.does("owner add phone.pub --pin", &format!("{PIN}\n"));
+    car.does("owner add --yes phone.pub --pin", &format!("{PIN}\n"));
     car.does("owner pin", &format!("{PIN}\n538246\n"));
-    assert!(car.fails("owner add owner.pub --pin", &format!("{PIN}\n")).contains("wrong PIN"));
+    assert!(car.fails("owner add --yes owner.pub --pin", &format!("{PIN}\n")).contains("wrong PIN"));
     let name = car.does("owner list", "");
     let name = name.split_whitespace().next().unwrap();
     assert!(
-        car.does(&format!("owner remove {name} --key phone.key"), "").contains("the PIN went with its key")
+        car.does(&format!("owner remove --yes {name} --key phone.key"), "")
+            .contains("the PIN went with its key")
     );
     assert!(!car.path().join("state/keys/pin").exists());
     assert!(car.fails(&format!("{GRANT} --pin"), "538246\n").contains("no PIN is set"));
@@ -286,12 +287,12 @@ fn a_running_daemon_takes_owners_and_stays_small() {
     let before = daemon.peak_kib();
     assert!(car.fails(&format!("{GRANT} --key phone.key"), "").contains("owner key"));
     car.does("owner pin --key owner.key", &format!("{PIN}\n"));
-    car.does("owner add phone.pub --pin", &format!("{PIN}\n"));
+    car.does("owner add --yes phone.pub --pin", &format!("{PIN}\n"));
     car.does(&format!("{GRANT} --key phone.key"), "");
     assert!(car.is_granted());
     car.does("consent withdraw --recipient acme", "");
     car.does(&format!("{GRANT} --pin"), &format!("{PIN}\n"));
-    car.does("owner remove phone.pub --pin", &format!("{PIN}\n"));
+    car.does("owner remove --yes phone.pub --pin", &format!("{PIN}\n"));
     assert!(car.fails(&format!("{GRANT} --key phone.key"), "").contains("owner key"));
     assert_eq!(car.owners(), 2);
     let error = car.fails("erase --yes", "");

@@ -245,6 +245,7 @@ impl Fleet {
         let grant = [
             "consent",
             "grant",
+            "--yes",
             "--recipient",
             recipient,
             "--purpose",

@@ -437,6 +437,12 @@ pub const LEDGER_PAGE_ENTRIES_MAX: usize = 1_024;
 const _: () = assert!(LEDGER_ENTRIES_TRUNCATED < LEDGER_ENTRIES_MAX);
 const _: () = assert!(ENVELOPE_BYTES_MAX < OUTBOX_UNSYNCED_BYTES_MAX);
 
+/// A day's bytes that a grant allows: one sealed batch with its descriptor and a sample or two has about so many, and what
+/// has no room in a whole day is dropped.
+pub const DAY_BATCH_BYTES_MIN: u64 = 512;
+/// And about so many more for each signal that the descriptor names.
+pub const DAY_SIGNAL_BYTES_MIN: u64 = 64;
+
 /// Transforms of one signal of a consent record: those asked for and the floor.
 pub const TRANSFORMS_PER_RECORDED_SIGNAL_MAX: usize = 2 * TRANSFORMS_PER_SIGNAL_MAX;
 

@@ -314,6 +314,12 @@ impl UtcDay {
     pub fn of(time: WallTime) -> Self {
         Self(time.0.div_euclid(86_400_000_000))
     }
+
+    /// When the next one begins.
+    #[must_use]
+    pub fn end(self) -> WallTime {
+        WallTime(self.0.saturating_add(1).saturating_mul(86_400_000_000))
+    }
 }
 
 impl fmt::Display for WallTime {

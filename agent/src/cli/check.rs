@@ -13,16 +13,17 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::Common;
 use super::out::Paint;
+use super::{Common, FINDINGS, UNUSABLE};
 use crate::config::{Config, Faults, Files};
 
 /// Checks the configuration, the files that it names and the folder of the state.
 ///
 /// It starts nothing, changes nothing and needs no network; with --online it also speaks with each broker, under a
-/// client id of its own. A running daemon is asked what was granted in vain.
+/// client id of its own. What leaves nothing is said too: no policy, no grant, a pause, a grant in vain; asked is the
+/// running daemon, and if none runs a copy of the stores.
 ///
-/// Exit codes: 0 all is fine, 1 there is something to look at, 2 the agent cannot run like this.
+/// Exit codes: 0 all is fine, though perhaps nothing is granted, 1 there is something to look at, 2 the agent cannot run like this.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// One JSON object on stdout: `{"findings": [{"level", "stage", "what", "mend"}…]}`.
@@ -39,6 +40,8 @@ pub(super) struct Args {
 pub(super) enum Level {
     /// Checked and found well.
     Ok,
+    /// Well, and nothing leaves like this: somebody may have forgotten it.
+    Note,
     /// The agent runs; somebody should look at it.
     Warn,
     /// The agent cannot run like this.
@@ -59,6 +62,11 @@ impl Finding {
     /// Checked and found well.
     pub(super) fn ok(stage: &'static str, what: impl Display) -> Self {
         Self { level: Level::Ok, stage, what: what.to_string(), mend: None }
+    }
+
+    /// Well, and nothing leaves like this.
+    pub(super) fn note(stage: &'static str, what: impl Display, mend: impl Display) -> Self {
+        Self { level: Level::Note, stage, what: what.to_string(), mend: Some(mend.to_string()) }
     }
 
     /// The agent runs; somebody should look at it.
@@ -104,7 +112,11 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     } else {
         print_text(&findings, Paint::of_stdout())?;
     }
-    Ok(ExitCode::from(worst as u8))
+    Ok(match worst {
+        Level::Ok | Level::Note => ExitCode::SUCCESS,
+        Level::Warn => ExitCode::from(FINDINGS),
+        Level::Fail => ExitCode::from(UNUSABLE),
+    })
 }
 
 fn config_findings(faults: &Faults) -> Vec<Finding> {
@@ -125,6 +137,7 @@ fn print_text(findings: &[Finding], paint: Paint) -> anyhow::Result<()> {
     for finding in findings {
         let level = match finding.level {
             Level::Ok => paint.good("ok  "),
+            Level::Note => paint.doubtful("note"),
             Level::Warn => paint.doubtful("warn"),
             Level::Fail => paint.bad("fail"),
         };

@@ -37,14 +37,18 @@ enum Act {
 
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let mut car = in_car(common)?;
+    let before = car.clock()?;
     let clock = match args.act {
-        None => car.clock()?,
+        None => before.clone(),
         Some(Act::Trust) => car.trust_clock()?,
     };
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_value(&clock)?)?;
     } else {
+        if args.act.is_some() {
+            writeln!(out, "{}", trusted(&before))?;
+        }
         show(&mut out, &clock)?;
     }
     Ok(if clock.trusted { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
@@ -56,6 +60,14 @@ fn in_car(common: &Common) -> anyhow::Result<Box<dyn TrustsClock>> {
         return Ok(Box::new(client));
     }
     Ok(Box::new(LocalAuthority::open(&config.health.state, super::car(&config), Box::new(|_| None))?))
+}
+
+/// What it changed that somebody vouched for the clock.
+fn trusted(before: &ClockStatus) -> String {
+    match before.trusted {
+        true => "the clock was believed already: nothing has changed".to_owned(),
+        false => format!("the clock is believed from now on, though it was {} before", before.mark),
+    }
 }
 
 fn show(out: &mut impl Write, clock: &ClockStatus) -> std::io::Result<()> {
@@ -89,6 +101,8 @@ mod tests {
                         before   it was at least 2026-11-01T00:00:01Z\n\
                         believed no: nothing leaves; set it, or `glovebox clock trust` if it is right\n";
         assert_eq!(String::from_utf8(text)?, expected);
+        let vouched = "the clock is believed from now on, though it was 2026-11-01T00:00:01Z before";
+        assert_eq!(trusted(&clock), vouched);
         Ok(())
     }
 }

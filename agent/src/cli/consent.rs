@@ -5,7 +5,7 @@ use super::stores::Stores;
 use crate::clock::{Clock, Time as _};
 use crate::control::{Authority, Consent, ControlClient, DraftOrder, Waits, Withdrawn};
 use crate::daemon::authority::{Car, KnownLeaves, LocalAuthority};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::plain::moment;
 use glovebox_core::names::{PurposeId, RecipientId, WallTime};
@@ -67,7 +67,7 @@ struct GrantArgs {
     /// So many bytes a day (UTC) at most; what is over waits for the next day.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_bytes_per_day: Option<u64>,
-    /// Agree without being asked; a script, which has no terminal, is never asked.
+    /// Agree without being asked; a script, which has no terminal, must say it.
     #[arg(long)]
     yes: bool,
 }
@@ -149,7 +149,7 @@ fn grant(
     })?;
     let mut out = std::io::stdout().lock();
     write!(out, "{}", printable(&draft.words))?;
-    if hand.is_here() && !args.yes && std::io::stdin().is_terminal() && !agreed(&mut out)? {
+    if hand.is_here() && !args.yes && !agreed(&mut out)? {
         writeln!(out, "not signed: nothing has changed")?;
         return Ok(ExitCode::FAILURE);
     }
@@ -162,7 +162,13 @@ fn grant(
 }
 
 /// Asks the person at the terminal; anything but a plain yes is a no.
+///
+/// # Errors
+/// If nobody is there to be asked.
 pub(super) fn agreed(out: &mut impl Write) -> anyhow::Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody is at a terminal to be asked, so nothing has changed: a script agrees with `--yes`");
+    }
     write!(out, "Agree? [y/N] ")?;
     out.flush()?;
     let mut answer = String::new();
@@ -184,22 +190,33 @@ fn list(consents: &[Consent], json: bool) -> anyhow::Result<ExitCode> {
         let live = match (consent.live, &consent.waits) {
             (true, None) => "live",
             (true, Some(_)) => "waits",
-            (false, _) => "-",
+            (false, Some(_)) => "-",
+            (false, None) => "over",
         };
-        let Consent { recipient, purpose, state, not_before, not_after, .. } = consent;
-        let (name, from, until) = (printable(&consent.name), moment(*not_before), moment(*not_after));
-        writeln!(out, "{live:5}  {recipient}  {purpose}  {state}  {from} until {until}  {name}")?;
+        let Consent { recipient, purpose, .. } = consent;
+        writeln!(out, "{live:5}  {recipient}  {purpose}  {}  {}", dates(consent), printable(&consent.name))?;
         if let Some(Waits { why, remedy }) = &consent.waits {
             writeln!(out, "         nothing leaves: {why}; needs: {remedy}")?;
         }
         for signal in &consent.signals {
             match consent.never.iter().find(|never| never.signal == *signal) {
+                // What it once let leave: by this record nothing does any more.
+                None if live == "over" => writeln!(out, "         - {signal}")?,
                 None => writeln!(out, "         + {signal}")?,
                 Some(never) => writeln!(out, "         ! {signal}: nothing of it leaves: {}", never.why)?,
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a record says and for when. What only ends something has no time of its own but that at which it did.
+fn dates(consent: &Consent) -> String {
+    let Consent { state, not_before, not_after, at, .. } = consent;
+    match at {
+        Some(at) if consent.signals.is_empty() => format!("{state} on {}", moment(*at)),
+        _ => format!("{state} from {} until {}", moment(*not_before), moment(*not_after)),
+    }
 }
 
 /// Words of a document, without what moves a terminal's cursor.

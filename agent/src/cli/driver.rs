@@ -67,6 +67,6 @@ pub(super) fn run(args: Args, common: &Common) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     writeln!(out, "the driver is {driver}")?;
-    say(&mut out, &holds)?;
+    say(&mut out, "held back", &holds)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ mod check;
 mod clock;
 mod complete;
 pub mod consent;
+mod copy;
 mod dbc;
 pub mod decode;
 mod driver;
@@ -258,7 +259,7 @@ fn tell(error: &anyhow::Error, code: u8) -> ExitCode {
             ExitCode::from(UNUSABLE)
         }
         None => {
-            let _ = writeln!(stderr, "glovebox: {error:#}");
+            let _ = writeln!(stderr, "glovebox: {}", out::chain(error));
             ExitCode::from(code)
         }
     }

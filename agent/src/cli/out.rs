@@ -50,6 +50,20 @@ pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// An error with its causes; a cause that an error repeats in its own words is not said again.
+pub(super) fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !last.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        last = cause;
+    }
+    text
+}
+
 /// The exit code that is an answer by itself: it stands also when nobody reads the words to the end.
 pub(super) fn answered(printed: anyhow::Result<()>, code: ExitCode) -> anyhow::Result<ExitCode> {
     match printed {
@@ -74,4 +88,19 @@ pub(super) fn columns(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
         cells.collect::<String>().trim_end().to_owned()
     };
     all.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+    use crate::store::files::io_error;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let one: anyhow::Error = io_error("create", std::path::Path::new("x/y"))(gone()).into();
+        assert_eq!(chain(&one), "x/y: cannot create: entity not found");
+        let two = anyhow::Error::from(gone()).context("f.json");
+        assert_eq!(chain(&two), "f.json: entity not found");
+    }
 }

@@ -146,8 +146,29 @@ impl Whose {
 }
 
 pub(super) fn pause(args: &PauseArgs, common: &Common) -> anyhow::Result<ExitCode> {
-    let holds = in_car(common)?.hold(&args.whose.what(), args.lasts, args.scope.scope())?;
-    print(&holds, &args.shown)
+    held(&mut *in_car(common)?, (&args.whose.what(), args.lasts), args.scope.scope(), &args.shown)
+}
+
+/// Of two times for the same thing the later end counts: whoever wanted the earlier one is told.
+fn held(
+    car: &mut dyn InCar,
+    (what, lasts): (&What, Lasts),
+    scope: Scope,
+    shown: &Shown,
+) -> anyhow::Result<ExitCode> {
+    let holds = car.hold(what, lasts, scope)?;
+    let outlasts = |hold: &&HoldStatus| match (lasts, hold.left_s) {
+        (Lasts::Seconds(wanted), Some(left)) => {
+            hold.what == *what && hold.scope == scope && left > u64::from(wanted)
+        }
+        _ => false,
+    };
+    if let Some(hold) = holds.iter().find(outlasts) {
+        let mut stderr = std::io::stderr().lock();
+        writeln!(stderr, "it was held back for longer already, which stays: {hold}")?;
+        writeln!(stderr, "for a shorter time end that first: `{}`", ends(hold))?;
+    }
+    print("held back", &holds, shown)
 }
 
 pub(super) fn resume(args: &ResumeArgs, common: &Common) -> anyhow::Result<ExitCode> {
@@ -156,16 +177,18 @@ pub(super) fn resume(args: &ResumeArgs, common: &Common) -> anyhow::Result<ExitC
         true => car.trip_ended()?,
         false => car.release(&args.whose.what(), args.scope.scope())?,
     };
-    print(&holds, &args.shown)
+    print("still held back", &holds, &args.shown)
 }
 
 pub(super) fn location(args: &LocationArgs, common: &Common) -> anyhow::Result<ExitCode> {
     let mut car = in_car(common)?;
     match &args.switch {
         Switch::Off { lasts, scope, shown } => {
-            print(&car.hold(&What::Location, *lasts, scope.scope())?, shown)
+            held(&mut *car, (&What::Location, *lasts), scope.scope(), shown)
         }
-        Switch::On { scope, shown } => print(&car.release(&What::Location, scope.scope())?, shown),
+        Switch::On { scope, shown } => {
+            print("still held back", &car.release(&What::Location, scope.scope())?, shown)
+        }
     }
 }
 
@@ -183,34 +206,41 @@ pub(super) fn in_car(common: &Common) -> anyhow::Result<Box<dyn InCar>> {
     Ok(Box::new(local))
 }
 
-fn print(holds: &[HoldStatus], shown: &Shown) -> anyhow::Result<ExitCode> {
+/// `how` begins each line: what is held back still after something was let go is said with what ends it.
+fn print(how: &str, holds: &[HoldStatus], shown: &Shown) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     if shown.json {
         writeln!(out, "{}", serde_json::json!({ "holds": holds }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    say(&mut out, holds)?;
+    say(&mut out, how, holds)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A line for each.
-pub(super) fn say(out: &mut impl Write, holds: &[HoldStatus]) -> std::io::Result<()> {
+pub(super) fn say(out: &mut impl Write, how: &str, holds: &[HoldStatus]) -> std::io::Result<()> {
     if holds.is_empty() {
         writeln!(out, "nothing is held back")?;
     }
-    holds.iter().try_for_each(|hold| writeln!(out, "held back: {}", words(hold)))
+    for hold in holds {
+        let ends =
+            if how.starts_with("still") { format!("; `{}` ends it", ends(hold)) } else { String::new() };
+        writeln!(out, "{how}: {hold}{ends}")?;
+    }
+    Ok(())
 }
 
-/// `everything, 14 min left`.
-pub(super) fn words(hold: &HoldStatus) -> String {
-    let left = match (hold.left_s, hold.lasts) {
-        (Some(left), _) if left > 90 => format!("{} min left", left.div_ceil(60)),
-        (Some(left), _) => format!("{left} s left"),
-        (None, Lasts::Trip) => "until this trip ends".to_owned(),
-        (None, _) => "until somebody ends it".to_owned(),
+/// The command that lets it go.
+fn ends(hold: &HoldStatus) -> String {
+    let command = match &hold.what {
+        What::All => "glovebox resume".to_owned(),
+        What::Location => "glovebox location on".to_owned(),
+        What::Recipient(recipient) => format!("glovebox resume --recipient {recipient}"),
+        What::Flow { recipient, purpose } => {
+            format!("glovebox resume --recipient {recipient} --purpose {purpose}")
+        }
     };
-    let whose = if hold.scope == Scope::Driver { ", while this driver drives" } else { "" };
-    format!("{}, {left}{whose}", hold.what)
+    if hold.scope == Scope::Driver { command + " --for-driver" } else { command }
 }
 
 #[cfg(test)]
@@ -219,13 +249,15 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_said_with_its_end() {
-        let say = |lasts, left_s| words(&HoldStatus { what: What::All, lasts, left_s, scope: Scope::Car });
+        let say =
+            |lasts, left_s| HoldStatus { what: What::All, lasts, left_s, scope: Scope::Car }.to_string();
         assert_eq!(say(Lasts::Seconds(900), Some(841)), "everything, 15 min left");
         assert_eq!(say(Lasts::Seconds(900), Some(90)), "everything, 90 s left");
         assert_eq!(say(Lasts::Trip, None), "everything, until this trip ends");
         assert_eq!(say(Lasts::UntilEnded, None), "everything, until somebody ends it");
         let (lasts, scope) = (Lasts::UntilEnded, Scope::Driver);
-        let own = words(&HoldStatus { what: What::Location, lasts, left_s: None, scope });
-        assert_eq!(own, "location, until somebody ends it, while this driver drives");
+        let own = HoldStatus { what: What::Location, lasts, left_s: None, scope };
+        assert_eq!(ends(&own), "glovebox location on --for-driver");
+        assert_eq!(own.to_string(), "location, until somebody ends it, while this driver drives");
     }
 }

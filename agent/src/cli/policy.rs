@@ -114,6 +114,11 @@ impl Kind {
         }
     }
 
+    /// As `--type` has it.
+    fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     fn payload_type(self) -> &'static str {
         match self {
             Self::Bundle => Bundle::TYPE,
@@ -152,6 +157,7 @@ pub fn run(
         Command::Categories(args) => categories::run(args),
         Command::Install { file } => {
             let document = read_file(file)?;
+            document::signed(&document, file)?;
             let taken = authority()?
                 .submit(&document)
                 .with_context(|| format!("{} is not installed", file.display()))?;
@@ -168,6 +174,7 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let key = key_store::read_signing_key(&args.key)?;
     let own = VerifyingKey(key.verifying_key().to_bytes());
     let payload_type = args.kind.payload_type();
+    document::other_kind(&payload, args.kind).with_context(place)?;
     doubts(&doubtful(args.kind, &payload).with_context(place)?, &args.file)?;
     let envelope = DsseEnvelope::unsigned(payload_type, &payload);
     let signature = key.sign(&envelope.signing_input().with_context(place)?).to_bytes();
@@ -224,7 +231,7 @@ fn doubts(found: &[Doubt], file: &Path) -> anyhow::Result<()> {
 /// The statement must name the key that signs, or no car would take the bundle. Its own signature is the car's to check.
 fn statement(file: &Path, own: &VerifyingKey) -> anyhow::Result<DsseEnvelope> {
     let place = || file.display().to_string();
-    let envelope = DsseEnvelope::parse(&read_file(file)?).with_context(place)?;
+    let envelope = document::signed(&read_file(file)?, file)?;
     let payload: SigningKeyStatement =
         read(&envelope.payload_bytes().with_context(place)?).with_context(place)?;
     if payload.key != *own {
@@ -240,15 +247,15 @@ fn statement(file: &Path, own: &VerifyingKey) -> anyhow::Result<DsseEnvelope> {
 fn check(file: &Path, authority: &Path) -> anyhow::Result<ExitCode> {
     let bytes = read_file(file)?;
     let root = key_store::read_verifying_key(authority)?;
-    let words = checked_words(&bytes, &root).with_context(|| file.display().to_string())?;
+    let envelope = document::signed(&bytes, file)?;
+    let words = checked_words((&bytes, &envelope), &root).with_context(|| file.display().to_string())?;
     writeln!(std::io::stdout().lock(), "{}: good: {words}", file.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn checked_words(bytes: &[u8], root: &VerifyingKey) -> anyhow::Result<String> {
-    let envelope = DsseEnvelope::parse(bytes)?;
+fn checked_words((bytes, envelope): (&[u8], &DsseEnvelope), root: &VerifyingKey) -> anyhow::Result<String> {
     let keys = [*root];
-    match kind_of(&envelope)? {
+    match kind_of(envelope)? {
         Kind::Bundle => {
             let policy = Policy::verify(bytes, root, &StrictVerifier)?;
             let bundle = policy.bundle().payload();
@@ -262,25 +269,25 @@ fn checked_words(bytes: &[u8], root: &VerifyingKey) -> anyhow::Result<String> {
             ))
         }
         Kind::Request => {
-            let request = verify::<Request>(&envelope, &keys, &StrictVerifier)?;
+            let request = verify::<Request>(envelope, &keys, &StrictVerifier)?;
             let request = request.payload();
             Ok(format!("request {} version {} by {}", request.id, request.version, request.recipient))
         }
         Kind::SigningKey => {
-            let statement = verify::<SigningKeyStatement>(&envelope, &keys, &StrictVerifier)?;
+            let statement = verify::<SigningKeyStatement>(envelope, &keys, &StrictVerifier)?;
             Ok(format!("signing-key statement, serial {}", statement.payload().serial))
         }
         Kind::HpkeKey => {
-            let statement = verify::<HpkeStatement>(&envelope, &keys, &StrictVerifier)?;
+            let statement = verify::<HpkeStatement>(envelope, &keys, &StrictVerifier)?;
             Ok(format!("HPKE-key statement of {}", statement.payload().recipient))
         }
         Kind::Consent => {
-            let record = verify::<ConsentRecord>(&envelope, &keys, &StrictVerifier)?;
+            let record = verify::<ConsentRecord>(envelope, &keys, &StrictVerifier)?;
             let record = record.payload();
             Ok(format!("consent record for {}, {}", record.recipient.party_id, record.purpose.id))
         }
         Kind::Enrolment => {
-            let enrolment = verify::<OwnerEnrolment>(&envelope, &keys, &StrictVerifier)?;
+            let enrolment = verify::<OwnerEnrolment>(envelope, &keys, &StrictVerifier)?;
             Ok(format!("enrolment about {}", key_store::thumb(&enrolment.payload().owner_key)))
         }
     }

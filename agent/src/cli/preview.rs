@@ -6,7 +6,6 @@
 //!         records                          └─▶ tally, trace ─▶ report ─▶ shown in words, as JSON, as HTML with plots
 //! ```
 
-mod copy;
 mod drive;
 mod html;
 mod papers;
@@ -18,7 +17,7 @@ mod trace;
 mod words;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
@@ -27,7 +26,7 @@ use glovebox_core::decode::LeafIndex;
 use glovebox_core::limits;
 
 use super::out::answered;
-use super::policy::{not_over_an_input, write_file};
+use super::policy::{not_over_a_key, not_over_an_input, write_file};
 use super::{Common, FINDINGS};
 use crate::config::{Config, Files};
 use drive::Order;
@@ -113,6 +112,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let config = config(args, common)?;
     args.keep_inputs(config.as_ref(), &common.config)?;
+    if let Some(file) = &args.html {
+        writable(file)?;
+    }
     let source = Source::open(args, config.as_ref())?;
     let known = source.databases.known();
     let papers = match (&args.policy, &config) {
@@ -162,6 +164,22 @@ impl Args {
         let outputs = [&self.html, &self.samples].into_iter().flatten();
         outputs.into_iter().try_for_each(|out| not_over_an_input(out, inputs.iter().copied()))
     }
+}
+
+/// Before the drive, which takes its time: what is there stays as it is, and what is not yet is not there after.
+fn writable(file: &Path) -> anyhow::Result<()> {
+    not_over_a_key(file)?;
+    let is_new = !file.exists();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(file)
+        .with_context(|| file.display().to_string())?;
+    if is_new {
+        // If that fails the page is written over it.
+        let _ = std::fs::remove_file(file);
+    }
+    Ok(())
 }
 
 /// Read only where something of it is needed.

@@ -58,7 +58,10 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
         }
     }
     for hold in &status.held_back {
-        writeln!(out, "held     {}", paint.doubtful(&super::pause::words(hold)))?;
+        writeln!(out, "held     {}", paint.doubtful(&hold.to_string()))?;
+    }
+    if let Some(words) = places(status.private_places) {
+        writeln!(out, "places   {}", paint.doubtful(&words))?;
     }
     writeln!(out, "uplink   {}", link(&status.link, paint))?;
     if let Some(until) = &status.link.certificate_until {
@@ -81,6 +84,20 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
         last = stage;
     }
     Ok(())
+}
+
+/// What private places withhold, if there are any.
+fn places(private: Option<usize>) -> Option<String> {
+    let inside = "from there nothing of places and trips leaves, nor while nobody knows where the car is";
+    match private {
+        Some(0) => None,
+        Some(1) => Some(format!("1 is private: {inside}")),
+        Some(count) => Some(format!("{count} are private: {inside}")),
+        None => Some(
+            "nobody knows which are private, so nothing of places and trips leaves: `glovebox zone list`"
+                .to_owned(),
+        ),
+    }
 }
 
 /// What the flows take and the index beside them are all of it.

@@ -7,10 +7,11 @@ use anyhow::Context as _;
 use glovebox_core::names::{RecipientId, SignalPath};
 
 use super::out::{Paint, answered};
-use super::{Common, FINDINGS};
+use super::{Common, FINDINGS, UNUSABLE};
 use crate::config::Files;
-use crate::control::{ControlClient, Why, WhyClause, WhyOrder, WhyPurpose};
+use crate::control::{ControlClient, Meanwhile, Why, WhyClause, WhyOrder, WhyPurpose};
 use crate::daemon::authority::LocalAuthority;
+use crate::daemon::zones::ZoneFile;
 
 const LEARN: &str = "\
 Examples:
@@ -18,13 +19,14 @@ Examples:
   glovebox why Vehicle.Speed --recipient acme     for one
   glovebox why Vehicle.Speed --json | jq -r '.purposes[].clauses[].remedy // empty'
 
-Asked is the running daemon; if none runs, the stores. What may leave may still wait:
-`glovebox status` says for what.
+Asked is the running daemon; if none runs, the stores. What may leave may still wait, or stay in the
+car for a while: that is said in lines that begin with \"but\", and `glovebox status` says more.
 
 Exit codes:
   0  it leaves, for at least one of them
   1  it does not
-  2  this cannot be told: unusable arguments or configuration, stores or daemon that do not answer";
+  2  this cannot be told: no such signal is known here, unusable arguments or configuration,
+     stores or daemon that do not answer";
 
 /// Says whether a signal leaves the car, and which clause says no.
 ///
@@ -45,7 +47,12 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     let why = asked(args, common)?;
-    let code = if why.leaves { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) };
+    // What nobody here knows is misspelt, perhaps: its "no" would be that of another signal.
+    let code = match (why.leaves, why.known) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(FINDINGS),
+        (false, false) => ExitCode::from(UNUSABLE),
+    };
     answered(print(args, &why), code)
 }
 
@@ -69,7 +76,9 @@ fn asked(args: &Args, common: &Common) -> anyhow::Result<Why> {
     for complaint in local.complaints() {
         writeln!(std::io::stderr().lock(), "glovebox: {complaint}")?;
     }
-    Ok(local.why(&order, &databases.leaves))
+    let private_places = !ZoneFile::in_folder(&config.health.state).zones().is_empty();
+    let meanwhile = Meanwhile { private_places, held: Vec::new() };
+    Ok(local.why(&order, &databases.leaves, &meanwhile))
 }
 
 fn show(
@@ -78,13 +87,18 @@ fn show(
     recipient: Option<&RecipientId>,
     paint: Paint,
 ) -> anyhow::Result<()> {
-    if why.purposes.is_empty() {
-        let whom = recipient.map_or_else(|| "anybody".to_owned(), ToString::to_string);
+    let signal = &why.signal;
+    if !why.known {
         writeln!(
             out,
-            "{} does not leave for {whom}: no grant names it and no request asks for it",
-            why.signal
+            "no signal {signal} is known here: no database of this car gives it, no grant names it and no request asks for it"
         )?;
+    } else if why.purposes.is_empty() {
+        let whom = recipient.map_or_else(|| "anybody".to_owned(), ToString::to_string);
+        writeln!(out, "{signal} does not leave for {whom}: no grant names it and no request asks for it")?;
+    }
+    if !why.near.is_empty() {
+        writeln!(out, "did you mean {}?", why.near.join(", "))?;
     }
     for (number, purpose) in why.purposes.iter().enumerate() {
         if number > 0 {
@@ -112,6 +126,9 @@ fn show_purpose(
         if let Some(remedy) = &clause.remedy {
             writeln!(out, "       needs: {remedy}")?;
         }
+    }
+    for words in &purpose.meanwhile {
+        writeln!(out, "  {}  {words}", paint.doubtful("but"))?;
     }
     Ok(())
 }
@@ -144,13 +161,14 @@ mod tests {
             leaves: false,
             reduced: "as it is".to_owned(),
             clauses: vec![clause("a", Some(true)), clause("b", Some(false)), clause("c", None)],
+            meanwhile: vec!["not today".to_owned()],
         };
         let signal: SignalPath = "Vehicle.Speed".parse()?;
-        let why = Why { signal, leaves: false, purposes: vec![purpose] };
+        let why = Why { signal, leaves: false, purposes: vec![purpose], known: true, near: Vec::new() };
         let mut text = Vec::new();
         show(&mut text, &why, None, Paint::none())?;
         let expected = "Vehicle.Speed does not leave for acme for tyre-care\n  yes  a\n  no   b\n       \
-                        needs: the owner\n  -    c\n";
+                        needs: the owner\n  -    c\n  but  not today\n";
         assert_eq!(String::from_utf8(text)?, expected);
         Ok(())
     }

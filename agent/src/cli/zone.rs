@@ -28,11 +28,21 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Coordinates {
     /// In degrees, north is positive.
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = degrees)]
     latitude: f64,
     /// In degrees, east is positive.
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = degrees)]
     longitude: f64,
+}
+
+/// Many write a comma in numbers.
+fn degrees(text: &str) -> Result<f64, String> {
+    let hint = if text.contains(',') {
+        "a point instead of the comma, and a space between the two"
+    } else {
+        "only a number"
+    };
+    text.parse().map_err(|_| format!("no degrees: write {hint}, as in `zone add 52.5163 13.3777`"))
 }
 
 impl Coordinates {
@@ -54,6 +64,9 @@ pub(super) fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
         Command::Add(place) => cells.insert(place.cell()?),
         Command::Remove(place) => cells.remove(&place.cell()?),
         Command::List => {
+            if cells.is_empty() {
+                writeln!(std::io::stderr(), "no place is private: `glovebox zone add LATITUDE LONGITUDE`")?;
+            }
             for cell in &cells {
                 writeln!(out, "{cell:x}")?;
             }
@@ -64,8 +77,14 @@ pub(super) fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
         file.write(&cells)?;
     }
     if !matches!(args.command, Command::List) {
-        let what = if changed { "done" } else { "nothing changed" };
-        writeln!(out, "{what}: {} private places", cells.len())?;
+        let what = match (&args.command, changed) {
+            (Command::Add(_), true) => "private from now on",
+            (Command::Add(_), false) => "it was private already",
+            (_, true) => "public again",
+            (_, false) => "it was not private: nothing has changed",
+        };
+        let (count, places) = (cells.len(), if cells.len() == 1 { "place is" } else { "places are" });
+        writeln!(out, "{what}; {count} {places} private")?;
     }
     Ok(ExitCode::SUCCESS)
 }

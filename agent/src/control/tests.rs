@@ -49,6 +49,7 @@ impl Authority for Echo {
             live: true,
             not_before: WallTime(0),
             not_after: WallTime(1),
+            at: None,
             signals: vec!["Vehicle.Speed".to_owned()],
             never: Vec::new(),
             waits: None,

@@ -2,8 +2,12 @@
 
 use glovebox_core::consent::effective::{Answer, Clause, Explanation};
 use glovebox_core::consent::transform::transforms_in;
-use glovebox_core::names::{PurposeId, RecipientId, SignalPath};
+use glovebox_core::names::{FlowId, PurposeId, RecipientId, SignalPath};
 use serde::{Deserialize, Serialize};
+
+/// Of a signal that tells of places or trips, where there are private places.
+const PRIVATE_PLACES: &str =
+    "nothing of it from inside a private place, nor while nobody knows where the car is";
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +29,25 @@ pub struct Why {
     pub leaves: bool,
     /// For each grant that names it, and each request that asks for it; empty: nobody asks.
     pub purposes: Vec<WhyPurpose>,
+    /// False: no database of this car has it, no grant names it and no request asks for it.
+    #[serde(default = "yes")]
+    pub known: bool,
+    /// If the car does not have it: names that it has and that are near.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What withholds for a while, whatever documents say: no clause, since it says neither yes nor no for all of the time.
+#[derive(Debug, Clone, Default)]
+pub struct Meanwhile {
+    /// There are private places.
+    pub private_places: bool,
+    /// Flows of which nothing is offered now, and why.
+    pub held: Vec<(FlowId, String)>,
 }
 
 /// For one recipient and purpose.
@@ -42,6 +65,9 @@ pub struct WhyPurpose {
     pub reduced: String,
     /// The clauses in their order.
     pub clauses: Vec<WhyClause>,
+    /// Of what leaves: what withholds it for a while or from some places all the same, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub meanwhile: Vec<String>,
 }
 
 /// One clause.
@@ -66,6 +92,18 @@ impl Why {
             signal: signal.clone(),
             leaves: explained.iter().any(Explanation::leaves),
             purposes: explained.iter().map(|one| WhyPurpose::of(one, unit)).collect(),
+            known: true,
+            near: Vec::new(),
+        }
+    }
+
+    /// Adds what withholds for a while. `is_private`: the signal tells where the car is, or of its trips.
+    pub fn add(&mut self, meanwhile: &Meanwhile, is_private: bool) {
+        let places = Some(PRIVATE_PLACES).filter(|_| is_private && meanwhile.private_places);
+        for purpose in self.purposes.iter_mut().filter(|purpose| purpose.leaves) {
+            let own = |flow: &FlowId| purpose.flow.as_ref().is_some_and(|own| *own == flow.to_string());
+            let held = meanwhile.held.iter().filter(|(flow, _)| own(flow)).map(|(_, why)| why.clone());
+            purpose.meanwhile = places.map(str::to_owned).into_iter().chain(held).collect();
         }
     }
 }
@@ -88,6 +126,7 @@ impl WhyPurpose {
             leaves: explained.leaves(),
             reduced: transforms_in(&explained.reduced_by, unit) + &limit(explained),
             clauses: Clause::ALL.map(answer).to_vec(),
+            meanwhile: Vec::new(),
         }
     }
 }
@@ -106,5 +145,34 @@ impl WhyClause {
             holds,
             remedy: (holds == Some(false)).then_some(remedy),
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_withholds_for_a_while_is_said_of_its_own_flow_and_only_of_what_leaves() {
+        let purpose = |flow: u64, leaves| WhyPurpose {
+            recipient: "acme".parse().unwrap(),
+            purpose: "speed".parse().unwrap(),
+            flow: Some(FlowId(flow).to_string()),
+            leaves,
+            reduced: String::new(),
+            clauses: Vec::new(),
+            meanwhile: Vec::new(),
+        };
+        let meanwhile = Meanwhile { private_places: true, held: vec![(FlowId(1), "used up".to_owned())] };
+        let said = |is_private| {
+            let mut why = Why::of(&"Vehicle.Speed".parse().unwrap(), "", &[]);
+            why.purposes = vec![purpose(1, true), purpose(2, true), purpose(1, false)];
+            why.add(&meanwhile, is_private);
+            why.purposes.into_iter().map(|purpose| purpose.meanwhile).collect::<Vec<_>>()
+        };
+        assert_eq!(said(false), [vec!["used up".to_owned()], Vec::new(), Vec::new()]);
+        let places = PRIVATE_PLACES.to_owned();
+        assert_eq!(said(true), [vec![places.clone(), "used up".to_owned()], vec![places], Vec::new()]);
     }
 }

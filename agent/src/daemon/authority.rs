@@ -4,11 +4,12 @@
 mod owners;
 mod session;
 mod time;
+mod why;
 
 use crate::clock::{Clock, Time};
 use crate::control::{
     Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Never, Owner, Waits,
-    Why, WhyOrder, Withdrawn,
+    Withdrawn,
 };
 use crate::daemon::session::{Kept, Nowhere};
 use crate::key_store::{KeyError, KeyStore};
@@ -18,7 +19,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
 use glovebox_core::consent::document::{Document as _, DsseEnvelope, describe_in, never_leave, write};
-use glovebox_core::consent::effective::{Situation, explain, halted};
+use glovebox_core::consent::effective::{Situation, halted};
 use glovebox_core::consent::grants::{Effect, Grant, Listed};
 use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
 use glovebox_core::decode::Leaves;
@@ -198,15 +199,6 @@ impl LocalAuthority {
         }
     }
 
-    /// Why a signal leaves or does not.
-    #[must_use]
-    pub fn why(&self, order: &WhyOrder, leaves: &Leaves) -> Why {
-        let mut explained = explain(&self.situation(leaves), &order.signal, order.recipient.as_ref());
-        self.add_session(&order.signal, &mut explained);
-        let unit = leaves.find(&order.signal).and_then(|leaf| Some(leaves.get(leaf)?.unit.as_str()));
-        Why::of(&order.signal, unit.unwrap_or_default(), &explained)
-    }
-
     /// The car's cryptography; `None` before it is provisioned.
     #[must_use]
     pub fn sealer(&self) -> Option<Arc<CarSealer>> {
@@ -253,6 +245,9 @@ impl LocalAuthority {
             Err(Refusal::AlreadyThere { kind }) => {
                 let effect = "was in force already".to_owned();
                 return Ok(Accepted { kind: kind.to_string(), digest, effect });
+            }
+            Err(refusal @ Refusal::RolledBack { .. }) => {
+                return Err(AuthorityError::Superseded(refusal.to_string()));
             }
             Err(refusal) => return Err(refused(&refusal)),
         };
@@ -317,7 +312,8 @@ impl LocalAuthority {
     fn stamp(&self) -> Stamp<'static> {
         // For what narrows, a clock in doubt is no obstacle.
         let now = self.now().map_or_else(|| self.clock.now(), |now| now.earliest);
-        Stamp { record_id: Uuid::nil(), now, entity: "agent", shown_by: "command_line" }
+        let at = self.clock.now();
+        Stamp { record_id: Uuid::nil(), now, at, entity: "agent", shown_by: "command_line" }
     }
 
     /// One flow withdrawn: with a record signed by the car's record key, and if that fails by its tombstone alone.
@@ -394,6 +390,7 @@ impl LocalAuthority {
             live: counts && dates,
             not_before: record.not_before,
             not_after: record.not_after,
+            at: record.events.last().map(|event| event.event_time),
             signals: granted.map(|pii| pii.signal.to_string()).collect(),
             never: never
                 .map(|(path, why)| Never { signal: path.to_string(), why: why.to_string() })
@@ -428,7 +425,13 @@ impl Authority for LocalAuthority {
             floor_waived: order.waive_floor,
             max_bytes_per_day: order.max_bytes_per_day,
             language: "en",
-            stamp: Stamp { record_id, now: now.earliest, entity: "owner", shown_by: "command_line" },
+            stamp: Stamp {
+                record_id,
+                now: now.earliest,
+                at: self.clock.now(),
+                entity: "owner",
+                shown_by: "command_line",
+            },
         };
         let aliases = |recipient: &RecipientId| alias(self.sealer.as_deref(), recipient);
         let digest = |signal: &SignalPath| (self.leaves)(signal).map(|leaf| leaf.digest);

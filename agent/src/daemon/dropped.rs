@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::steward::Steward;
+use super::steward::{self, Steward};
 use crate::policy_folder::{Folder, Found};
 
 /// How often it is looked whether there is still somebody to take them.
@@ -13,7 +13,7 @@ const WAIT: Duration = Duration::from_secs(1);
 pub(super) fn take_up(steward: &Arc<Steward>) {
     let Some(path) = steward.config.consent.policy_folder.clone() else { return };
     let mut folder = Folder::new(path);
-    take(steward, folder.look());
+    take(steward, folder.look(), true);
     let steward = Arc::downgrade(steward);
     let begun = std::thread::Builder::new().name("folder".to_owned()).spawn(move || run(folder, &steward));
     if let Err(error) = begun {
@@ -25,15 +25,18 @@ fn run(mut folder: Folder, steward: &Weak<Steward>) {
     loop {
         folder.wait(WAIT);
         let Some(steward) = steward.upgrade() else { return };
-        take(&steward, folder.look());
+        take(&steward, folder.look(), false);
     }
 }
 
-fn take(steward: &Steward, found: Vec<Found>) {
+fn take(steward: &Steward, found: Vec<Found>, was_there: bool) {
     for one in found {
         match one {
             // Refused or not, it stays where it is; why is logged.
-            Found::Document { path, bytes } => drop(steward.submit(&bytes, Some(&path))),
+            Found::Document { path, bytes } => {
+                let dropped = steward::Dropped { file: &path, was_there };
+                drop(steward.submit(&bytes, Some(dropped)));
+            }
             Found::Fault { path, why } => {
                 tracing::warn!(target: "consent", "policy folder: {} {why}", path.display());
             }

@@ -25,12 +25,20 @@ use super::zones::{Stamp, ZoneFile};
 use crate::bus::{Controller, Interface, Link, States};
 use crate::config::{Config, Delivery};
 use crate::control::json::{Value, json, to_value};
-use crate::control::{Authority as _, AuthorityError, Handler, InCar, Request, TrustsClock};
+use crate::control::{Authority as _, AuthorityError, Handler, InCar, Meanwhile, Request, TrustsClock};
 use crate::health::{BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 use crate::uplink;
 
 /// How long another thread may take to answer.
 const ANSWER: Duration = Duration::from_secs(20);
+
+/// A document that lies in the policy folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dropped<'a> {
+    pub(super) file: &'a Path,
+    /// Since before this start.
+    pub(super) was_there: bool,
+}
 
 /// What the steward has to do with.
 pub(super) struct Steward {
@@ -203,18 +211,23 @@ impl Steward {
         (status_topic(&self.config.consent.device), answer.to_string().into_bytes())
     }
 
-    /// A document by whatever way; `file`: where it lies, if it does.
+    /// A document by whatever way; `dropped`: where it lies, if it does.
     pub(super) fn submit(
         &self,
         document: &[u8],
-        file: Option<&Path>,
+        dropped: Option<Dropped<'_>>,
     ) -> Result<crate::control::Accepted, AuthorityError> {
         let taken = self.act(|authority| authority.submit(document));
-        let file = file.map(|file| tracing::field::display(file.display()));
+        let was_there = dropped.is_some_and(|dropped| dropped.was_there);
+        let file = dropped.map(|dropped| tracing::field::display(dropped.file.display()));
         match &taken {
             Ok(accepted) => {
                 self.counters.count(Counter::DocumentsAccepted);
                 tracing::info!(target: "consent", kind = accepted.kind, digest = %accepted.digest, file, "accepted");
+            }
+            // At each start anew, as long as it lies there.
+            Err(AuthorityError::Superseded(_)) if was_there => {
+                tracing::info!(target: "consent", file, "a newer policy is in force: this one may be removed");
             }
             Err(error) => {
                 self.counters.count(Counter::DocumentsRefused);
@@ -257,7 +270,7 @@ impl Steward {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let queue = self.threads.ask_custody(Message::Look).unwrap_or_default();
         let (policy, effective, held_back) = {
             let force = lock(&self.force);
@@ -279,6 +292,7 @@ impl Steward {
             policy,
             held,
             held_back,
+            private_places: self.threads.zones.0.read().ok().map(|cells| cells.len()),
             link: LinkStatus {
                 in_flight: u32::try_from(queue.in_flight).unwrap_or(u32::MAX),
                 ..lock(&self.link).clone()
@@ -327,8 +341,12 @@ impl Handler for Steward {
                 Ok(json!({ "owners": lock(&self.force).authority.owners().map_err(said)? }))
             }
             Request::Why(order) => {
+                // Asked before the lock is taken, so that no act waits for it.
+                let held = self.threads.ask_custody(Message::Look).unwrap_or_default().held;
+                let private_places = !self.threads.zones.0.zones().is_empty();
                 let force = lock(&self.force);
-                to_value(force.authority.why(&order, &force.leaves))
+                let meanwhile = Meanwhile { private_places, held };
+                to_value(force.authority.why(&order, &force.leaves, &meanwhile))
             }
             Request::Hold { what, lasts, scope } => {
                 let held = self.act(|authority| authority.hold(&what, lasts, scope));

@@ -22,6 +22,9 @@ pub struct Status {
     /// What somebody in the car has set for a while: a pause, location off.
     #[serde(default)]
     pub held_back: Vec<HoldStatus>,
+    /// How many places are private; none: nobody knows, so every place is.
+    #[serde(default)]
+    pub private_places: Option<usize>,
     /// The connection.
     pub link: LinkStatus,
     /// The buses, in the configuration's order.

@@ -4,12 +4,12 @@ use super::schemas::{fits, validator};
 use base64::Engine as _;
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Runs the binary in `folder`; the words of `line` are its arguments.
 pub(crate) fn run(folder: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_glovebox"));
-    command.args(line.split_whitespace()).current_dir(folder).output().unwrap()
+    command.args(line.split_whitespace()).current_dir(folder).stdin(Stdio::null()).output().unwrap()
 }
 
 /// As [`run`]; it must go well.

@@ -160,10 +160,47 @@ fn what_is_installed_is_previewed_and_no_store_is_touched() {
     assert_eq!(report["flows"][0]["samples_out"], 60);
     assert!(checks(&report).iter().all(|(verified, _)| *verified), "{report}");
     assert_eq!(files(&folder.join("state")), before);
+    assert_eq!(report["flows"][0]["notes"], serde_json::json!([]));
+    // What is set in the car, and a day's bytes, are said where they would keep something back.
+    glovebox(folder, "--config try.toml pause until-ended --recipient acme");
+    glovebox(folder, &format!("{GRANT} --max-bytes-per-day 1000"));
+    let report = json(folder, line);
+    let notes = serde_json::json!([
+        "At most 1,000 bytes a day leave; here nothing is held back for that.",
+        "Sending to it is paused in the car now; here it is not.",
+    ]);
+    assert_eq!((&report["flows"][0]["notes"], &report["flows"][0]["samples_out"]), (&notes, &60.into()));
+    // The first batch has the descriptor: a grant of the least that may be agreed to has room for it.
+    let one = json(folder, &format!("{line} --to 5"));
+    let bytes = one["flows"][0]["bytes"].as_u64().unwrap();
+    assert!(one["flows"][0]["batches"] == 1 && (288..=576).contains(&bytes), "{bytes}");
     // A daemon holds its stores; here the test does.
     let held = glovebox::policy_store::PolicyStore::open(&folder.join("state")).unwrap();
     assert_eq!(json(folder, line)["flows"][0]["samples_out"], 60);
     drop(held);
+}
+
+#[test]
+fn what_leaves_only_around_an_event_says_so() {
+    let car = car();
+    let folder = car.path();
+    drive(folder);
+    let around = "--signal CAN.can0.Motion.Speed --only-around CAN.can0.Motion.Speed>20 --before 5 --after 5";
+    for line in [
+        format!("policy new request --recipient acme --purpose speed {around} -o e.json"),
+        "policy sign e.json --type request --key acme.key -o e.dsse".to_owned(),
+        "policy new bundle --device car-1 --recipient acme:Acme:DE:acme.pub:h.dsse --request e.dsse --category driving=CAN.* -o b.json".to_owned(),
+    ] {
+        glovebox(folder, &line);
+    }
+    let said = "Leaves only from 5 s before to 5 s after this becomes true: CAN.can0.Motion.Speed>20; not again within 60 s.";
+    let line = format!("preview --policy b.json {FILES} --html page.html");
+    let report = json(folder, &line);
+    assert_eq!(report["flows"][0]["notes"], serde_json::json!([said]));
+    assert_eq!(report["flows"][0]["samples_out"], 101, "five seconds before and after, ten a second");
+    let page = std::fs::read_to_string(folder.join("page.html")).unwrap();
+    assert!(page.contains(&said.replace('>', "&gt;")));
+    assert!(told(folder, &line).1.contains(said));
 }
 
 #[test]
@@ -174,6 +211,8 @@ fn a_part_of_the_drive_and_of_what_is_asked_for() {
     let line = format!("preview --policy b.json {FILES}");
     let report = json(folder, &format!("{line} --from 0:30 --to 45"));
     assert_eq!((&report["log"]["frames"], &report["flows"][0]["samples_out"]), (&150.into(), &15.into()));
+    let unwritable = told(folder, "preview --policy b.json --log absent.log --dbc car.dbc --html no/x.html");
+    assert!(unwritable.0 == Some(2) && unwritable.1.contains("no/x.html"), "{}", unwritable.1);
     for (more, code, why) in [
         ("--from 2:00", 2, "nothing lies between `--from` and `--to`: the log is 0:00:59 long"),
         ("--from x", 2, "is no time into the log"),

@@ -40,6 +40,73 @@ fn why_says_no_before_yes_while_and_no_after_a_grant() {
     assert!(words.contains("no grant names it and no request asks for it"), "{words}");
     glovebox(folder, WITHDRAW);
     assert_eq!(told(folder, SPEED).0, Some(1));
+    let (_, words) = told(folder, "--config try.toml consent list");
+    assert!(words.contains("over   acme  speed  withdrawn on "), "{words}");
+    assert!(words.contains("         - CAN.can0.Motion.Speed"), "{words}");
+    // What nobody knows is no "no".
+    let (code, words) = told(folder, "--config try.toml why CAN.can0.Motion.Sped");
+    assert_eq!(code, Some(2), "{words}");
+    assert!(words.starts_with("no signal CAN.can0.Motion.Sped is known here"), "{words}");
+    assert!(words.ends_with("did you mean CAN.can0.Motion.Speed?\n"), "{words}");
+}
+
+#[test]
+fn nobody_at_a_terminal_agrees_to_nothing() {
+    let car = car();
+    let folder = car.path();
+    let grant = "--config try.toml consent grant --recipient acme --purpose speed --key owner.key";
+    for (line, why) in [
+        (grant.to_owned(), "a script agrees with `--yes`"),
+        (format!("{grant} --yes --max-bytes-per-day 10"), "take at least 576"),
+        ("--config try.toml owner add acme.pub --key owner.key".to_owned(), "a script agrees with `--yes`"),
+    ] {
+        let (code, words) = told(folder, &line);
+        assert!(code == Some(1) && words.contains(why), "{line}: {words}");
+    }
+    let (_, words) = told(folder, "--config try.toml consent list");
+    assert_eq!(words, "nothing was granted: nothing leaves\n");
+}
+
+#[test]
+fn what_is_private_or_paused_in_the_car_is_said() {
+    let car = car();
+    let folder = car.path();
+    for line in [
+        "policy new bundle --device car-1 --policy-version 2 --recipient acme:Acme:DE:acme.pub:h.dsse --request r.dsse --category trips=CAN.* -o t.json",
+        "policy sign t.json --type bundle --key signing.key --statement s.dsse -o t.dsse",
+        "--config try.toml policy install t.dsse",
+        GRANT,
+    ] {
+        glovebox(folder, line);
+    }
+    let but = "  but  nothing of it from inside a private place, nor while nobody knows where the car is\n";
+    let asked = || told(folder, SPEED);
+    assert!(!asked().1.contains("but"), "{}", asked().1);
+    for (line, code, why) in [
+        ("zone list", 0, "no place is private"),
+        ("zone add 52,5163 13,3777", 2, "a point instead of the comma"),
+        ("zone add 52.5163 13.3777", 0, "private from now on; 1 place is private"),
+        ("zone add 52.5163 13.3777", 0, "it was private already"),
+        ("pause 25h", 2, "`25h` is too long"),
+        ("pause 15m", 0, "held back: everything, 15 min left"),
+        ("pause 1m", 0, "it was held back for longer already, which stays: everything, 15 min left"),
+        ("pause until-ended --recipient acme", 0, "held back: everything for acme, until somebody ends it"),
+        (
+            "resume",
+            0,
+            "still held back: everything for acme, until somebody ends it; `glovebox resume --recipient acme` ends it",
+        ),
+        ("resume --recipient acme", 0, "nothing is held back"),
+        ("clock trust", 0, "the clock was believed already: nothing has changed"),
+    ] {
+        let (found, words) = told(folder, &format!("--config try.toml {line}"));
+        assert!(found == Some(code) && words.contains(why), "{line}: {words}");
+    }
+    let (code, words) = asked();
+    assert!(code == Some(0) && words.ends_with(but), "{words}");
+    assert!(!words.contains("52."), "no place is told");
+    glovebox(folder, "--config try.toml zone remove 52.5163 13.3777");
+    assert!(!asked().1.contains("but"), "{}", asked().1);
 }
 
 #[test]
@@ -142,7 +209,13 @@ fn a_running_daemon_is_asked_instead_of_the_stores() {
     let car = car();
     // The stores say no: nothing is granted.
     assert_eq!(told(car.path(), SPEED).0, Some(1));
-    let why = Why { signal: "CAN.can0.Motion.Speed".parse().unwrap(), leaves: true, purposes: Vec::new() };
+    let why = Why {
+        signal: "CAN.can0.Motion.Speed".parse().unwrap(),
+        leaves: true,
+        purposes: Vec::new(),
+        known: true,
+        near: Vec::new(),
+    };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let socket = control::listen(&car.path().join("c.sock")).unwrap();
     runtime.spawn(async move {

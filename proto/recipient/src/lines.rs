@@ -106,7 +106,8 @@ fn loss_fields(loss: &v1::Loss, descriptor: &v1::Descriptor) -> Json {
         "batches": loss.batches,
         "first": loss.first_sequence,
         "last": loss.last_sequence,
-        "samples": loss.samples,
+        // Of batches nobody counted them.
+        "samples": (loss.samples > 0 || loss.batches == 0).then_some(loss.samples),
         "signals": loss.signals.iter().map(path).collect::<Vec<_>>(),
     })
 }
@@ -155,6 +156,15 @@ fn push_seconds(out: &mut String, time_us: i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_of_lost_batches_are_unknown_and_not_none() {
+        let samples = |batches, samples| {
+            let loss = v1::Loss { batches, samples, ..v1::Loss::default() };
+            loss_fields(&loss, &v1::Descriptor::default())["samples"].clone()
+        };
+        assert_eq!([samples(3, 0), samples(0, 7), samples(0, 0)], [Json::Null, json!(7), json!(0)]);
+    }
 
     #[test]
     fn seconds_are_exact() {

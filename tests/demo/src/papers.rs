@@ -46,8 +46,17 @@ impl Papers {
     /// The owner grants a company some of what it asks for. What the agent said about it.
     pub(crate) fn grant(&self, car: &Car, company: &Company) -> Result<String> {
         let key = self.file("owner.key").display().to_string();
-        let mut arguments =
-            vec!["consent", "grant", "--recipient", company.id, "--purpose", company.purpose, "--key", &key];
+        let mut arguments = vec![
+            "consent",
+            "grant",
+            "--yes",
+            "--recipient",
+            company.id,
+            "--purpose",
+            company.purpose,
+            "--key",
+            &key,
+        ];
         for asked in company.granted() {
             arguments.extend(["--signal", asked.path.as_str()]);
         }

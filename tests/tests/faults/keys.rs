@@ -34,9 +34,9 @@ const PAPERS: [&str; 17] = [
     "policy sign b.json --type bundle --key signing.key --statement s.dsse -o b.dsse",
     "provision --authority root.pub --owner owner.pub",
     "policy install b.dsse",
-    "consent grant --recipient acme --purpose speed --key owner.key",
+    "consent grant --yes --recipient acme --purpose speed --key owner.key",
 ];
-const ENROL: &str = "owner add phone.pub --key owner.key";
+const ENROL: &str = "owner add --yes phone.pub --key owner.key";
 /// Neither has more steps, or this test would not come to an end.
 const STEPS_MAX: usize = 400;
 
@@ -141,7 +141,7 @@ fn an_erasing_that_is_cut_leaves_the_car_whole_or_erased() -> Result<()> {
         car.does("provision --authority root.pub --owner phone.pub")?;
         ensure!(car.list("consent")?.is_empty(), "the next owner sees the last one's consent");
         car.does("policy install b.dsse")?;
-        car.does("consent grant --recipient acme --purpose speed --key phone.key")?;
+        car.does("consent grant --yes --recipient acme --purpose speed --key phone.key")?;
         ensure!(!is_there(&car.state().join("keys.erased")), "something is left");
         Ok(())
     })?;
@@ -161,7 +161,7 @@ fn an_enrolment_that_is_cut_is_whole_or_never_was() -> Result<()> {
         if owners == 1 {
             car.does(ENROL)?;
         }
-        car.does("consent grant --recipient acme --purpose speed --key phone.key")?;
+        car.does("consent grant --yes --recipient acme --purpose speed --key phone.key")?;
         Ok(())
     })?;
     ensure!(cuts >= 5, "only {cuts} steps");

@@ -3,7 +3,7 @@
 use glovebox::clock::Time as _;
 use glovebox::control::{Authority as _, AuthorityError, InCar as _};
 use glovebox::daemon::authority::LocalAuthority;
-use glovebox_core::consent::session::{HoldStatus, Lasts, What};
+use glovebox_core::consent::session::{HoldStatus, Lasts, Scope, What};
 use glovebox_core::control::Stamp;
 use glovebox_core::names::{FlowId, WallTime};
 use uuid::Uuid;
@@ -107,7 +107,13 @@ impl World {
         let (Some(flow), record_id) = (self.live_flow(), self.record_id()) else { return };
         let keep: Vec<usize> = (0..SIGNALS).filter(|_| self.outside.random.one_in(2)).collect();
         let Some(car) = &self.car else { return };
-        let stamp = Stamp { record_id, now: self.outside.machine.now(), entity: "owner", shown_by: "remote" };
+        let stamp = Stamp {
+            record_id,
+            now: self.outside.machine.now(),
+            at: self.outside.machine.now(),
+            entity: "owner",
+            shown_by: "remote",
+        };
         let document = papers::narrowed(&car.force.authority, flow, &|signal| keep.contains(&signal), stamp);
         self.show(document, Some(Act::Narrow { flow, keep: keep.into_iter().collect() }));
     }
@@ -119,8 +125,13 @@ impl World {
         self.outside.oracle.withdraws(flow);
         let Some(car) = &mut self.car else { return };
         if remote {
-            let stamp =
-                Stamp { record_id, now: self.outside.machine.now(), entity: "owner", shown_by: "remote" };
+            let stamp = Stamp {
+                record_id,
+                now: self.outside.machine.now(),
+                at: self.outside.machine.now(),
+                entity: "owner",
+                shown_by: "remote",
+            };
             let document = papers::withdrawn(&car.force.authority, flow, stamp);
             self.show(document, None);
         } else {
@@ -154,15 +165,15 @@ impl World {
         let whose = random.pick(&[None, Some(0), Some(1)]);
         let lasts = random.pick(&[Lasts::Trip, Lasts::UntilEnded]);
         match random.below(5) {
-            0..=2 => self.in_car(Act::Hold(whose), |car| car.hold(&what(whose), lasts)),
-            _ => self.in_car(Act::Release(whose), |car| car.release(&what(whose))),
+            0..=2 => self.in_car(Act::Hold(whose), |car| car.hold(&what(whose), lasts, Scope::Car)),
+            _ => self.in_car(Act::Release(whose), |car| car.release(&what(whose), Scope::Car)),
         }
     }
 
     /// Whatever is paused goes on.
     pub(super) fn resume_all(&mut self) {
         for whose in [None, Some(0), Some(1)] {
-            self.in_car(Act::Release(whose), |car| car.release(&what(whose)));
+            self.in_car(Act::Release(whose), |car| car.release(&what(whose), Scope::Car));
         }
     }
 

@@ -191,8 +191,13 @@ pub fn given(
     let (recipient, purpose) = (recipient_id(wanted.chain.0), purpose_id(wanted.chain.1));
     let sealer = authority.sealer().unwrap();
     let aliases = |it: &RecipientId| Some((sealer.alias(it).ok()?, sealer.principal(it)));
-    let stamp =
-        Stamp { record_id: wanted.record_id, now: wanted.now, entity: "owner", shown_by: "command_line" };
+    let stamp = Stamp {
+        record_id: wanted.record_id,
+        now: wanted.now,
+        at: wanted.now,
+        entity: "owner",
+        shown_by: "command_line",
+    };
     let wish = Wish {
         recipient: &recipient,
         purpose: &purpose,

@@ -12,7 +12,7 @@ use super::transform::{Rule, TransformSpec};
 use crate::names::{PurposeId, RecipientId, SignalPath};
 use serde::Serialize;
 
-pub use bundle::bundles;
+pub use bundle::{bundles, refusals};
 pub use record::records;
 pub use request::requests;
 

@@ -282,6 +282,20 @@ fn makes_a_place(signal: &SignalRules) -> bool {
     cell || signal.granted.geo_cell.is_some() || atom::coordinate(&signal.path).is_some()
 }
 
+/// `everything, 14 min left`.
+impl fmt::Display for HoldStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = &self.what;
+        match (self.left_s, self.lasts) {
+            (Some(left), _) if left > 90 => write!(f, "{what}, {} min left", left.div_ceil(60)),
+            (Some(left), _) => write!(f, "{what}, {left} s left"),
+            (None, Lasts::Trip) => write!(f, "{what}, until this trip ends"),
+            (None, _) => write!(f, "{what}, until somebody ends it"),
+        }?;
+        if self.scope == Scope::Driver { f.write_str(", while this driver drives") } else { Ok(()) }
+    }
+}
+
 impl fmt::Display for Lasts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -294,16 +308,28 @@ impl fmt::Display for Lasts {
     }
 }
 
-/// No such time.
+/// No such time; with the beginning of what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no time: write `15m`, `2h` (at most a day), `trip` or `until-ended`")]
-pub struct NoTime(String);
+pub enum NoTime {
+    /// Not understood.
+    #[error("`{0}` is no time: write `15m`, `2h` (at most a day), `trip` or `until-ended`")]
+    Form(String),
+    /// Longer than a time that ends by itself.
+    #[error(
+        "`{0}` is too long: a pause that ends by itself lasts at most 24h; write `until-ended` to end it by hand"
+    )]
+    Long(String),
+    /// No time at all.
+    #[error("`{0}` is too short: it lasts at least {SESSION_SECONDS_MIN}s")]
+    Short(String),
+}
 
 impl FromStr for Lasts {
     type Err = NoTime;
 
     fn from_str(text: &str) -> Result<Self, NoTime> {
-        let no_time = || NoTime(text.chars().take(80).collect());
+        let told = || text.chars().take(80).collect();
+        let no_time = || NoTime::Form(told());
         match text {
             "trip" => return Ok(Self::Trip),
             "until-ended" => return Ok(Self::UntilEnded),
@@ -312,13 +338,16 @@ impl FromStr for Lasts {
         let unit = text.chars().next_back().ok_or_else(no_time)?;
         let number: u32 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| no_time())?;
         let seconds = match unit {
-            's' => Some(number),
-            'm' => number.checked_mul(60),
-            'h' => number.checked_mul(3_600),
-            _ => None,
+            's' => number,
+            'm' => number.saturating_mul(60),
+            'h' => number.saturating_mul(3_600),
+            _ => return Err(no_time()),
         };
-        let range = SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX;
-        seconds.filter(|seconds| range.contains(seconds)).map(Self::Seconds).ok_or_else(no_time)
+        match seconds {
+            ..SESSION_SECONDS_MIN => Err(NoTime::Short(told())),
+            SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX => Ok(Self::Seconds(seconds)),
+            _ => Err(NoTime::Long(told())),
+        }
     }
 }
 

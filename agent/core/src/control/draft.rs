@@ -9,7 +9,7 @@ use crate::consent::document::record::{
 };
 use crate::consent::document::request::{Request, RequestedSignal};
 use crate::consent::document::{Policy, Verified, describe};
-use crate::limits::ENROLMENT_US_DEFAULT;
+use crate::limits::{DAY_BATCH_BYTES_MIN, DAY_SIGNAL_BYTES_MIN, ENROLMENT_US_DEFAULT};
 use crate::names::{Digest, FlowId, PurposeId, RecipientId, SignalPath, VerifyingKey, WallTime};
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub struct Stamp<'a> {
     pub record_id: Uuid,
     /// When; the earliest that it can be, since a grant is live only from here on.
     pub now: WallTime,
+    /// When, as the clock says: what people are told.
+    pub at: WallTime,
     /// `owner`, `driver` or `agent`.
     pub entity: &'a str,
     /// `command_line`, `owner_page` or `remote`.
@@ -77,6 +79,17 @@ pub enum DraftError {
         /// Now.
         now: WallTime,
     },
+    /// Every batch would be dropped.
+    #[error(
+        "{wanted} bytes a day are fewer than one batch of these signals may have, and all would be dropped; take at least \
+         {least}"
+    )]
+    TooFewBytes {
+        /// Wanted.
+        wanted: u64,
+        /// The least that makes sense.
+        least: u64,
+    },
     /// The alias secret is not to be had.
     #[error("the alias of this car is not to be had; see the key store")]
     NoAlias,
@@ -109,8 +122,13 @@ impl Control {
         }
         let asked = request.payload().signals.iter();
         let leaves: Vec<_> = asked.map(|asked| decide(asked, wish, policy, leaf_digest)).collect();
-        if !leaves.iter().any(|leaf| leaf.decision == Decision::Yes) {
+        let given = leaves.iter().filter(|leaf| leaf.decision == Decision::Yes).count() as u64;
+        if given == 0 {
             return Err(DraftError::NothingWanted);
+        }
+        let least = DAY_BATCH_BYTES_MIN.saturating_add(given.saturating_mul(DAY_SIGNAL_BYTES_MIN));
+        if let Some(wanted) = wish.max_bytes_per_day.filter(|wanted| *wanted < least) {
+            return Err(DraftError::TooFewBytes { wanted, least });
         }
         let (state, word) = match self.grants().find_for(wish.recipient, wish.purpose) {
             Some(_) => (EventState::RenewedConsentGiven, "renewed"),
@@ -188,7 +206,7 @@ impl Control {
 /// Sets the one event of a record, with the digest of the words that describe it.
 fn stamped(mut record: ConsentRecord, state: EventState, word: &str, stamp: Stamp<'_>) -> ConsentRecord {
     record.events = vec![ConsentEvent {
-        event_time: stamp.now,
+        event_time: stamp.at,
         event_state: state,
         event_type: word.to_owned(),
         entity_id: stamp.entity.to_owned(),

@@ -27,9 +27,9 @@ pub(super) struct Daily {
 }
 
 impl Daily {
-    /// Whether what comes next has to wait for another day.
-    pub(super) fn is_full(&self) -> bool {
-        self.full.is_some()
+    /// The last day on which what comes next has to wait.
+    pub(super) fn full(&self) -> Option<UtcDay> {
+        self.full
     }
 
     /// Another day begins, or the grant allows another number.

@@ -230,8 +230,13 @@ impl Delivery {
 
     /// Permitted, with room for the day, and not of a class that has to wait.
     fn may(&self, flow: &Flow, now: Option<TrustedTime>) -> bool {
+        self.is_permitted(flow, now) && flow.daily.full().is_none()
+    }
+
+    /// The same without the day: what was weighed has its room though what came behind it has none.
+    fn is_permitted(&self, flow: &Flow, now: Option<TrustedTime>) -> bool {
         let permission = flow.permission.filter(|permission| permission.holds(now));
-        permission.is_some_and(|permission| !self.has_to_wait(&permission)) && !flow.daily.is_full()
+        permission.is_some_and(|permission| !self.has_to_wait(&permission))
     }
 
     fn has_to_wait(&self, permission: &Permission) -> bool {
@@ -278,7 +283,7 @@ impl Delivery {
     /// offer went back with its connection.
     pub fn recorded(&mut self, ticket: Ticket, now: Option<TrustedTime>) -> Option<Publish> {
         let &InFlight { batch, bytes, .. } = self.in_flight.get(&ticket).filter(|it| !it.published)?;
-        let may = self.flows.get(&batch.flow).is_some_and(|flow| self.may(flow, now));
+        let may = self.flows.get(&batch.flow).is_some_and(|flow| self.is_permitted(flow, now));
         if !may || !self.pay(batch.flow, bytes, now) {
             self.returned(ticket);
             return None;
@@ -340,9 +345,14 @@ impl Delivery {
         if self.has_to_wait(&known.permission?) {
             return self.waits.clone().map(Held::Waits);
         }
-        if let (true, Some(most)) = (known.daily.is_full(), known.bytes_per_day_max()) {
-            let what = format!("of its {most} bytes a day too few are left, or nobody knows how many");
-            return Some(Held::Waits(format!("{what}; a day ends at midnight UTC")));
+        if let (Some(full), Some(most)) = (known.daily.full(), known.bytes_per_day_max()) {
+            let what = match self.unknown_until.is_some_and(|until| full <= until) {
+                true => format!("nobody knows how many of its {most} bytes a day are left"),
+                false => {
+                    format!("its {most} bytes a day are used up, or too few are left for the next batch")
+                }
+            };
+            return Some(Held::Waits(format!("{what}: goes on at {}", full.end())));
         }
         let refused = known.refusals.held().map(|(why, again)| Held::NotTaken { why, again });
         let hold_back_s = known.permission?.hold_back_us / 1_000_000;

@@ -360,13 +360,27 @@ fn weighed(delivery: &mut Delivery, bytes: u64, now: Option<TrustedTime>) -> Opt
 }
 
 #[test]
+fn what_has_room_goes_though_what_comes_behind_it_has_none() {
+    let mut delivery = limited(100, 20, &[(0, 0)]);
+    let noon = clock(DAY_US / 2);
+    let first = delivery.offer(noon).unwrap();
+    assert_eq!(delivery.weigh(first.ticket, 70, noon), Weighed::Fits);
+    let second = delivery.offer(noon).unwrap();
+    assert_eq!(delivery.weigh(second.ticket, 70, noon), Weighed::Later);
+    assert_eq!(delivery.recorded(first.ticket, noon).map(|publish| publish.batch()), Some(first.batch));
+    assert!(delivery.offer(noon).is_none() && delivery.recorded(second.ticket, noon).is_none());
+}
+
+#[test]
 fn no_day_has_more_bytes_than_the_grant_allows() {
     let mut delivery = limited(100, 20, &[(0, 30)]);
     let noon = clock(DAY_US / 2);
     assert_eq!(weighed(&mut delivery, 70, noon), Some(Weighed::Fits));
     assert_eq!(weighed(&mut delivery, 1, noon), Some(Weighed::Later));
     assert_eq!(weighed(&mut delivery, 1, noon), None, "it waits for another day");
-    assert!(matches!(delivery.held(FlowId(1)), Some(Held::Waits(why)) if why.contains("100 bytes a day")));
+    assert!(
+        matches!(delivery.held(FlowId(1)), Some(Held::Waits(why)) if why.starts_with("its 100 bytes a day are used up") && why.ends_with("goes on at 1970-01-02T00:00:00Z"))
+    );
     assert!(!delivery.goes_at_once(FlowId(1), noon));
     // Perhaps the first day, perhaps the second.
     assert_eq!(weighed(&mut delivery, 1, clock(DAY_US - 1)), None);

@@ -1,20 +1,85 @@
-//! What the owner granted and nothing leaves by: asked of the running daemon, since to open the stores is no looking on.
+//! Whether anything leaves, as far as documents and the car say: asked of the running daemon, and if none runs of a copy of
+//! the stores, since to open them is no looking on.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use glovebox_core::consent::session::HoldStatus;
 
 use super::Finding;
+use crate::cli::copy::Copied;
+use crate::clock::{Clock, Time as _};
 use crate::config::Config;
 use crate::control::{Authority as _, Consent, ControlClient};
+use crate::daemon::authority::{Keys, LocalAuthority};
+use crate::daemon::session::Kept;
+use crate::health::Status;
+use crate::policy_store::PolicyStore;
 
 const STAGE: &str = "consent";
 
+/// What is in force.
+struct Known {
+    has_policy: bool,
+    consents: Vec<Consent>,
+    holds: Vec<HoldStatus>,
+}
+
 pub(super) fn check(config: &Config) -> Vec<Finding> {
-    // A socket that cannot be asked is a finding of its own.
-    let Ok(Some(mut client)) = ControlClient::connect(&config.health.control_socket) else {
-        return Vec::new();
+    // A socket that cannot be asked is a finding of its own, and so is a car without keys.
+    let (known, mend) = match ControlClient::connect(&config.health.control_socket) {
+        Err(_) => return Vec::new(),
+        Ok(Some(client)) => (asked(client), "restart the daemon: it may be of another version"),
+        Ok(None) => match Keys::open(&config.health.state, crate::cli::car(config)) {
+            Ok(keys) if keys.sealer.is_some() => (stored(config, keys), "the documents were not looked at"),
+            _ => return Vec::new(),
+        },
     };
-    match client.list() {
-        Ok(consents) => consents.iter().filter(|consent| consent.live).flat_map(of).collect(),
-        Err(error) => vec![Finding::warn(STAGE, error, "restart the daemon: it may be of another version")],
+    match known {
+        Ok(known) => findings(&known),
+        Err(error) => vec![Finding::warn(STAGE, format!("{error:#}"), mend)],
     }
+}
+
+fn asked(mut client: ControlClient) -> anyhow::Result<Known> {
+    let consents = client.list()?;
+    let status: Status =
+        serde_json::from_value(client.status()?).context("what the daemon says of itself")?;
+    Ok(Known { has_policy: status.policy.is_some(), consents, holds: status.held_back })
+}
+
+fn stored(config: &Config, keys: Keys) -> anyhow::Result<Known> {
+    let copy = Copied::of(&config.health.state)?;
+    let store = PolicyStore::open(copy.path())?;
+    let clock = Clock::new();
+    let mut authority = LocalAuthority::new(keys, Box::new(store), Arc::new(clock), Box::new(|_| None))?;
+    let (kept, _) = Kept::open(copy.path().join("session"), &clock);
+    let mut session = kept.session().clone();
+    session.pass(clock.monotonic());
+    Ok(Known {
+        has_policy: authority.control().policy().is_some(),
+        consents: authority.list()?,
+        holds: session.status(clock.monotonic()),
+    })
+}
+
+fn findings(known: &Known) -> Vec<Finding> {
+    let mut all = Vec::new();
+    let is_live = |consent: &&Consent| consent.live;
+    if !known.has_policy {
+        let mend = "a bundle of the policy authority: `glovebox policy install FILE`";
+        all.push(Finding::note(STAGE, "no policy is in force, so nothing leaves", mend));
+    } else if !known.consents.iter().any(|consent| consent.live) {
+        let mend = "what the owner wants to: `glovebox consent grant`";
+        all.push(Finding::note(STAGE, "nothing is granted, so nothing leaves", mend));
+    }
+    let held = |hold: &HoldStatus| {
+        let mend = "somebody in the car has set it: `glovebox resume`, `glovebox location on`";
+        Finding::note(STAGE, format!("held back: {hold}"), mend)
+    };
+    all.extend(known.holds.iter().map(held));
+    all.extend(known.consents.iter().filter(is_live).flat_map(of));
+    all
 }
 
 fn of(consent: &Consent) -> Vec<Finding> {
@@ -33,8 +98,23 @@ fn of(consent: &Consent) -> Vec<Finding> {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::cli::check::Level;
     use crate::control::{Never, Waits};
+    use glovebox_core::consent::session::{Lasts, Scope, What};
     use glovebox_core::names::WallTime;
+
+    #[test]
+    fn what_lets_nothing_leave_is_said_and_is_no_fault() {
+        let hold = HoldStatus { what: What::All, lasts: Lasts::UntilEnded, left_s: None, scope: Scope::Car };
+        let said = |has_policy, holds: &[HoldStatus]| {
+            let found = findings(&Known { has_policy, consents: Vec::new(), holds: holds.to_vec() });
+            assert!(found.iter().all(|finding| finding.level == Level::Note));
+            found.into_iter().map(|finding| finding.what).collect::<Vec<_>>()
+        };
+        assert_eq!(said(false, &[]), ["no policy is in force, so nothing leaves"]);
+        let held = "held back: everything, until somebody ends it";
+        assert_eq!(said(true, &[hold]), ["nothing is granted, so nothing leaves", held]);
+    }
 
     #[test]
     fn what_was_granted_in_vain_is_said_with_its_mend() {
@@ -47,6 +127,7 @@ mod tests {
             live: true,
             not_before: WallTime(0),
             not_after: WallTime(1),
+            at: None,
             signals: vec!["Vehicle.Speed".to_owned()],
             never: vec![Never { signal: "Vehicle.Speed".to_owned(), why: "of a place".to_owned() }],
             waits: Some(Waits { why: "the request is gone".to_owned(), remedy: "agree".to_owned() }),

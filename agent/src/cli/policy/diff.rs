@@ -2,10 +2,10 @@
 
 use super::super::UNUSABLE;
 use super::super::consent::printable;
-use super::super::out::answered;
+use super::super::out::{answered, chain};
 use super::Kind;
 use super::document::{Held, both};
-use glovebox_core::consent::compare::{Change, Direction, bundles, records, requests};
+use glovebox_core::consent::compare::{Change, Direction, bundles, records, refusals, requests};
 use glovebox_core::names::Digest;
 use serde_json::json;
 use std::io::Write;
@@ -44,7 +44,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match compared(args) {
         Err(error) => {
-            writeln!(std::io::stderr().lock(), "glovebox: {error:#}")?;
+            writeln!(std::io::stderr().lock(), "glovebox: {}", chain(&error))?;
             Ok(ExitCode::from(UNUSABLE))
         }
         answer => answer,
@@ -55,12 +55,16 @@ fn compared(args: &Args) -> anyhow::Result<ExitCode> {
     let (old, new) = both(&args.old, &args.new)?;
     let same = old.payload == new.payload;
     let changes = if same { Vec::new() } else { changes(&old, &new)? };
+    let refused = match old.kind {
+        Kind::Bundle if !same => refusals(&old.read()?, &new.read()?)?,
+        _ => Vec::new(),
+    };
     let text = if args.json {
         let document = json!({ "same": same, "old": Digest::of(&old.payload), "new": Digest::of(&new.payload),
-            "changes": changes });
+            "changes": changes, "refused": refused });
         format!("{document:#}\n")
     } else {
-        printable(&in_words(same, &changes))
+        printable(&(in_words(same, &changes) + &refused_words(&refused)))
     };
     let printed = std::io::stdout().lock().write_all(text.as_bytes());
     let code = if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) };
@@ -101,6 +105,16 @@ pub(super) fn in_words(same: bool, changes: &[Change]) -> String {
         lines.for_each(|line| text.push_str(&line));
     }
     text
+}
+
+/// Why no car that has the old one would take the new one.
+fn refused_words(refused: &[String]) -> String {
+    let lines: String = refused.iter().map(|why| format!("  {why}\n")).collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("A car that has the old one in force refuses the new one:\n{lines}")
+    }
 }
 
 /// `  acme for tyre-care, Vehicle.Speed: at most once in 1 s (was: not asked for)`

@@ -39,6 +39,45 @@ impl Held {
     }
 }
 
+/// The envelope of a document that has to be signed.
+///
+/// # Errors
+/// With the file, and the command that signs it if that is all that is missing.
+pub(super) fn signed(bytes: &[u8], file: &Path) -> anyhow::Result<DsseEnvelope> {
+    if let Some(kind) = bare(bytes) {
+        let (place, word) = (file.display(), kind.word());
+        bail!(
+            "{place}: not signed yet: run `glovebox policy sign {place} --type {word} --key KEY.key -o {}`",
+            file.with_extension("dsse").display()
+        );
+    }
+    let is_bare = || {
+        let value = serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        value.is_some_and(|value| value.get("schema_version").is_some() && value.get("payload").is_none())
+    };
+    DsseEnvelope::parse(bytes).with_context(|| match is_bare() {
+        true => format!(
+            "{}: not signed, and no document that could be: `glovebox policy sign` says why",
+            file.display()
+        ),
+        false => file.display().to_string(),
+    })
+}
+
+/// Why a payload is not taken as one of `wanted`, if it is of another kind or signed already.
+pub(super) fn other_kind(bytes: &[u8], wanted: Kind) -> anyhow::Result<()> {
+    match bare(bytes) {
+        Some(kind) if kind != wanted => {
+            let (is, no) = (kind.word(), wanted.word());
+            bail!("this is of type {is}, not {no}: sign it with `--type {is}`")
+        }
+        _ if DsseEnvelope::parse(bytes).is_ok() => {
+            bail!("this is signed already: sign the JSON that it was made of, or leave it as it is")
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The kind of a payload without envelope; the kinds have no document in common.
 fn bare(bytes: &[u8]) -> Option<Kind> {
     let fits: [(Kind, bool); 6] = [
@@ -56,15 +95,12 @@ fn bare(bytes: &[u8]) -> Option<Kind> {
 pub(super) fn both(old: &Path, new: &Path) -> anyhow::Result<(Held, Held)> {
     let held = (Held::open(old)?, Held::open(new)?);
     if held.0.kind != held.1.kind {
-        let words = |kind: Kind| {
-            clap::ValueEnum::to_possible_value(&kind).map_or_else(String::new, |v| v.get_name().to_owned())
-        };
         bail!(
             "{} is a {}, {} a {}: compare two of one kind",
             old.display(),
-            words(held.0.kind),
+            held.0.kind.word(),
             new.display(),
-            words(held.1.kind)
+            held.1.kind.word()
         );
     }
     Ok(held)

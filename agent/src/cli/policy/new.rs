@@ -114,13 +114,16 @@ pub(super) fn run(args: &Args, now: WallTime) -> anyhow::Result<ExitCode> {
             let bundle = bundle(args, now)?;
             check_parts(&bundle, &StrictVerifier).context("no car would take this bundle")?;
             let contacts = bundle.recipients.iter().map(|it| format!("contact of {}: {}", it.id, it.contact));
-            made_up(&contacts.collect::<Vec<_>>())?;
-            checked(&bundle)?
+            let contacts: Vec<String> = contacts.collect();
+            let bytes = checked(&bundle)?;
+            made_up(&contacts)?;
+            bytes
         }
         Command::Request(args) => {
             let request = request::made(args, now)?;
+            let bytes = checked(&request)?;
             made_up(&args.made_up(&request))?;
-            checked(&request)?
+            bytes
         }
         Command::SigningKey(args) => checked(&signing_key(args, now)?)?,
         Command::HpkeKey(args) => checked(&hpke_key(args, now)?)?,
@@ -208,8 +211,7 @@ fn bundle(args: &BundleArgs, now: WallTime) -> anyhow::Result<Bundle> {
 }
 
 fn envelope(file: &Path) -> anyhow::Result<DsseEnvelope> {
-    let place = || file.display().to_string();
-    DsseEnvelope::parse(&read_file(file)?).with_context(place)
+    super::document::signed(&read_file(file)?, file)
 }
 
 fn recipient(spec: &RecipientSpec) -> anyhow::Result<Recipient> {

@@ -70,6 +70,7 @@ fn unusable_options_are_refused_with_what_is_known() {
         ("policy new bundle --device car-1 --recipient tyres:T:DE:@tyres.pub", "statement is missing"),
         ("policy new bundle --device car-1 --category fun=*", "known are location"),
         ("policy new bundle", "--device"),
+        ("policy new request --only-around Vehicle.Speed>1", "name them with `--signal`"),
         (
             "policy new bundle --device car-1 --recipient other:T:DE:@tyres.pub:@hpke.dsse",
             "the HPKE key of tyres",
@@ -98,7 +99,21 @@ fn signing_refuses_what_no_car_would_take() {
         .fails("policy sign @bundle.json --type bundle --key @owner.key --statement @signing.dsse -o @x");
     assert!(wrong_key.contains("signing.dsse: the statement names the key"), "{wrong_key}");
     let wrong_type = trial.fails("policy sign @request.json --type bundle --key @signing.key -o @x");
-    assert!(wrong_type.contains("request.json"), "{wrong_type}");
+    assert!(wrong_type.contains("request.json: this is of type request, not bundle"), "{wrong_type}");
+    let twice = trial.fails("policy sign @request.dsse --type request --key @tyres.key -o @x");
+    assert!(twice.contains("this is signed already"), "{twice}");
+    for line in [
+        "policy verify @request.json --authority @tyres.pub",
+        "policy new bundle --device car-1 --request @request.json",
+        "policy install @request.json",
+    ] {
+        let error = trial.fails(line);
+        let mend = "request.json: not signed yet: run `glovebox policy sign ";
+        assert!(
+            error.contains(mend) && error.contains("request.json --type request --key KEY.key"),
+            "{line}\n{error}"
+        );
+    }
     let text = String::from_utf8(trial.read("request.json")).unwrap();
     fs::write(trial.path("bad.json"), text.replace("\"version\"", "\"wersion\"")).unwrap();
     let unknown = trial.fails("policy sign @bad.json --type request --key @tyres.key -o @x");

@@ -149,6 +149,9 @@ impl Page<'_> {
         if !text.is_empty() {
             write!(self.out, "<p>In the company's words: <q>{}</q></p>", Text(text))?;
         }
+        for note in &flow.notes {
+            write!(self.out, "<p>{}</p>", Text(note))?;
+        }
         self.sides(flow)?;
         self.table(flow)?;
         self.figures(flow)?;

@@ -11,6 +11,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use glovebox_core::consent::document::bundle::{Bundle, SigningKeyStatement, Target};
 use glovebox_core::consent::document::record::{ConsentRecord, EventState};
 use glovebox_core::consent::document::{Document, DsseEnvelope, verify, write};
+use glovebox_core::consent::session::Session;
 use glovebox_core::control::{Accepted, Control, Counters, DraftError, Enrolment, Stamp, Stored, Wish};
 use glovebox_core::limits::GRANT_US_DEFAULT;
 use glovebox_core::names::{
@@ -20,11 +21,14 @@ use glovebox_core::seal::Sealer as _;
 use serde::Serialize;
 
 use super::Args;
+use crate::cli::copy::Copied;
 use crate::cli::policy::Kind;
 use crate::cli::policy::document::Held;
 use crate::clock::{Clock, Time as _};
 use crate::config::Config;
 use crate::daemon::authority::{KnownLeaves, LocalAuthority, random_uuid, throwaway_key};
+use crate::daemon::session::Kept;
+use crate::daemon::zones::ZoneFile;
 use crate::key_store::read_verifying_key;
 use crate::policy_store::PolicyStore;
 use crate::sealer::{CarSealer, StrictVerifier};
@@ -41,6 +45,17 @@ pub(super) struct Papers {
     pub(super) checks: Vec<Check>,
     /// Requests to which nothing could be granted, and why.
     pub(super) refused: Vec<(RecipientId, PurposeId, String)>,
+    /// What is not in the preview.
+    pub(super) aside: Aside,
+}
+
+/// What is set in the car and no document says: of documents that are named it is nothing.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// There are private places.
+    pub(super) places: bool,
+    /// What is paused.
+    pub(super) session: Session,
 }
 
 /// One kind of signature.
@@ -65,7 +80,7 @@ impl Check {
 /// What is installed, read from a copy.
 pub(super) fn installed(config: &Config, leaves: KnownLeaves) -> anyhow::Result<Papers> {
     let state = &config.health.state;
-    let copy = super::copy::Copied::of(state)?;
+    let copy = Copied::of(state)?;
     let keys = crate::daemon::authority::Keys::open(state, crate::cli::car(config))?;
     ensure!(
         keys.sealer.is_some(),
@@ -89,7 +104,12 @@ pub(super) fn installed(config: &Config, leaves: KnownLeaves) -> anyhow::Result<
     );
     let granted = format!("as the owner has granted in the car ({})", state.display());
     let (control, time) = (authority.control().clone(), authority.now());
-    Ok(Papers { control, time, granted, checks, refused: Vec::new() })
+    let (session, _) = Kept::open(copy.path().join("session"), &Clock::new());
+    let places = !ZoneFile::in_folder(state).zones().is_empty();
+    let mut session = session.session().clone();
+    session.pass(Clock::new().monotonic());
+    let aside = Aside { places, session };
+    Ok(Papers { control, time, granted, checks, refused: Vec::new(), aside })
 }
 
 /// The policy that is named; granted is what the records say, and without records all that is asked for.
@@ -156,7 +176,7 @@ impl Bench {
 
     fn papers(self, granted: String) -> Papers {
         let Self { control, time, checks, refused, .. } = self;
-        Papers { control, time: Some(time), granted, checks, refused }
+        Papers { control, time: Some(time), granted, checks, refused, aside: Aside::default() }
     }
 
     fn take(&mut self, document: &[u8]) -> anyhow::Result<()> {
@@ -187,6 +207,7 @@ impl Bench {
                 stamp: Stamp {
                     record_id,
                     now: self.time.earliest,
+                    at: self.time.earliest,
                     entity: "owner",
                     shown_by: "command_line",
                 },

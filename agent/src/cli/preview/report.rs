@@ -4,6 +4,7 @@ mod rows;
 
 use std::fmt::Write as _;
 
+use glovebox_core::consent::category::Category;
 use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::effective::Effective;
 use glovebox_core::decode::{LeafIndex, Leaves, SourceAddress};
@@ -11,7 +12,7 @@ use glovebox_core::names::{FlowId, WallTime};
 use serde::Serialize;
 
 use super::drive::{Driven, Sent};
-use super::papers::{Check, Papers};
+use super::papers::{Aside, Check, Papers};
 use super::source::Source;
 use super::words;
 
@@ -78,6 +79,8 @@ pub(super) struct Flow {
     pub(super) why_not: Option<String>,
     /// Nothing leaves from here on.
     pub(super) live_until: Option<WallTime>,
+    /// What holds for all of it: the event around which it leaves, and what the preview leaves out.
+    pub(super) notes: Vec<String>,
     /// Sealed batches.
     pub(super) batches: u64,
     /// Their bytes.
@@ -214,6 +217,7 @@ fn flow(made: &Made<'_>, asked: &Asked) -> Flow {
         sentence: String::new(),
         why_not: asked.why_not.clone(),
         live_until: rules.map(|rules| rules.live_until),
+        notes: notes(made, asked),
         batches: sent.batches,
         bytes: sent.bytes,
         samples_in,
@@ -224,6 +228,32 @@ fn flow(made: &Made<'_>, asked: &Asked) -> Flow {
     };
     flow.sentence = sentence(&flow, &sent);
     flow
+}
+
+/// The event counts in this preview; a day's bytes and what is set in the car do not.
+fn notes(made: &Made<'_>, asked: &Asked) -> Vec<String> {
+    let rules = made.effective.flows.iter().find(|rules| Some(rules.flow) == asked.flow);
+    let event = asked.request.as_ref().and_then(|request| request.event.as_ref());
+    let mut notes: Vec<String> = event.map(|event| format!("Leaves {event}.")).into_iter().collect();
+    if let Some(most) = rules.and_then(|rules| rules.bytes_per_day_max) {
+        let most = words::count(most);
+        notes.push(format!("At most {most} bytes a day leave; here nothing is held back for that."));
+    }
+    let Aside { places, session } = &made.papers.aside;
+    if session.stops(&asked.recipient, &asked.purpose) {
+        notes.push("Sending to it is paused in the car now; here it is not.".to_owned());
+    }
+    let of = |private: &dyn Fn(Category) -> bool| {
+        let policy = made.papers.control.policy();
+        policy.is_some_and(|policy| asked.items.iter().any(|item| private(policy.category(&item.signal))))
+    };
+    if *places && of(&Category::is_private) {
+        notes.push("Private places in the car keep of it what is near them; here they do not.".to_owned());
+    }
+    if session.is_without_location() && of(&|category| category == Category::Location) {
+        notes.push("Location is switched off in the car now; here it is not.".to_owned());
+    }
+    notes
 }
 
 fn text(request: &Request) -> String {

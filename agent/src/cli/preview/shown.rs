@@ -38,6 +38,9 @@ pub(super) fn print(out: &mut impl Write, report: &Report) -> anyhow::Result<()>
 fn print_flow(out: &mut impl Write, flow: &Flow) -> anyhow::Result<()> {
     writeln!(out, "{} for {}", flow.recipient, flow.purpose)?;
     writeln!(out, "  {}", printable(&flow.sentence))?;
+    for note in &flow.notes {
+        writeln!(out, "  {}", printable(note))?;
+    }
     let headings = ["signal", "in", "out", "bytes", "values that leave", "what becomes of it"];
     let rows: Vec<Vec<String>> = flow.signals.iter().map(row).collect();
     for line in columns(&headings, &rows) {

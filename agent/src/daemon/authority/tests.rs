@@ -9,7 +9,7 @@ use glovebox_core::names::{PurposeId, RecipientId, WallTime};
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-const GRANT: &str = "consent grant --recipient tyres --purpose tyre-care --key @owner.key";
+const GRANT: &str = "consent grant --yes --recipient tyres --purpose tyre-care --key @owner.key";
 
 fn order(signals: &[&str]) -> DraftOrder {
     DraftOrder {
@@ -40,7 +40,7 @@ fn a_car_that_is_not_provisioned_takes_nothing_and_says_so() {
 fn a_second_provision_by_command_is_refused_with_the_reason() {
     let trial = Trial::provisioned();
     let error = trial.fails("provision --authority @root.pub --owner @tyres.pub");
-    assert!(error.contains("is enrolled already") && error.contains("erased state folder"), "{error}");
+    assert!(error.contains("nothing has changed: owner") && error.contains("`glovebox erase`"), "{error}");
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn no_secret_stands_in_any_error() {
         "policy verify @bundle.dsse --authority @owner.key",
         "policy new hpke-key --recipient tyres --key @owner.key",
         "provision --authority @owner.key --owner @owner.pub",
-        "consent grant --recipient tyres --purpose tyre-care --key @request.json",
+        "consent grant --yes --recipient tyres --purpose tyre-care --key @request.json",
     ] {
         let error = trial.fails(line);
         assert!(!error.contains(&body[24..44]), "{line}: {error}");
@@ -301,4 +301,17 @@ fn stars_stand_for_anything() {
     ] {
         assert_eq!(glob_matches(glob, name), fits, "{glob} {name}");
     }
+}
+
+#[test]
+fn a_bundle_that_a_newer_one_took_the_place_of_is_told_from_other_refusals() {
+    let trial = Trial::provisioned();
+    fs::copy(trial.path("bundle.dsse"), trial.path("old.dsse")).unwrap();
+    trial.bundle(2, "");
+    let mut local = trial.local();
+    local.submit(&trial.read("bundle.dsse")).unwrap();
+    let old = local.submit(&trial.read("old.dsse"));
+    assert!(matches!(old, Err(crate::control::AuthorityError::Superseded(_))), "{old:?}");
+    let other = local.submit(b"{}");
+    assert!(matches!(other, Err(crate::control::AuthorityError::Refused(_))), "{other:?}");
 }

@@ -11,9 +11,9 @@ use std::path::Path;
 fn provisioned() -> Trial {
     let trial = Trial::provisioned();
     trial.run("policy install @bundle.dsse").unwrap();
-    trial.run("consent grant --recipient tyres --purpose tyre-care --key @owner.key").unwrap();
+    trial.run("consent grant --yes --recipient tyres --purpose tyre-care --key @owner.key").unwrap();
     trial.run("keys new ed25519 --out @phone").unwrap();
-    trial.run("owner add @phone.pub --key @owner.key").unwrap();
+    trial.run("owner add --yes @phone.pub --key @owner.key").unwrap();
     for folder in ["outbox/2d61ccc51124682b", "ledger", "ledger.corrupt-1", "tombstones"] {
         fs::create_dir_all(trial.state().join(folder)).unwrap();
     }

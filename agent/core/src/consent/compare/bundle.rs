@@ -36,6 +36,34 @@ pub fn bundles(old: &Bundle, new: &Bundle) -> Result<Vec<Change>, DocumentError>
     Ok(found.sorted())
 }
 
+/// Why no car that has `old` in force takes `new`, as far as versions say.
+///
+/// # Errors
+/// If a request in one of them cannot be read.
+pub fn refusals(old: &Bundle, new: &Bundle) -> Result<Vec<String>, DocumentError> {
+    let mut all = Vec::new();
+    if new.version <= old.version {
+        let (is, was) = (new.version.0, old.version.0);
+        all.push(format!("version {is} is not above {was}: raise it (`policy new bundle --policy-version`)"));
+    }
+    let (old, new) = (Opened::of(old)?, Opened::of(new)?);
+    let requests = |opened: Opened<'_>| opened.requests.into_values().collect::<Vec<_>>();
+    let before = requests(old);
+    for (digest, asked) in requests(new) {
+        let same = |it: &&(Digest, Request)| it.1.recipient == asked.recipient && it.1.id == asked.id;
+        let Some((was, old)) = before.iter().find(same) else { continue };
+        if asked.version < old.version || (asked.version == old.version && *was != digest) {
+            let Request { recipient, id, version, .. } = &asked;
+            all.push(format!(
+                "request {id} of {recipient} is another document, and its version {version} is not above {}: raise it \
+                 (`policy new request --request-version`)",
+                old.version
+            ));
+        }
+    }
+    Ok(all)
+}
+
 impl<'a> Opened<'a> {
     fn of(bundle: &'a Bundle) -> Result<Self, DocumentError> {
         let mut requests = BTreeMap::new();
@@ -108,9 +136,7 @@ fn whole(found: &mut Found, (old, new): (&Bundle, &Bundle)) {
     let all = About::default();
     let version = format!("version {} (was: {})", new.version.0, old.version.0);
     found.other(all, (&old.version, &new.version), &version);
-    if new.version < old.version {
-        found.add(all, Direction::Other, "the version falls: no car that had the other takes it");
-    }
+
     found.other(all, (&old.issued, &new.issued), &format!("issued {} (was: {})", new.issued, old.issued));
     found.other(all, (&old.target, &new.target), "is for other cars");
     dates(found, all, (&old.expires, &new.expires), "data may leave until");
@@ -186,7 +212,7 @@ fn flow(found: &mut Found, key: &(RecipientId, PurposeId), (old, new): (&Opened<
         promises(found, about, (old, new));
         if was != is {
             let what = "the request is another document: what was granted waits until the owner agrees to the new one";
-            found.add(about, Direction::Less, what);
+            found.add(about, Direction::Other, what);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::super::document::samples::{
 use super::super::document::write;
 use super::*;
 use crate::consent::category::Category;
+use crate::names::PolicyVersion;
 
 fn quantise(step: i64) -> TransformSpec {
     serde_json::from_str(&format!(r#"{{"op":"quantise","step":{step}}}"#)).unwrap()
@@ -74,9 +75,25 @@ fn a_signal_more_and_a_signal_less_are_told_for_whom_and_for_what() {
         &changes,
         &[
             &format!("More acme tyre-care {LATITUDE} as it is (was: not asked for)"),
-            &format!("Less acme tyre-care * {document}"),
             &format!("Less acme tyre-care {SPEED} not asked for (was: {limit})"),
+            &format!("Other acme tyre-care * {document}"),
         ],
+    );
+}
+
+#[test]
+fn a_car_refuses_what_does_not_rise() {
+    let version = |bundle: Bundle, version| Bundle { version: PolicyVersion(version), ..bundle };
+    let said = |old: &Bundle, new: &Bundle| refusals(old, new).unwrap();
+    assert_eq!(said(&version(bundle(1), 1), &version(bundle(1), 2)), [""; 0]);
+    let same = said(&version(bundle(1), 2), &version(bundle(1), 2));
+    assert_eq!(same, ["version 2 is not above 2: raise it (`policy new bundle --policy-version`)"]);
+    let mut new = version(bundle(1), 2);
+    new.requests[0] = sign(&request("acme", "tyre-care", &[RANGE, LATITUDE]), ACME);
+    let said = said(&version(bundle(1), 1), &new);
+    assert!(
+        said.len() == 1 && said[0].contains("of acme is another document, and its version 1"),
+        "{said:?}"
     );
 }
 

@@ -143,7 +143,9 @@ pub enum Fault {
         bytes: usize,
     },
     /// No signature fits.
-    #[error("no signature on it was made by {by}; sign these bytes with that key")]
+    #[error(
+        "none of its signatures is by {by}, or it was changed after it was signed; sign these bytes with that key"
+    )]
     Signature {
         /// Whose key it must be.
         by: &'static str,

@@ -9,10 +9,17 @@ use crate::consent::document::samples::{
 use crate::consent::document::{describe, read, write};
 use crate::consent::grants::Effect;
 use crate::control::{DraftError, Stamp, Wish};
+use crate::limits::{DAY_BATCH_BYTES_MIN, DAY_SIGNAL_BYTES_MIN};
 use crate::names::{Digest, FlowId, PurposeId, RecipientId, SignalPath};
 
 fn stamp(number: u64) -> Stamp<'static> {
-    Stamp { record_id: id(number), now: now().earliest, entity: "owner", shown_by: "command_line" }
+    Stamp {
+        record_id: id(number),
+        now: now().earliest,
+        at: now().latest,
+        entity: "owner",
+        shown_by: "command_line",
+    }
 }
 
 struct Names(RecipientId, PurposeId);
@@ -41,6 +48,7 @@ fn a_draft_is_taken_renewed_narrowed_and_withdrawn() {
     let first = control.draft(&wish(&names, 1, &all), &leaf_digest, &aliases).unwrap();
     assert_eq!(first.state(), Some(EventState::ConsentGiven));
     assert_eq!(first.pii_information[0].transform, [rate(60_000)], "the floor is resolved in it");
+    assert!(first.not_before == now().earliest && first.events[0].event_time == now().latest, "live at once");
     assert_eq!(first.events[0].ui_digest, Digest::of(describe(&first).as_bytes()));
     let (flow, effect) = take(&mut control, &record_file(&first, OWNER)).unwrap();
     assert_eq!(effect, Effect::Widens);
@@ -152,4 +160,20 @@ fn there_is_nothing_to_sign_without_policy_request_alias_or_time() {
     assert!(matches!(draft(&control, &wish(&other, 1, &|_| true)), Err(DraftError::NoRequest { .. })));
     let none = control.draft(&wish(&names, 1, &|_| true), &leaf_digest, &|_| None);
     assert_eq!(none, Err(DraftError::NoAlias));
+}
+
+#[test]
+fn fewer_bytes_a_day_than_a_batch_needs_are_not_drafted() {
+    let (control, names) = (car(), names());
+    let all = |_: &SignalPath| true;
+    let draft = |most: u64| {
+        let wish = Wish { max_bytes_per_day: Some(most), ..wish(&names, 1, &all) };
+        control.draft(&wish, &leaf_digest, &aliases).map(|record| record.conditions.max_bytes_per_day)
+    };
+    let given = control.draft(&wish(&names, 1, &all), &leaf_digest, &aliases).unwrap().pii_information;
+    let given = given.iter().filter(|item| item.decision == Decision::Yes).count() as u64;
+    let least = DAY_BATCH_BYTES_MIN + given * DAY_SIGNAL_BYTES_MIN;
+    assert_eq!(draft(10), Err(DraftError::TooFewBytes { wanted: 10, least }));
+    assert_eq!(draft(least), Ok(Some(least)));
+    assert!(draft(least - 1).is_err());
 }

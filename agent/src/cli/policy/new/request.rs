@@ -4,6 +4,7 @@ use super::super::read_file;
 use super::super::templates::{Template, Vss};
 use super::after;
 use super::spec::SignalSpec;
+use anyhow::bail;
 use glovebox_core::consent::document::bundle::Text;
 use glovebox_core::consent::document::event::EventCondition;
 use glovebox_core::consent::document::request::{
@@ -143,6 +144,9 @@ impl Args {
 }
 
 pub(super) fn made(args: &Args, now: WallTime) -> anyhow::Result<Request> {
+    if args.only_around.is_some() && args.signal.is_empty() && args.template.is_none() {
+        bail!("`--only-around` is over signals that the request asks for: name them with `--signal`");
+    }
     let purpose = args.purpose()?;
     let id = match &args.id {
         Some(id) => id.clone(),

@@ -9,7 +9,7 @@ use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::names::VerifyingKey;
 use std::fs;
 
-const GRANT: &str = "consent grant --recipient tyres --purpose tyre-care --key @phone.key";
+const GRANT: &str = "consent grant --yes --recipient tyres --purpose tyre-care --key @phone.key";
 
 fn with_phone() -> Trial {
     let trial = Trial::provisioned();
@@ -30,7 +30,7 @@ fn enrolled(trial: &Trial) -> Vec<VerifyingKey> {
 fn a_second_key_grants_until_it_is_removed_and_what_it_gave_stays() {
     let trial = with_phone();
     assert!(trial.fails(GRANT).contains("owner key"));
-    trial.run("owner add @phone.pub --key @owner.key").unwrap();
+    trial.run("owner add --yes @phone.pub --key @owner.key").unwrap();
     trial.run(GRANT).unwrap();
     trial.run("owner list").unwrap();
     let owners = trial.local().owners().unwrap();
@@ -38,8 +38,10 @@ fn a_second_key_grants_until_it_is_removed_and_what_it_gave_stays() {
     assert_eq!((owners[0].enrolled, owners[1].enrolled_by), (None, Some(key(&trial, "owner"))));
     // By the first digits of its name, and by its own hand.
     let name: String = thumb(&key(&trial, "phone")).chars().take(6).collect();
-    assert!(trial.fails(&format!("owner remove {} --key @phone.key", &name[..3])).contains("at least four"));
-    trial.run(&format!("owner remove {name} --key @phone.key")).unwrap();
+    assert!(
+        trial.fails(&format!("owner remove --yes {} --key @phone.key", &name[..3])).contains("at least four")
+    );
+    trial.run(&format!("owner remove --yes {name} --key @phone.key")).unwrap();
     assert_eq!(enrolled(&trial), [key(&trial, "owner")]);
     let local = trial.local();
     assert!(local.complaints().is_empty(), "{:?}", local.complaints());
@@ -54,15 +56,19 @@ fn the_last_key_and_other_offices_are_refused_in_words() {
     let trial = with_phone();
     assert!(
         trial
-            .fails("owner remove @owner.pub --key @owner.key")
+            .fails("owner remove --yes @owner.pub --key @owner.key")
             .contains("the last owner key cannot be removed")
     );
-    assert!(trial.fails("owner add @root.pub --key @owner.key").contains("must not be able to consent"));
-    assert!(trial.fails("owner add @owner.pub --key @owner.key").contains("enrolled already"));
-    assert!(trial.fails("owner remove @phone.pub --key @owner.key").contains("not enrolled"));
-    assert!(trial.fails("owner remove 0123456789 --key @owner.key").contains("no enrolled key is called"));
+    assert!(
+        trial.fails("owner add --yes @root.pub --key @owner.key").contains("must not be able to consent")
+    );
+    assert!(trial.fails("owner add --yes @owner.pub --key @owner.key").contains("enrolled already"));
+    assert!(trial.fails("owner remove --yes @phone.pub --key @owner.key").contains("not enrolled"));
+    assert!(
+        trial.fails("owner remove --yes 0123456789 --key @owner.key").contains("no enrolled key is called")
+    );
     for by in ["phone", "root", "signing", "tyres"] {
-        let error = trial.fails(&format!("owner add @phone.pub --key @{by}.key"));
+        let error = trial.fails(&format!("owner add --yes @phone.pub --key @{by}.key"));
         assert!(error.contains("not taken") && error.contains("owner key"), "{error}");
     }
     assert_eq!(enrolled(&trial), [key(&trial, "owner")]);
@@ -95,7 +101,7 @@ fn a_key_with_which_anybody_could_sign_is_not_enrolled() {
 #[test]
 fn both_kinds_can_be_signed_elsewhere() {
     let trial = with_phone();
-    trial.run("owner add @phone.pub --draft @e.json").unwrap();
+    trial.run("owner add --yes @phone.pub --draft @e.json").unwrap();
     assert_eq!(enrolled(&trial).len(), 1, "a draft changes nothing");
     trial.run("policy show @e.json").unwrap();
     trial.run("policy sign @e.json --type enrolment --key @owner.key -o @e.dsse").unwrap();
@@ -107,7 +113,7 @@ fn both_kinds_can_be_signed_elsewhere() {
     trial.run("policy install @c.dsse").unwrap();
     assert!(trial.local().list().unwrap()[0].live);
     // Played again they change nothing.
-    trial.run("owner remove @phone.pub --key @owner.key").unwrap();
+    trial.run("owner remove --yes @phone.pub --key @owner.key").unwrap();
     assert!(trial.fails("policy install @e.dsse").contains("does not follow the last enrolment"));
     assert_eq!(enrolled(&trial).len(), 1);
     // One hand, and only one.
@@ -134,20 +140,20 @@ fn an_enrolment_that_cannot_be_stored_is_not_in_force() {
     let trial = with_phone();
     // Its file cannot be made.
     fs::create_dir_all(trial.state().join("enrolments/0000.dsse.new")).unwrap();
-    let error = trial.fails("owner add @phone.pub --key @owner.key");
+    let error = trial.fails("owner add --yes @phone.pub --key @owner.key");
     assert!(error.contains("0000.dsse"), "{error}");
     assert!(trial.fails(GRANT).contains("owner key"));
     fs::remove_dir(trial.state().join("enrolments/0000.dsse.new")).unwrap();
-    trial.run("owner add @phone.pub --key @owner.key").unwrap();
+    trial.run("owner add --yes @phone.pub --key @owner.key").unwrap();
     trial.run(GRANT).unwrap();
 }
 
 #[test]
 fn a_damaged_enrolment_lets_nobody_widen_and_is_told() {
     let trial = with_phone();
-    trial.run("owner add @phone.pub --key @owner.key").unwrap();
+    trial.run("owner add --yes @phone.pub --key @owner.key").unwrap();
     trial.run(GRANT).unwrap();
-    trial.run("owner remove @phone.pub --key @owner.key").unwrap();
+    trial.run("owner remove --yes @phone.pub --key @owner.key").unwrap();
     let file = trial.state().join("enrolments/0001.dsse");
     let good = fs::read(&file).unwrap();
     for damaged in [good[..good.len() / 2].to_vec(), Vec::new(), vec![b' '; 2 << 20]] {

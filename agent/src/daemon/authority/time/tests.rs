@@ -26,7 +26,9 @@ impl Garage {
     fn new(synchronised: bool) -> Self {
         let trial = Trial::provisioned();
         trial.run("policy install @bundle.dsse").unwrap();
-        trial.run("consent grant --recipient tyres --purpose tyre-care --key @owner.key --days 20").unwrap();
+        trial
+            .run("consent grant --yes --recipient tyres --purpose tyre-care --key @owner.key --days 20")
+            .unwrap();
         let now = Clock::new().now();
         let now = WallTime(now.0 + CLOCK_SLACK_US);
         Self { trial, hand: Hand::new(Set { synchronised, ..Set::at(now, Moment(0)) }), now }

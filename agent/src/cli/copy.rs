@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-/// What holds documents: the store, what stands beside it, and which flows have ended. No keys.
-const WANTED: [&str; 5] = ["policy", "policy.synced", "counters", "tombstones", "enrolments"];
+/// What holds documents: the store, what stands beside it, and which flows have ended; and what is set for a while. No
+/// keys.
+const WANTED: [&str; 6] = ["policy", "policy.synced", "counters", "tombstones", "enrolments", "session"];
 
 /// A copy that only this process reads.
 #[derive(Debug)]
