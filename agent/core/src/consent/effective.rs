@@ -70,6 +70,8 @@ pub struct Effective {
     pub private: BTreeSet<LeafIndex>,
     /// Leaves that are not even read for now, though the rules of `flows` stand.
     pub unread: BTreeSet<LeafIndex>,
+    /// Something is held back in the car until a trip ends.
+    pub waits_for_trip: bool,
 }
 
 /// What may leave in one flow.

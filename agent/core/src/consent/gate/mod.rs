@@ -98,6 +98,8 @@ pub struct Gate {
     flows: Vec<Arc<FlowRules>>,
     /// Leaves that have no route for now.
     unread: BTreeSet<LeafIndex>,
+    /// Something is held back until a trip ends.
+    waits_for_trip: bool,
     /// By leaf: where its routes begin in `routes`; one more at the end.
     starts: Vec<u32>,
     routes: Vec<Route>,
@@ -169,6 +171,7 @@ impl Gate {
             policy_version: effective.policy_version,
             flows: effective.flows.clone(),
             unread: effective.unread.clone(),
+            waits_for_trip: effective.waits_for_trip,
             ..Self::default()
         };
         let mut by_leaf: Vec<Vec<Route>> = vec![Vec::new(); leaves.len()];

@@ -19,7 +19,7 @@ fn purpose(name: &str) -> PurposeId {
 }
 
 fn hold(what: What, lasts: Lasts, began_us: i64) -> Hold {
-    Hold { what, lasts, began: Moment(began_us) }
+    Hold::new(what, lasts, Moment(began_us))
 }
 
 fn session(holds: &[Hold]) -> Session {
@@ -64,6 +64,25 @@ fn the_end_of_the_trip_ends_what_was_set_for_it_and_nothing_else() {
     assert!(!set.pass(Moment(59_999_999)), "time ends it too early");
     assert!(!set.end(&What::All) && set.end(&What::Location));
     assert!(set.pass(Moment(60_000_000)) && set == Session::default());
+}
+
+#[test]
+fn a_pause_that_was_set_in_a_parked_car_lasts_for_the_trip_that_comes() {
+    let mut set = session(&[
+        hold(What::All, Lasts::Trip, 0),
+        hold(What::Location, Lasts::UntilEnded, 0),
+        hold(What::Recipient(recipient("a")), Lasts::Seconds(60), 0),
+    ]);
+    assert!(!set.look_at_trip(false) && set.is_paused() && set.waits_for_trip());
+    assert!(set.look_at_trip(true) && !set.look_at_trip(true) && set.is_paused());
+    // Set anew on the road it is for this trip, which has to be seen to go on once more.
+    set.hold(hold(What::All, Lasts::Trip, 1)).unwrap();
+    assert!(!set.clone().look_at_trip(false) && set.look_at_trip(true));
+    // After a start of the machine: the trip that went on may be this one, and is over when the signal says so.
+    let mut set = set.begun_again(Moment(7));
+    assert!(!set.look_at_trip(true) && set.is_paused());
+    assert!(set.look_at_trip(false) && !set.is_paused() && !set.waits_for_trip());
+    assert!(set.is_without_location() && set.stops(&recipient("a"), &purpose("p")));
 }
 
 #[test]
