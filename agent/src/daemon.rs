@@ -21,6 +21,7 @@ pub mod rules;
 pub mod session;
 mod spent;
 mod steward;
+mod trip;
 mod waiting;
 pub mod watched;
 pub mod zones;
@@ -199,6 +200,7 @@ impl Parts {
         let custody_pulse = watchdog.pulse("custody");
         let (source, states, bell) = open_source(&config)?;
         let (sender, orders) = std::sync::mpsc::channel();
+        let trip = trip::TripSeen::default();
         let drive = Drive {
             pipeline: Pipeline::of_a_log(config.batch.size_bytes),
             orders,
@@ -209,10 +211,12 @@ impl Parts {
             failed: Arc::clone(&failed),
             pulse: watchdog.pulse("pipeline"),
             told: drive::Told::default(),
+            trip: trip.clone(),
             emitted: emitted(&config, &databases),
             spent: spent(&config, &databases),
         };
         let threads = Threads {
+            trip,
             classes: config.delivery.clone(),
             watches: watched::find(&config, &databases.leaves)?,
             zones: (ZoneFile::in_folder(&config.health.state), std::sync::Mutex::default()),

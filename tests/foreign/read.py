@@ -213,7 +213,8 @@ def what_of(signal):
         return "event"
     if "geo_cell" in ops:
         return "cell"
-    return ops.get("aggregate", {}).get("functions")
+    figure = ops.get("aggregate", {})
+    return figure.get("bin", figure.get("functions"))
 
 
 def label_of(signal, raw):

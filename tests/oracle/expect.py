@@ -62,7 +62,7 @@ class Signal:
             by_op.get(op) for op in ("time_bucket", "threshold", "aggregate"))
         self.last = None  # (stamp, exact value or None) of the last one emitted
         self.armed = False  # the value was on the other side of the threshold
-        self.window = None  # (begin, values in doubles) of the open window
+        self.window = None  # (begin, values in doubles, or exact for a histogram) of the open window
 
     def reading(self, raw):
         """(state, exact value, value in doubles) of a raw value, made coarse."""
@@ -109,9 +109,23 @@ class Signal:
         if len(values) < self.aggregate.get("min_samples", 1):
             return
         (function,) = self.aggregate["functions"]
+        if function == "histogram":
+            yield from self.bins(begin, values)
+            return
         figure = {"min": min, "max": max, "count": len, "last": lambda v: v[-1], "sum": lambda v: sum(v, 0.0),
                   "mean": lambda v: sum(v, 0.0) / len(v)}[function](values)
         yield from self.decide(begin, "value", Decimal(repr(float(figure))), float(figure))
+
+    def bins(self, begin, values):
+        """A line for each bin: how many values lay in it."""
+        edges = self.aggregate["edges"]
+        bounds = list(zip([None, *edges], [*edges, None]))
+        for low, high in bounds:
+            name = f"below {high}" if low is None else f"from {low}" if high is None else f"{low} to {high}"
+            count = sum((low is None or low <= value) and (high is None or value < high) for value in values)
+            shown = begin if self.microseconds else begin // 1000 * 1000
+            yield {"recipient": self.recipient, "signal": f"{self.path} {name}", "time_us": shown,
+                   "state": "value", "value": count}
 
     def emits(self, stamp, exact):
         """Whether the reduced reading goes out: rate first, then the dead band, both against the last one emitted."""
@@ -141,7 +155,8 @@ class Signal:
             length = self.aggregate["window_s"] * 1_000_000
             if self.window is None:
                 self.window = (stamp // length * length, [])
-            self.window[1].append(double)
+            counts = self.aggregate["functions"] == ["histogram"]
+            self.window[1].append(exact if counts else double)
 
     def decide(self, stamp, state, exact, double):
         if state == "value":

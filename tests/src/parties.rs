@@ -66,6 +66,10 @@ pub fn researcher() -> Party {
             json!([{ "op": "aggregate", "window_s": 5, "functions": ["mean"], "min_samples": 10 }]),
         ),
         (
+            "CAN.can0.WHEEL_SPEEDS.WHEEL_SPEED_FL",
+            json!([{ "op": "aggregate", "window_s": 5, "functions": ["histogram"], "edges": [10, 40, 70] }]),
+        ),
+        (
             "CAN.can0.WHEEL_SPEEDS.WHEEL_SPEED_RL",
             json!([{ "op": "time_bucket", "granularity_s": 1 }, { "op": "rate", "min_interval_ms": 250 }]),
         ),

@@ -21,7 +21,7 @@ pub struct Sample {
     pub epoch: u32,
     /// Sequence of its batch.
     pub sequence: u64,
-    /// Signal.
+    /// Signal; of a histogram with its bin: `Vehicle.Speed 0 to 50`.
     pub signal: String,
     /// Stamp.
     pub time_us: i64,
@@ -178,11 +178,13 @@ fn sample(line: &Value) -> Result<Sample> {
         Value::Number(number) => number.as_f64(),
         other => bail!("a value {other}"),
     };
+    let bin = line["what"].as_str().filter(|what| what.contains(' '));
+    let path = text("path")?;
     Ok(Sample {
         flow: text("flow")?,
         epoch: u32::try_from(line["epoch"].as_u64().context("`epoch` is no number")?)?,
         sequence: line["seq"].as_u64().context("`seq` is no number")?,
-        signal: text("path")?,
+        signal: bin.map_or_else(|| path.clone(), |bin| format!("{path} {bin}")),
         time_us: microseconds(&line["t"]).context("`t` is no number of seconds")?,
         state: text("state")?,
         value,

@@ -50,6 +50,8 @@ pub const TIME_BUCKET_S_MAX: i64 = 86_400;
 pub const AGGREGATE_WINDOW_S_MAX: i64 = 86_400;
 /// Most values that `min_samples` may ask for: more do not come in a day from one signal in ten a second.
 pub const AGGREGATE_SAMPLES_MAX: i64 = 1_000_000;
+/// Most edges that a histogram may have: its bins are told one by one, and an owner has to follow them.
+pub const HISTOGRAM_EDGES_MAX: usize = 12;
 /// Longest part of a trip that `trim_ends` takes away at each end: more leaves little of any trip.
 pub const TRIM_MINUTES_MAX: i64 = 120;
 /// A signal that tells of trips and was silent for so long tells nothing any more: such signals come every second or

@@ -57,11 +57,11 @@ pub struct Watches {
 
 impl Compiled {
     /// With the plan that `gate` and `watches` need, and nothing else in it. Trips and places are looked at only for a
-    /// gate that needs them.
+    /// gate that needs them, and trips while something is held back until one ends.
     #[must_use]
     pub fn new(leaves: &Leaves, gate: Gate, mut watches: Watches) -> Self {
         let mut needed = gate.needed();
-        watches.trip = watches.trip.filter(|_| gate.needs_trips());
+        watches.trip = watches.trip.filter(|_| gate.looks_at_trips());
         let both = [&watches.only_when, &watches.trip].into_iter().flatten();
         needed.extend(both.map(Watch::leaf));
         watches.place = watches.place.filter(|_| gate.needs_place());
@@ -324,6 +324,13 @@ impl Pipeline {
     /// Takes up what earlier runs spent of their budgets, before the first frame.
     pub fn recall_spending(&mut self, past: &Spending) {
         self.gate.recall_spending(past);
+    }
+
+    /// Whether a trip goes on, as its signal said last; `None` if it is not looked at, or said nothing since what may leave
+    /// has changed.
+    #[must_use]
+    pub fn trip_goes_on(&self) -> Option<bool> {
+        self.watches.trip.as_ref().and_then(Watch::holds)
     }
 
     /// Whether the watched signal is as it must be; `None` if none is watched, or it was not seen, or has no value.

@@ -442,7 +442,7 @@ fn a_clock_that_was_set_back_does_not_silence_a_signal() {
     let slow = Transform { min_interval_us: 50, ..Transform::default() };
     let mut gate = gate(&leaves, vec![flow(1, &leaves, &[Some(slow), None, None, None])]);
     let at = WallTime(86_400_000_000);
-    let it = Remembered { flow: FlowId(1), leaf: LeafIndex(0), function: None, source: SourceAddress(0), at };
+    let it = Remembered { flow: FlowId(1), leaf: LeafIndex(0), figure: None, source: SourceAddress(0), at };
     gate.recall(&LastRun::Ended { remembered: vec![it], cut: None }, Moment(7));
     assert!(pass(&mut gate, 56, 1).is_empty());
     assert_eq!(pass(&mut gate, 57, 1).len(), 1);

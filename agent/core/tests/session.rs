@@ -12,6 +12,7 @@ use glovebox_core::decode::leaves::BusDatabase;
 use glovebox_core::decode::{LeafIndex, Leaves};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::names::*;
+use glovebox_core::pipeline::watch::{Test, Watch};
 use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
 use glovebox_core::wire::{self, Descriptor};
 use proptest::prelude::*;
@@ -24,11 +25,15 @@ const DBC: &str = r#"BO_ 256 Motion: 4 X
 BO_ 257 Fix: 8 X
  SG_ Latitude : 0|32@1- (1e-7,0) [0|0] "deg" X
  SG_ Longitude : 32|32@1- (1e-7,0) [0|0] "deg" X
+BO_ 258 Body: 1 X
+ SG_ Trip : 0|1@1+ (1,0) [0|1] "" X
 "#;
 /// Frames come every 10 ms, batches close after a second.
 const EVERY_MS: i64 = 10;
 const BATCH_MS: i64 = 1_000;
 const DRIVE_MS: i64 = 8_000;
+/// Two trips, and a stop between them.
+const TRIPS_MS: [std::ops::Range<i64>; 2] = [0..3_000, 4_000..6_500];
 /// One of all signals; one of all but places; one of places alone.
 const FLOWS: [&[usize]; 3] = [&[0, 1, 2, 3], &[0, 1], &[2, 3]];
 
@@ -83,7 +88,7 @@ fn documents() -> Effective {
 
 fn set(what: What) -> Session {
     let mut session = Session::default();
-    session.hold(Hold { what, lasts: Lasts::UntilEnded, driver: None, began: Moment(0) }).unwrap();
+    session.hold(Hold::new(what, Lasts::UntilEnded, Moment(0))).unwrap();
     session
 }
 
@@ -105,7 +110,10 @@ impl Drive {
     fn swap(&mut self, session: &Session) {
         let effective = documents().under(session, |path| path.as_str().contains("Fix"));
         let gate = Gate::compile(&effective, &LEAVES);
-        self.event(Event::Swap(Box::new(Compiled::new(&LEAVES, gate, Watches::default()))));
+        let path = SignalPath::new("CAN.b.Body.Trip").unwrap();
+        let trip = Some(Watch::new(&LEAVES, &path, &Test::Equals(1.0)).unwrap());
+        let watches = Watches { trip, ..Watches::default() };
+        self.event(Event::Swap(Box::new(Compiled::new(&LEAVES, gate, watches))));
     }
 
     fn event(&mut self, event: Event<'_>) {
@@ -128,9 +136,34 @@ impl Drive {
     fn frame(&mut self, at_ms: i64, id: u16) {
         let mixed = (at_ms.unsigned_abs() * 2_654_435_761) >> 7;
         let data = if id == 256 { (mixed & 0x3FFF) | (at_ms.unsigned_abs() / 700) << 16 } else { mixed << 9 };
-        let data = &data.to_le_bytes()[..if id == 256 { 4 } else { 8 }];
+        self.send(at_ms, id, &data.to_le_bytes()[..if id == 256 { 4 } else { 8 }]);
+    }
+
+    fn send(&mut self, at_ms: i64, id: u16, data: &[u8]) {
         let frame = Frame::new(BusIndex(0), CanId::Standard(id), Moment(at_ms * 1_000), data).unwrap();
         self.event(Event::Frame(&frame));
+    }
+
+    /// All of it with a pause for a trip, which nobody ends but the signal of trips.
+    fn with_a_trip_paused(from: i64) -> BTreeMap<u64, Vec<Vec<u8>>> {
+        let (mut drive, mut session) = (Self::begin(), Session::default());
+        for at_ms in (0..DRIVE_MS).step_by(usize::try_from(EVERY_MS).unwrap()) {
+            if (at_ms..at_ms + EVERY_MS).contains(&from) {
+                session.hold(Hold::new(What::All, Lasts::Trip, Moment(at_ms))).unwrap();
+                drive.swap(&session);
+            }
+            drive.event(Event::Time(Moment(at_ms * 1_000)));
+            drive.frame(at_ms, 256);
+            drive.frame(at_ms, 257);
+            drive.send(at_ms, 258, &[TRIPS_MS.iter().any(|trip| trip.contains(&at_ms)).into()]);
+            let was_paused = session.is_paused();
+            let news = drive.pipeline.trip_goes_on().is_some_and(|goes_on| session.look_at_trip(goes_on));
+            if news && was_paused && !session.is_paused() {
+                drive.swap(&session);
+            }
+        }
+        drive.event(Event::Flush);
+        drive.out
     }
 
     /// All of it. `on_bus`: whether a frame is there; `acts`: what is set when.
@@ -154,6 +187,20 @@ fn undisturbed() -> BTreeMap<u64, Vec<Vec<u8>>> {
     Drive::whole(|_, _| true, &[])
 }
 
+#[test]
+fn invariant_6_the_signal_of_trips_is_read_only_while_something_waits_for_one() {
+    let mut drive = Drive::begin();
+    drive.send(0, 258, &[1]);
+    assert_eq!((drive.pipeline.trip_goes_on(), drive.pipeline.counts().frames_not_needed), (None, 1));
+    let mut session = set(What::All);
+    session.hold(Hold::new(What::Location, Lasts::Trip, Moment(0))).unwrap();
+    drive.swap(&session);
+    assert_eq!(drive.pipeline.trip_goes_on(), None, "known from before");
+    drive.send(1, 258, &[1]);
+    assert_eq!((drive.pipeline.trip_goes_on(), drive.pipeline.counts().readings), (Some(true), 1));
+    assert!(drive.out.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
@@ -168,6 +215,18 @@ proptest! {
         let dead = Drive::whole(|at, _| !(last..until).contains(&at), &[]);
         prop_assert_eq!(&paused, &dead);
         prop_assert_ne!(&paused, &undisturbed());
+    }
+
+    /// The same of a pause for a trip, which ends by itself: with the trip in which it was set, or, set at a stop, with the
+    /// next one.
+    #[test]
+    fn a_pause_for_a_trip_ends_with_it_and_looks_like_a_dead_bus(from in 100i64..6_000) {
+        let from = from / EVERY_MS * EVERY_MS;
+        let end = TRIPS_MS.iter().map(|trip| trip.end).find(|end| from < *end).unwrap();
+        let last = (from - 1) / BATCH_MS * BATCH_MS;
+        let dead = Drive::whole(|at, _| !(last..=end).contains(&at), &[]);
+        prop_assert_eq!(&Drive::with_a_trip_paused(from), &dead);
+        prop_assert_ne!(&dead, &undisturbed());
     }
 
     /// Nothing that goes out differs but the absence of location: each flow is what it would be with a dead receiver of

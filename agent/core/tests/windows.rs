@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
-use glovebox_core::consent::transform::{Function, Rule, Transform, TransformSpec};
+use glovebox_core::consent::transform::{Aggregate, Function, Rule, Transform, TransformSpec};
 use glovebox_core::consent::{Consented, Gate};
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::BusDatabase;
@@ -10,10 +10,13 @@ use glovebox_core::decode::{LeafIndex, Leaves, Reading, SourceAddress, State, Va
 use glovebox_core::frame::BusIndex;
 use glovebox_core::names::*;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const DBC: &str = "BO_ 256 M: 8 X\n SG_ S : 0|16@1- (0.5,-40) [0|0] \"km/h\" X\n";
+/// All figures but the histogram, which has edges.
+const PLAIN: [Function; 6] =
+    [Function::Min, Function::Max, Function::Mean, Function::Sum, Function::Count, Function::Last];
 /// Wall time less moment.
 const OFFSET_US: i64 = 1_234_567;
 
@@ -94,7 +97,19 @@ fn figure(function: Function, raws: &[i16]) -> f64 {
         Function::Mean => values.sum::<f64>() / f64::from(u32::try_from(raws.len()).unwrap()),
         Function::Count => f64::from(u32::try_from(raws.len()).unwrap()),
         Function::Last => value(*raws.last().unwrap()),
+        Function::Histogram => unreachable!("it has bins"),
     }
+}
+
+/// Edges in tenths; beside a grid of steps of 5, or not.
+fn histogram(window_s: i64, tenths: &[i32], least: usize, on_grid: bool) -> Transform {
+    let edges: Vec<String> = tenths.iter().map(|edge| format!(r#""{edge}e-1""#)).collect();
+    let edges = edges.join(",");
+    let mut specs = vec![format!(
+        r#"{{"op":"aggregate","window_s":{window_s},"functions":["histogram"],"edges":[{edges}],"min_samples":{least}}}"#
+    )];
+    specs.extend(on_grid.then(|| r#"{"op":"quantise","step":5}"#.to_owned()));
+    transform(&specs)
 }
 
 /// What a recipient reads.
@@ -111,6 +126,53 @@ fn read(gate: &Gate, sample: &Consented) -> f64 {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
+    /// The same of a histogram: of each window that is over and had enough values, for each bin how many lay in it; worked out
+    /// in tenths. Edges that are not on the grid that applies too make no bins.
+    #[test]
+    fn of_each_window_how_many_values_lay_in_each_bin(
+        frames in proptest::collection::vec((0i64..900_000, 0u8..2, proptest::option::weighted(0.9, -300i16..300)), 1..80),
+        edges in proptest::collection::btree_set(-2_000i32..1_200, 1..8),
+        on_grid in any::<bool>(),
+        window_s in 1i64..5,
+        least in 1usize..4,
+        swap_at in 0usize..80,
+    ) {
+        let edges: Vec<i32> = edges.into_iter().map(|edge| if on_grid { edge / 50 * 50 } else { edge }).collect();
+        let edges: Vec<i32> = BTreeSet::from_iter(edges).into_iter().collect();
+        let histogram = histogram(window_s, &edges, least, on_grid);
+        let bins = 0..=u8::try_from(edges.len()).unwrap();
+        let transforms: Vec<Transform> = bins.map(|bin| {
+            let aggregate = histogram.aggregate.map(|it| Aggregate { bin: Some(bin), ..it });
+            Transform { aggregate, ..histogram }
+        }).collect();
+        let mut gate_now = gate(&transforms);
+        let mut windows: BTreeMap<(i64, u8), Vec<u64>> = BTreeMap::new();
+        let mut now = 0;
+        for (at, (gap, source, raw)) in frames.iter().enumerate() {
+            if at == swap_at {
+                let mut next = gate(&transforms);
+                next.inherit(&mut gate_now);
+                gate_now = next;
+            }
+            now += gap;
+            let wall = now + OFFSET_US;
+            let mut got: Vec<_> = pass(&mut gate_now, now, *source, *raw)
+                .iter().map(|it| (it.moment().0 + OFFSET_US, it.source().0, it.signal(), it.bits())).collect();
+            got.sort_unstable();
+            let over = windows.extract_if(.., |(begin, _), _| begin + window_s * SECOND <= wall);
+            let enough = over.filter(|(_, counts)| counts.iter().sum::<u64>() >= least as u64);
+            let want: Vec<_> = enough.flat_map(|((begin, source), counts)| {
+                (0u16..).zip(counts).map(move |(bin, count)| (begin, source, bin, count))
+            }).collect();
+            prop_assert_eq!(got, want);
+            if let Some(raw) = raw {
+                let begin = wall.div_euclid(window_s * SECOND) * window_s * SECOND;
+                let counts = windows.entry((begin, *source)).or_insert_with(|| vec![0; edges.len() + 1]);
+                counts[edges.iter().filter(|edge| **edge <= i32::from(*raw) * 5 - 400).count()] += 1;
+            }
+        }
+    }
+
     /// Two senders, all functions at once, half of them in longer windows, a swap on the way: of each window that is over,
     /// and had enough values, the figure, stamped with its beginning; nothing before it is over and nothing else.
     #[test]
@@ -120,8 +182,8 @@ proptest! {
         least in 1usize..4,
         swap_at in 0usize..80,
     ) {
-        let lengths_s = Function::ALL.map(|function| window_s + i64::from(function as u8 % 2));
-        let transforms: Vec<Transform> = Function::ALL
+        let lengths_s = PLAIN.map(|function| window_s + i64::from(function as u8 % 2));
+        let transforms: Vec<Transform> = PLAIN
             .into_iter()
             .zip(lengths_s)
             .map(|(function, length_s)| transform(&[aggregate(length_s, function, least)]))
@@ -145,7 +207,7 @@ proptest! {
             let over = windows.extract_if(.., |(length_s, begin, _), _| begin + *length_s * SECOND <= wall);
             let mut want = Vec::new();
             for ((length_s, begin, source), raws) in over.filter(|(_, raws)| raws.len() >= least) {
-                let all = (0u16..).zip(Function::ALL).zip(lengths_s);
+                let all = (0u16..).zip(PLAIN).zip(lengths_s);
                 for ((signal, function), _) in all.filter(|(_, of)| *of == length_s) {
                     want.push((begin, source, signal, figure(function, &raws).to_bits()));
                 }

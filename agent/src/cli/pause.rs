@@ -14,14 +14,15 @@ use crate::daemon::authority::LocalAuthority;
 const PAUSE: &str = "\
 Examples:
   glovebox pause                                   for 15 minutes
-  glovebox pause trip                              until this trip ends
+  glovebox pause trip                              until this trip ends, or in a parked car the next
   glovebox pause until-ended
   glovebox pause trip --recipient acme             only what goes to one recipient
 
 Needs no key. It is in force at once and outlives a restart; the time is that of the car's own time
 line, which no clock moves. What was sealed before waits. Nobody outside is told: no message, no
 record, no gap in the numbers.
-Only somebody in the car ends it: `glovebox resume`.
+Only somebody in the car ends it: `glovebox resume`; or the end of the trip, by the signal of
+[consent.trip].
 
 Exit codes: 0 in force and stored, 1 refused or not stored, 2 unusable arguments or configuration";
 
@@ -30,7 +31,7 @@ Examples:
   glovebox resume                                  what was paused as a whole
   glovebox resume --recipient acme                 what was paused for one recipient
   glovebox resume --trip                           all that was set for a trip, which has ended:
-                                                   for the service of the head unit that knows
+                                                   where no signal of [consent.trip] says so
 
 Exit codes: 0 done, also if nothing was paused, 1 not stored: all stays paused, 2 unusable arguments
 or configuration";

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::custody::Message;
 use super::emitted::Emitted;
 use super::spent::Kept;
+use super::trip::TripSeen;
 use crate::bus::States;
 use crate::bus::live::{Bell, Clocks, Live};
 use crate::bus::replay::{Replay, Speed};
@@ -72,6 +73,7 @@ pub(super) struct Drive {
     pub(super) failed: Arc<AtomicBool>,
     pub(super) pulse: Pulse,
     pub(super) told: Told,
+    pub(super) trip: TripSeen,
     /// What was emitted last, of a live bus.
     pub(super) emitted: Option<Emitted>,
     /// What was spent of budgets, of a live bus.
@@ -171,6 +173,7 @@ impl Drive {
 
     /// Waits while custody is behind.
     fn hand_over(&mut self, outputs: &mut Vec<Output>) -> Result<(), Stop> {
+        self.trip.tell(self.pipeline.trip_goes_on());
         self.count_closed(outputs);
         self.keep_spent(outputs);
         for output in self.owed().into_iter().chain(outputs.drain(..)) {
@@ -209,6 +212,7 @@ impl Drive {
 
     /// Does not wait: a bus cannot.
     fn hand_over_now(&mut self, outputs: &mut Vec<Output>) -> Result<(), Stop> {
+        self.trip.tell(self.pipeline.trip_goes_on());
         self.count_closed(outputs);
         self.keep_spent(outputs);
         for output in self.owed().into_iter().chain(outputs.drain(..)) {

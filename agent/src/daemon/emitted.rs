@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use glovebox_core::consent::SourceAddress;
 use glovebox_core::consent::gate::{LastRun, Remembered};
-use glovebox_core::consent::transform::Function;
+use glovebox_core::consent::transform::Figure;
 use glovebox_core::decode::{LeafIndex, Leaves};
 use glovebox_core::limits::EMITTED_FILE_BYTES_MAX;
 use glovebox_core::names::{Digest, FlowId, SignalPath, WallTime};
@@ -56,7 +56,8 @@ impl Emitted {
         };
         for it in remembered {
             let Some(leaf) = self.leaves.get(it.leaf) else { continue };
-            let (leaf, figure) = (hash(&leaf.path), it.function.map_or("-", Function::name));
+            let (leaf, figure) =
+                (hash(&leaf.path), it.figure.map_or("-".to_owned(), |figure| figure.to_string()));
             let _ = writeln!(text, "{} {leaf:016x} {figure} {} {}", it.flow, it.source.0, it.at.0);
         }
         files::write_atomically(&self.path, text.as_bytes())
@@ -77,12 +78,12 @@ fn parse(text: &str, leaves: &Leaves) -> Option<LastRun> {
         let [flow, leaf, figure, source, at] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
         let flow: FlowId = flow.parse().ok()?;
         let leaf = names.get(&u64::from_str_radix(leaf, 16).ok()?);
-        let function = match figure {
+        let figure = match figure {
             "-" => None,
-            name => Some(Function::ALL.into_iter().find(|function| function.name() == name)?),
+            name => Some(Figure::parse(name)?),
         };
         let (source, at) = (SourceAddress(source.parse().ok()?), WallTime(at.parse().ok()?));
-        remembered.extend(leaf.map(|leaf| Remembered { flow, leaf: *leaf, function, source, at }));
+        remembered.extend(leaf.map(|leaf| Remembered { flow, leaf: *leaf, figure, source, at }));
     }
     Some(LastRun::Ended { remembered, cut })
 }
@@ -117,14 +118,14 @@ pub(super) mod tests {
         let fresh = LastRun::Ended { remembered: Vec::new(), cut: None };
         assert_eq!(emitted.begin(), fresh, "there was no run");
         assert_eq!(emitted.begin(), LastRun::Cut);
-        let of = |leaf, function, source| Remembered {
+        let of = |leaf, figure: Option<&str>, source| Remembered {
             flow: FlowId(7),
             leaf: LeafIndex(leaf),
-            function,
+            figure: figure.map(|it| Figure::parse(it).unwrap()),
             source: SourceAddress(source),
             at: WallTime(-5),
         };
-        let all = vec![of(0, None, 255), of(1, Some(Function::Mean), 3)];
+        let all = vec![of(0, None, 255), of(1, Some("mean"), 3), of(1, Some("histogram.2"), 3)];
         for cut in [None, Some(WallTime(12))] {
             let run = LastRun::Ended { remembered: all.clone(), cut };
             emitted.end(&run).unwrap();

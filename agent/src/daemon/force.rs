@@ -46,6 +46,11 @@ pub trait Stages {
 
     /// There may be something to offer again.
     fn wake(&mut self);
+
+    /// Whether a trip goes on, as its signal said last since the last swap; `None` if nobody looks, or it said nothing.
+    fn trip(&mut self) -> Option<bool> {
+        None
+    }
 }
 
 /// The authority, and what of its decisions is in force.
@@ -102,7 +107,7 @@ impl Force {
         if let Err(error) = self.authority.keep_time() {
             tracing::error!(target: "consent", %error, "the time could not be kept");
         }
-        self.authority.pass_session();
+        self.authority.pass_session(stages.trip());
         self.mark.store(self.authority.mark().0, Ordering::Release);
         let sending = Arc::clone(&self.sending);
         let held = sending.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,8 +119,8 @@ impl Force {
     fn put(&mut self, stages: &mut dyn Stages, changes: &[Change]) {
         let effective = self.worked_out();
         let same = |now: &Effective| {
-            (&now.flows, &now.withheld, &now.unread)
-                == (&effective.flows, &effective.withheld, &effective.unread)
+            (&now.flows, &now.withheld, &now.unread, now.waits_for_trip)
+                == (&effective.flows, &effective.withheld, &effective.unread, effective.waits_for_trip)
         };
         let quiet = changes.iter().all(|change| *change == Change::Owners);
         if quiet && self.effective.as_ref().is_some_and(same) {

@@ -7,6 +7,7 @@
 //! driver <guest | is D; no line if it is not known who drives>
 //! hold <began: microseconds on the time line of that start> <15m | trip | until-ended> <all | location | recipient R | flow R P>
 //!   and if it is for one driver, before what it holds: of D
+//! under-way <the same: what is set for a trip that was seen to go on since>
 //! check <SHA-256 of the lines above, hexadecimal>
 //! ```
 //!
@@ -16,7 +17,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use glovebox_core::consent::session::{Driver, Hold, Session, What};
+use glovebox_core::consent::session::{Driver, Hold, Lasts, Session, What};
 use glovebox_core::limits::SESSION_FILE_BYTES_MAX;
 use glovebox_core::names::{Digest, Moment};
 
@@ -24,6 +25,8 @@ use crate::clock::Time;
 use crate::store::files::{self, FileError, Privacy};
 
 const HEAD: &str = "glovebox session 1";
+const HOLD: &str = "hold";
+const UNDER_WAY: &str = "under-way";
 
 /// Where the file is.
 pub trait Keep: Send {
@@ -129,14 +132,16 @@ impl Kept {
         Ok(())
     }
 
-    /// Ends what is over by `now`. False if nothing is.
-    pub fn pass(&mut self, now: Moment) -> bool {
-        let passed = self.session.pass(now);
+    /// Ends what is over by `now`, and with the trip of which this is said. False if nothing is.
+    pub fn pass(&mut self, now: Moment, goes_on: Option<bool>) -> bool {
+        let before = self.session.holds().count();
+        let mut news = self.session.pass(now);
+        news |= goes_on.is_some_and(|goes_on| self.session.look_at_trip(goes_on));
         // The file may say it still: whoever reads it has the same clock, or lets it begin again.
-        if passed && let Err(error) = self.file.write(&self.text(&self.session)) {
-            tracing::warn!(target: "consent", %error, "that a pause is over could not be noted");
+        if news && let Err(error) = self.file.write(&self.text(&self.session)) {
+            tracing::warn!(target: "consent", %error, "that a pause is over, or its trip goes on, could not be noted");
         }
-        passed
+        self.session.holds().count() < before
     }
 
     fn text(&self, session: &Session) -> String {
@@ -147,7 +152,8 @@ impl Kept {
             Driver::Guest => writeln!(body, "driver guest"),
             Driver::Is(driver) => writeln!(body, "driver is {driver}"),
         };
-        for Hold { what, lasts, driver, began } in session.holds() {
+        for Hold { what, lasts, driver, began, under_way } in session.holds() {
+            let word = if *under_way { UNDER_WAY } else { HOLD };
             let what = match what {
                 What::All => "all".to_owned(),
                 What::Location => "location".to_owned(),
@@ -155,7 +161,7 @@ impl Kept {
                 What::Flow { recipient, purpose } => format!("flow {recipient} {purpose}"),
             };
             let of = driver.as_ref().map_or_else(String::new, |driver| format!("of {driver} "));
-            let _ = writeln!(body, "hold {} {lasts} {of}{what}", began.0);
+            let _ = writeln!(body, "{word} {} {lasts} {of}{what}", began.0);
         }
         let check = Digest::of(body.as_bytes());
         format!("{body}check {check}\n")
@@ -199,9 +205,17 @@ fn driver(who: &str) -> Option<Driver> {
 }
 
 fn hold(line: &str) -> Option<Hold> {
-    let mut words = line.strip_prefix("hold ")?.split(' ').peekable();
+    let mut words = line.split(' ').peekable();
+    let under_way = match words.next()? {
+        HOLD => false,
+        UNDER_WAY => true,
+        _ => return None,
+    };
     let began = Moment(words.next()?.parse().ok()?);
-    let lasts = words.next()?.parse().ok()?;
+    let lasts: Lasts = words.next()?.parse().ok()?;
+    if under_way && lasts != Lasts::Trip {
+        return None;
+    }
     let driver = match words.next_if_eq(&"of") {
         Some(_) => Some(words.next()?.parse().ok()?),
         None => None,
@@ -215,7 +229,7 @@ fn hold(line: &str) -> Option<Hold> {
         }
         _ => return None,
     };
-    Some(Hold { what, lasts, driver, began })
+    Some(Hold { what, lasts, driver, began, under_way })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use super::authority::{LocalAuthority, payload_digest};
 use super::custody::{Message, Queue};
 use super::drive::{Order, Orders};
 use super::force::{Force, Stages};
+use super::trip::TripSeen;
 use super::zones::{Stamp, ZoneFile};
 use crate::bus::{Controller, Interface, Link, States};
 use crate::config::{Config, Delivery};
@@ -62,6 +63,8 @@ pub(super) struct Threads {
     pub(super) classes: Delivery,
     /// The signal that some classes wait for, and that which tells of trips.
     pub(super) watches: Watches,
+    /// What that signal said last.
+    pub(super) trip: TripSeen,
     /// Where private places are kept, and its stamp when they were read last.
     pub(super) zones: (ZoneFile, Mutex<Option<Stamp>>),
     pub(super) drive: Orders,
@@ -169,6 +172,10 @@ impl Stages for &Threads {
 
     fn wake(&mut self) {
         self.tell_custody(Message::Wake);
+    }
+
+    fn trip(&mut self) -> Option<bool> {
+        self.trip.look()
     }
 }
 

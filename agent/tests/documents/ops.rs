@@ -12,6 +12,9 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Above0 => json!({ "type": ["number", "string"], "exclusiveMinimum": 0 }),
         Kind::Word(words) => json!({ "enum": words }),
         Kind::Words(words) => json!({ "type": "array", "items": { "enum": words }, "minItems": 1 }),
+        Kind::Edges(most) => json!({
+            "type": "array", "items": { "type": ["number", "string"] }, "minItems": 1, "maxItems": most
+        }),
     }
 }
 
@@ -30,6 +33,12 @@ fn the_schema_has_the_parameters_of_each_op() {
             let mut made = json!({ "properties": properties, "additionalProperties": false });
             if !needed.is_empty() {
                 made["required"] = json!(needed);
+            }
+            if op.takes.iter().any(|it| matches!(it.kind, Kind::Edges(_))) {
+                made["if"] =
+                    json!({ "properties": { "functions": { "contains": { "const": "histogram" } } } });
+                made["then"] = json!({ "required": ["edges"] });
+                made["else"] = json!({ "not": { "required": ["edges"] } });
             }
             made
         })

@@ -71,7 +71,7 @@ pub enum Value {
 pub enum What<'a> {
     /// A reading as it was, or made coarse.
     Reading,
-    /// A figure of a window that begins at its time: `mean`, `count` …
+    /// A figure of a window that begins at its time: `mean`, `count` …, or how many values lay in a bin: `0 to 50`.
     Figure(&'a str),
     /// The cell of a place.
     Cell,
@@ -90,9 +90,9 @@ impl<'a> What<'a> {
         if has("geo_cell").is_some() {
             return Self::Cell;
         }
-        let functions =
-            has("aggregate").and_then(|it| it.parameters.iter().find(|it| it.name == "functions"));
-        functions.map_or(Self::Reading, |functions| Self::Figure(&functions.value))
+        let of_window = |name: &str| has("aggregate")?.parameters.iter().find(|it| it.name == name);
+        let figure = of_window("bin").or_else(|| of_window("functions"));
+        figure.map_or(Self::Reading, |figure| Self::Figure(&figure.value))
     }
 
     /// In a word; `None` for a reading.

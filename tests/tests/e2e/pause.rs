@@ -26,7 +26,11 @@ const DBC: &str = r#"BO_ 256 Data: 2 X
 BO_ 257 GNSS: 8 X
  SG_ PositionLatitude : 0|32@1- (1e-7,0) [-90|90] "deg" X
  SG_ PositionLongitude : 32|32@1- (1e-7,0) [-180|180] "deg" X
+BO_ 258 Body: 1 X
+ SG_ Driving : 0|1@1+ (1,0) [0|1] "" X
 "#;
+/// The trip ends with this frame.
+const PARKED: u64 = 200;
 const LEVEL: &str = "CAN.can0.Data.Level";
 const PLACES: [&str; 2] = ["CAN.can0.GNSS.PositionLatitude", "CAN.can0.GNSS.PositionLongitude"];
 
@@ -38,6 +42,10 @@ struct Drive {
 
 impl Drive {
     fn new(seconds: u64) -> Result<Self> {
+        Self::configured(seconds, "")
+    }
+
+    fn configured(seconds: u64, more: &str) -> Result<Self> {
         let signals = [&[LEVEL][..], &PLACES].concat();
         let scene = Scene::new(vec![Party { batch_age_s: 1, ..Party::plain("garage", &signals) }])?;
         let folder = scene.path("drive")?;
@@ -46,6 +54,9 @@ impl Drive {
         std::fs::write(&dbc, DBC)?;
         std::fs::write(&log, frames(seconds * 1_000 / EVERY_MS))?;
         let agent = scene.agent(&settings(&scene, dbc, log))?;
+        let config = scene.path("car")?.join("glovebox.toml");
+        let text = std::fs::read_to_string(&config)?;
+        std::fs::write(&config, text.replace("[health]", &format!("{more}[health]")))?;
         scene.fleet.prepare(&agent, &["garage"])?;
         Ok(Self { scene, agent })
     }
@@ -85,6 +96,7 @@ fn frames(count: u64) -> String {
         let (seconds, us) = (at / 1_000, at % 1_000 * 1_000);
         let _ = writeln!(log, "({seconds}.{us:06}) can0 100#{:02X}{:02X}", frame & 0xFF, frame >> 8);
         let _ = writeln!(log, "({seconds}.{us:06}) can0 101#80969800005A6202");
+        let _ = writeln!(log, "({seconds}.{us:06}) can0 102#{:02X}", u8::from(frame < PARKED));
     }
     log
 }
@@ -210,6 +222,29 @@ fn a_pause_holds_the_queue_and_outlives_a_kill() -> Result<()> {
 }
 
 #[test]
+fn a_pause_for_this_trip_ends_with_it_by_itself() -> Result<()> {
+    let Some(()) = need::broker("pause_for_a_trip")? else { return Ok(()) };
+    let trip = "[consent.trip]\nsignal = \"CAN.can0.Body.Driving\"\nequals = true\n\n";
+    let mut drive = Drive::configured(60, trip)?;
+    let garage = drive.scene.subscribe("garage", &[])?;
+    drive.agent.start()?;
+    drive.some_batches(2)?;
+    drive.agent.run(&["pause", "trip"])?;
+    ensure!(held(&drive.agent.status()?) == "sending is paused in the car");
+    let free = |status: &Value| status["held_back"].as_array().is_some_and(Vec::is_empty);
+    drive.agent.wait_for("the end of the trip", LIMIT, free)?;
+    drive.some_batches(2)?;
+    drive.agent.stop()?;
+    let printed = garage.finish()?;
+    unbroken(&printed)?;
+    let levels = levels(&printed);
+    let gap = levels.windows(2).find(|pair| pair[1] != pair[0] + 1).context("no pause in the data")?;
+    ensure!(gap[0] < PARKED && gap[1] >= PARKED, "silent from {} to {}", gap[0], gap[1]);
+    drive.scene.finish();
+    Ok(())
+}
+
+#[test]
 fn with_location_off_all_goes_on_but_places() -> Result<()> {
     let Some(()) = need::broker("location_off")? else { return Ok(()) };
     let mut drive = Drive::new(60)?;
@@ -248,7 +283,7 @@ fn without_a_daemon_a_pause_is_set_in_the_stores() -> Result<()> {
     let said = drive.agent.run(&["pause", "until-ended", "--recipient", "garage"])?;
     ensure!(said == "held back: everything for garage, until somebody ends it\n", "{said}");
     drive.agent.start()?;
-    drive.agent.wait_for("the log's end", LIMIT, |status| status["counters"]["bus"]["frames_read"] == 120)?;
+    drive.agent.wait_for("the log's end", LIMIT, |status| status["counters"]["bus"]["frames_read"] == 180)?;
     ensure!(drive.batches() == 0, "published for a recipient that is stopped");
     drive.agent.stop()?;
     ensure!(drive.agent.run(&["resume"])?.contains("garage"), "it ended with a name that it does not have");

@@ -11,7 +11,6 @@ use glovebox_tests::scene::Scene;
 use glovebox_tests::source::root;
 use glovebox_tests::{need, oracle};
 use serde_json::Value;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -32,11 +31,11 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
     let granted: Vec<&Party> = scene.fleet.parties().iter().take(3).collect();
     let expected = oracle::expect(&python, &scene.path("")?, &drive.log, &settings.buses, &granted)?;
     let mut subscribers = Vec::new();
-    let envelopes = scene.path("envelopes")?;
-    let keep = ["--write-envelopes", &envelopes.display().to_string()];
     for party in scene.fleet.parties() {
-        let more: &[&str] = if party.id == "garage" { &keep } else { &[] };
-        subscribers.push((party.id.clone(), scene.subscribe(&party.id, more)?));
+        let envelopes = scene.path("envelopes")?.join(&party.id);
+        std::fs::create_dir_all(&envelopes)?;
+        let keep = ["--write-envelopes", &envelopes.display().to_string()];
+        subscribers.push((party.id.clone(), scene.subscribe(&party.id, &keep)?));
     }
     let mut agent = scene.agent(&settings)?;
     scene.fleet.prepare(&agent, &["garage", "insurer", "researcher"])?;
@@ -61,7 +60,9 @@ fn invariant_01_three_recipients_open_exactly_what_was_granted() -> Result<()> {
     ensure!(!ungranted, "something was published for the recipient without a grant");
     preview_says_the_same(&scene, &agent, &all)?;
     agent.stop()?;
-    foreign_reader_opens(&scene, &envelopes)?;
+    // Plain readings, and figures, bins and events.
+    foreign_reader_opens(&scene, "garage")?;
+    foreign_reader_opens(&scene, "researcher")?;
     scene.finish();
     Ok(())
 }
@@ -89,8 +90,9 @@ fn preview_says_the_same(scene: &Scene, agent: &Agent, opened: &[Sample]) -> Res
     let total: u64 = flows.iter().filter_map(|flow| flow["samples_out"].as_u64()).sum();
     ensure!(total == want.len() as u64, "{total} samples in the report, {} opened", want.len());
     let garage = flows.iter().find(|flow| flow["recipient"] == "garage").context("garage")?;
-    let sizes =
-        std::fs::read_dir(scene.path("envelopes")?)?.flatten().map(|entry| Ok(entry.metadata()?.len()));
+    let sizes = std::fs::read_dir(scene.path("envelopes")?.join("garage"))?
+        .flatten()
+        .map(|entry| Ok(entry.metadata()?.len()));
     let published: u64 = sizes.collect::<Result<Vec<u64>>>()?.into_iter().sum();
     let previewed = garage["bytes"].as_u64().context("bytes")?;
     // The descriptor goes along once more after a connection.
@@ -101,16 +103,17 @@ fn preview_says_the_same(scene: &Scene, agent: &Agent, opened: &[Sample]) -> Res
 }
 
 /// A reader in Python made only of public packages prints the same lines of the first batch as the Rust one.
-fn foreign_reader_opens(scene: &Scene, envelopes: &Path) -> Result<()> {
+fn foreign_reader_opens(scene: &Scene, id: &str) -> Result<()> {
     let script = root().join("tests/foreign/test.sh");
     if !script.is_file() {
         return need::skip("foreign", "tests/foreign/test.sh is not written yet");
     }
+    let envelopes = scene.path("envelopes")?.join(id);
     let mut files: Vec<_> = std::fs::read_dir(envelopes)?.flatten().map(|entry| entry.path()).collect();
     files.sort();
     let first = files.first().context("no envelope was written")?;
     let mut command = Command::new("sh");
-    command.arg(script).arg(first).arg(scene.fleet.file("garage-hpke.key")).arg("garage");
+    command.arg(script).arg(first).arg(scene.fleet.file(&format!("{id}-hpke.key"))).arg(id);
     let said = output(command.arg(binary("glovebox-recipient")?), Duration::from_secs(300))?;
     let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
     match said.status.code() {

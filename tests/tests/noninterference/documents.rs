@@ -1,7 +1,7 @@
 //! The documents of a random life, made of what the checker's model holds.
 
 use super::model::{Asked, Party, Policy, Reduce};
-use super::world::{START, category, path, sign, specs, time};
+use super::world::{START, category, path, sign, time};
 use glovebox_core::consent::document::bundle::{
     Bundle, CatalogueEntry, Directive, HpkeStatement, Recipient, RecipientStatus, Target, Text,
 };
@@ -9,6 +9,7 @@ use glovebox_core::consent::document::record::{ConsentEvent, ConsentRecord, Even
 use glovebox_core::consent::document::request::{
     Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
 };
+use glovebox_core::consent::transform::{Parameter, TransformSpec};
 use glovebox_core::names::*;
 
 pub fn key(recipient: usize, key: u8) -> VerifyingKey {
@@ -128,4 +129,44 @@ pub fn bundle(policy: &Policy) -> Bundle {
         requests: requests.collect(),
         directives: suspend.chain(dropped).chain(tightened).collect(),
     }
+}
+
+pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
+    let tenths = |n: i128| {
+        let sign = if n < 0 { "-" } else { "" };
+        Parameter::Text(format!("{sign}{}.{}", n.abs() / 10, n.abs() % 10))
+    };
+    let spec = |reduce: &Reduce| {
+        let (op, parameters) = match reduce {
+            Reduce::Grid { step, offset } => {
+                ("quantise", vec![("step", tenths(*step)), ("offset", tenths(*offset))])
+            }
+            Reduce::Rate { ms } => ("rate", vec![("min_interval_ms", Parameter::Integer(*ms))]),
+            Reduce::Change { delta, repeat } => {
+                let mut list = vec![("min_delta", tenths(*delta))];
+                list.extend(repeat.map(|ms| ("max_interval_ms", Parameter::Integer(ms))));
+                ("on_change", list)
+            }
+            Reduce::Bucket { s } => ("time_bucket", vec![("granularity_s", Parameter::Integer(*s))]),
+            Reduce::Max { s } => {
+                let functions = Parameter::List(vec![Parameter::Text("max".to_owned())]);
+                ("aggregate", vec![("window_s", Parameter::Integer(*s)), ("functions", functions)])
+            }
+            Reduce::Bins { s, edges } => {
+                let functions = Parameter::List(vec![Parameter::Text("histogram".to_owned())]);
+                let edges = Parameter::List(edges.iter().map(|edge| tenths(*edge)).collect());
+                let window = ("window_s", Parameter::Integer(*s));
+                ("aggregate", vec![window, ("functions", functions), ("edges", edges)])
+            }
+            Reduce::Above { level, back } => {
+                let when = Parameter::Text("above".to_owned());
+                ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
+            }
+            Reduce::Budget { n } => ("budget", vec![("samples_per_day", Parameter::Integer(*n))]),
+            Reduce::Nothing => ("drop", Vec::new()),
+        };
+        let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        TransformSpec { op: op.to_owned(), parameters }
+    };
+    reduce.iter().map(spec).collect()
 }

@@ -24,6 +24,11 @@ pub enum Reduce {
     Max {
         s: i64,
     },
+    /// Of each window of so many seconds how many lay below, between and above two edges.
+    Bins {
+        s: i64,
+        edges: [i128; 2],
+    },
     /// An event above the level, again after it was so much below.
     Above {
         level: i128,
@@ -135,6 +140,8 @@ pub struct Sample {
     pub bucket_s: i64,
     /// The descriptor says that it is the greatest of a window of so many seconds; 0: a reading.
     pub window_s: i64,
+    /// The descriptor says that it counts the values of the window between these, in hundredths.
+    pub bin: Option<Bin>,
     /// The descriptor says that it is no value but an event.
     pub event: bool,
 }
@@ -154,6 +161,8 @@ fn physical(signal: usize, raw: u64) -> i128 {
 }
 
 type Flow = (usize, usize);
+/// Least value and first above it, where there are such.
+pub type Bin = [Option<i128>; 2];
 
 #[derive(Debug, Clone)]
 struct Live {
@@ -184,7 +193,7 @@ pub struct Checker {
     now: Option<i64>,
     /// By flow and signal, then by millisecond.
     chances: HashMap<(Flow, usize), BTreeMap<i64, Vec<Chance>>>,
-    last: HashMap<(Flow, usize), Told>,
+    last: HashMap<(Flow, usize, Option<Bin>), Told>,
     /// What left under a budget, by flow, signal, budget and day.
     spent: HashMap<(Flow, usize, i64, i64), i64>,
     span: u64,
@@ -236,7 +245,7 @@ impl Checker {
             }
             Act::Withdraw { recipient, purpose } => {
                 self.grants.remove(&(*recipient, *purpose));
-                self.last.retain(|(flow, _), _| flow != &(*recipient, *purpose));
+                self.last.retain(|(flow, ..), _| flow != &(*recipient, *purpose));
                 self.spent.retain(|(flow, ..), _| flow != &(*recipient, *purpose));
             }
             Act::Clock { now } => self.now = Some(*now),
@@ -309,6 +318,10 @@ impl Checker {
                 return Err(format!("left before its window or bucket was over, at {}: {sample:?}", self.ms));
             }
             let until = over_by(sample.ms, bucket, window);
+            if sample.bin.is_some() {
+                self.counts(flow, (sample, until), &now)?;
+                continue;
+            }
             let of_it = self.chances.entry((flow, sample.signal)).or_default();
             let within = of_it.range_mut(sample.ms..until);
             let mut chances: Vec<&mut Chance> = within.flat_map(|(_, list)| list).collect();
@@ -327,6 +340,26 @@ impl Checker {
             self.in_time(flow, sample, &rules, span)?;
         }
         Ok(())
+    }
+
+    /// No bin holds more than lay in it while a histogram with its edges was agreed to, and there was a value at all.
+    fn counts(&mut self, flow: Flow, (sample, until): (&Sample, i64), now: &[Reduce]) -> Result<(), String> {
+        if !is_a_bin(sample, now) {
+            return Err(format!("finer than what applies now: {sample:?} under {now:?}"));
+        }
+        let of_it = self.chances.entry((flow, sample.signal)).or_default();
+        let all = of_it.range(sample.ms..until).flat_map(|(_, list)| list);
+        let agreed: Vec<&Chance> = all.filter(|chance| is_a_bin(sample, &chance.rules)).collect();
+        let [low, high] = sample.bin.unwrap_or_default();
+        let inside = |value: i128| low.is_none_or(|low| low <= value) && high.is_none_or(|high| value < high);
+        let most = agreed.iter().filter(|chance| inside(chance.value)).count();
+        let Some(last) = agreed.last() else { return Err(format!("no value was let through: {sample:?}")) };
+        if sample.value.is_none_or(|told| told > 100 * most as i128) {
+            return Err(format!("only {most} lay there: {sample:?}"));
+        }
+        let (rules, span) = (last.rules.clone(), last.span);
+        self.within_budget(flow, sample, &rules)?;
+        self.in_time(flow, sample, &rules, span)
     }
 
     /// Before an event the value was once where it has to come from. With a grid it is that of a cell, so not looked at.
@@ -364,12 +397,12 @@ impl Checker {
     /// Gaps are never shorter than agreed, and what did not change is not repeated.
     fn in_time(&mut self, flow: Flow, sample: &Sample, rules: &[Reduce], span: u64) -> Result<(), String> {
         let told = Told { ms: sample.ms, value: sample.value, rules: rules.to_vec(), span };
-        let before = self.last.insert((flow, sample.signal), told);
+        let before = self.last.insert((flow, sample.signal, sample.bin), told);
         let Some(before) = before else { return Ok(()) };
         let (then, value) = (before.ms, before.value);
         for rule in rules {
             match rule {
-                Reduce::Max { s }
+                Reduce::Max { s } | Reduce::Bins { s, .. }
                     if sample.bucket_s == 0 && before.rules.contains(rule) && sample.ms - then < s * 1000 =>
                 {
                     return Err(format!("two of one window: {sample:?}"));
@@ -415,6 +448,7 @@ fn keeps(sample: &Sample, value: i128, rules: &[Reduce]) -> bool {
             sample.window_s > 0 && sample.window_s % s == 0 && on_edge
         }
         Reduce::Above { level, .. } => sample.event && value > level * 10,
+        Reduce::Bins { .. } => false,
         _ => true,
     });
     if sample.event {
@@ -426,6 +460,25 @@ fn keeps(sample: &Sample, value: i128, rules: &[Reduce]) -> bool {
     coarse && true_of_it && !outside
 }
 
+/// Whether a bin of a window was agreed to by every rule.
+fn is_a_bin(sample: &Sample, rules: &[Reduce]) -> bool {
+    let edges = || sample.bin.into_iter().flatten().flatten();
+    let asked = rules.iter().any(|rule| matches!(rule, Reduce::Bins { .. }));
+    asked
+        && rules.iter().all(|rule| match rule {
+            Reduce::Bins { s, edges: agreed } => {
+                sample.window_s % s == 0 && edges().all(|edge| agreed.map(|it| it * 10).contains(&edge))
+            }
+            Reduce::Grid { step, offset } => {
+                edges().all(|edge| (edge - offset * 10).rem_euclid(step * 10) == 0)
+            }
+            Reduce::Bucket { s } => sample.bucket_s > 0 && sample.bucket_s % s == 0,
+            Reduce::Max { .. } | Reduce::Above { .. } => false,
+            Reduce::Change { delta, .. } => *delta == 0,
+            Reduce::Rate { .. } | Reduce::Budget { .. } | Reduce::Nothing => true,
+        })
+}
+
 fn on_grid(sample: &Sample, step: i128, offset: i128) -> bool {
     let width = sample.width.unwrap_or(0);
     sample.value.is_none_or(|told| width % step == 0 && width > 0 && (told - offset).rem_euclid(step) == 0)
@@ -434,7 +487,7 @@ fn on_grid(sample: &Sample, step: i128, offset: i128) -> bool {
 fn bucket_is_kept(sample: &Sample, rules: &[Reduce]) -> bool {
     rules.iter().all(|rule| match rule {
         Reduce::Bucket { s } => sample.ms.rem_euclid(s * 1000) == 0,
-        Reduce::Above { .. } | Reduce::Max { .. } => false,
+        Reduce::Above { .. } | Reduce::Max { .. } | Reduce::Bins { .. } => false,
         _ => true,
     })
 }

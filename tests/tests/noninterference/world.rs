@@ -1,6 +1,6 @@
 //! The real core under a random life: makes the documents, hands them over as bytes, opens what comes out.
 
-use super::documents::{bundle, bytes, event, key, names, notice, request};
+use super::documents::{bundle, bytes, event, key, names, notice, request, specs};
 use super::model::{Act, Asked, Given, Party, Policy, RANGE, Reduce, SIGNALS, SIGNED, Sample};
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::consent::Gate;
@@ -15,7 +15,6 @@ use glovebox_core::consent::document::request::Necessity;
 use glovebox_core::consent::document::{Document, Verifier};
 use glovebox_core::consent::effective::{Effective, Situation};
 use glovebox_core::consent::grants::{Effect, Grants};
-use glovebox_core::consent::transform::{Parameter, TransformSpec};
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::BusDatabase;
 use glovebox_core::decode::{Leaves, Plan};
@@ -101,40 +100,6 @@ impl Sealer for Fake {
 pub fn sign<T: Document>(document: &T, key: &VerifyingKey) -> DsseEnvelope {
     let payload = serde_json::to_vec(document).unwrap();
     DsseEnvelope::unsigned(T::TYPE, &payload).with_signature("", &signature(key, &pae(T::TYPE, &payload)))
-}
-
-pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
-    let tenths = |n: i128| {
-        let sign = if n < 0 { "-" } else { "" };
-        Parameter::Text(format!("{sign}{}.{}", n.abs() / 10, n.abs() % 10))
-    };
-    let spec = |reduce: &Reduce| {
-        let (op, parameters) = match reduce {
-            Reduce::Grid { step, offset } => {
-                ("quantise", vec![("step", tenths(*step)), ("offset", tenths(*offset))])
-            }
-            Reduce::Rate { ms } => ("rate", vec![("min_interval_ms", Parameter::Integer(*ms))]),
-            Reduce::Change { delta, repeat } => {
-                let mut list = vec![("min_delta", tenths(*delta))];
-                list.extend(repeat.map(|ms| ("max_interval_ms", Parameter::Integer(ms))));
-                ("on_change", list)
-            }
-            Reduce::Bucket { s } => ("time_bucket", vec![("granularity_s", Parameter::Integer(*s))]),
-            Reduce::Max { s } => {
-                let functions = Parameter::List(vec![Parameter::Text("max".to_owned())]);
-                ("aggregate", vec![("window_s", Parameter::Integer(*s)), ("functions", functions)])
-            }
-            Reduce::Above { level, back } => {
-                let when = Parameter::Text("above".to_owned());
-                ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
-            }
-            Reduce::Budget { n } => ("budget", vec![("samples_per_day", Parameter::Integer(*n))]),
-            Reduce::Nothing => ("drop", Vec::new()),
-        };
-        let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        TransformSpec { op: op.to_owned(), parameters }
-    };
-    reduce.iter().map(spec).collect()
 }
 
 pub fn category(letter: char) -> Category {
@@ -525,6 +490,8 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
         let width = has("quantise").filter(|_| !event).map(|_| scale);
         let seconds = |op: &str| has(op).map_or(0, |t| t.parameters[0].value.parse().unwrap());
         let (bucket_s, window_s) = (seconds("time_bucket"), seconds("aggregate"));
+        let bin = has("aggregate").and_then(|t| t.parameters.iter().find(|it| it.name == "bin"));
+        let bin = bin.map(|it| edges(&it.value, hundredths));
         for (at, moment) in (0u32..).zip(moments) {
             let value = match states.get(&at) {
                 Some(v1::State::Absent) => continue,
@@ -547,6 +514,7 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
                 width,
                 bucket_s,
                 window_s,
+                bin,
                 event,
             });
         }
@@ -555,12 +523,23 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
     out.extend(found);
 }
 
+/// Of a bin as the descriptor tells it.
+fn edges(words: &str, hundredths: impl Fn(f64) -> i128) -> [Option<i128>; 2] {
+    let edge = |text: &str| Some(hundredths(text.parse().unwrap()));
+    match (words.strip_prefix("below "), words.strip_prefix("from "), words.split_once(" to ")) {
+        (Some(high), ..) => [None, edge(high)],
+        (_, Some(low), _) => [edge(low), None],
+        (.., Some((low, high))) => [edge(low), edge(high)],
+        _ => panic!("no bin: {words}"),
+    }
+}
+
 fn pick(random: &mut Random, end: usize) -> usize {
     usize::try_from(random.below(end as u64)).unwrap()
 }
 
 fn reduction(random: &mut Random) -> Reduce {
-    match random.below(15) {
+    match random.below(16) {
         0..=3 => Reduce::Grid {
             step: random.pick(&[5, 10, 20, 30, 50, 100]),
             offset: random.pick(&[0, 0, 0, 10, 5, -35]),
@@ -573,6 +552,9 @@ fn reduction(random: &mut Random) -> Reduce {
         11 => Reduce::Max { s: random.pick(&[1, 1, 2]) },
         12 => Reduce::Above { level: random.pick(&[30, 30, 0]), back: random.pick(&[0, 0, 20]) },
         13 => Reduce::Budget { n: random.pick(&[1, 2, 5]) },
+        14 => {
+            Reduce::Bins { s: random.pick(&[1, 1, 2]), edges: random.pick(&[[0, 100], [100, 300], [0, 305]]) }
+        }
         _ => Reduce::Nothing,
     }
 }

@@ -16,7 +16,7 @@ use super::document::record::{ConsentRecord, Decision, PiiInformation};
 use super::document::request::Request;
 use super::event::Occasion;
 use super::grants::{Grant, Grants};
-use super::transform::{Coding, Rule, Transform};
+use super::transform::{Aggregate, Coding, Rule, Transform};
 use crate::decode::{Leaf, LeafIndex, Leaves, ValueType};
 use crate::limits::{BATCH_AGE_US_MAX, FLOWS_MAX};
 use crate::names::{
@@ -70,6 +70,8 @@ pub struct Effective {
     pub private: BTreeSet<LeafIndex>,
     /// Leaves that are not even read for now, though the rules of `flows` stand.
     pub unread: BTreeSet<LeafIndex>,
+    /// Something is held back in the car until a trip ends.
+    pub waits_for_trip: bool,
 }
 
 /// What may leave in one flow.
@@ -139,29 +141,30 @@ impl SignalRules {
     fn figures(self) -> Vec<Self> {
         let Some(granted) = self.granted.aggregate else {
             let one = |rule: &Rule| match rule {
-                Rule::Pass(transform) => transform.aggregate.is_none_or(|it| it.functions.only().is_some()),
+                Rule::Pass(transform) => transform.aggregate.is_none_or(|it| it.figure().is_some()),
                 Rule::Deny => true,
             };
             let permitted = if one(&self.permitted) { self.permitted } else { Rule::Deny };
             return vec![Self { permitted, ..self }];
         };
-        let alone = |function| {
+        let alone = |figure: Aggregate| {
             let of = |transform: Transform| {
-                let aggregate = transform.aggregate?.of(function)?;
+                let aggregate = transform.aggregate?.like(&figure)?;
                 Some(Transform { aggregate: Some(aggregate), ..transform })
             };
             let permitted = match self.permitted {
                 Rule::Pass(transform) => of(transform).map_or(Rule::Deny, Rule::Pass),
                 Rule::Deny => Rule::Deny,
             };
-            Self { granted: of(self.granted).unwrap_or(self.granted), permitted, ..self.clone() }
+            let granted = Transform { aggregate: Some(figure), ..self.granted };
+            Self { granted, permitted, ..self.clone() }
         };
-        granted.functions.iter().map(alone).collect()
+        granted.figures().map(alone).collect()
     }
 
     /// Whether `new` says what may leave of the same: a figure, or all that it could be made of.
     fn is_covered_by(&self, new: &Self) -> bool {
-        let (old, new_one) = (self.granted.function(), new.granted.function());
+        let (old, new_one) = (self.granted.figure(), new.granted.figure());
         new.path == self.path && (new_one.is_none() || new_one == old)
     }
 
@@ -193,7 +196,9 @@ impl FlowRules {
             self.signals.iter().find(|new| old.is_covered_by(new)).map_or(Rule::Deny, |new| new.permitted)
         };
         let waits = self.event.is_some() && self.event != other.event;
-        waits || other.signals.iter().any(|old| !old.permitted.within(still(old)))
+        // A bin is made of all the finer ones that nest in it.
+        let all = Rule::of_all_bins;
+        waits || other.signals.iter().any(|old| !all(old.permitted).within(all(still(old))))
     }
 }
 

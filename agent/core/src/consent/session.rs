@@ -60,6 +60,8 @@ pub struct Hold {
     pub driver: Option<DriverId>,
     /// Since when, on the time line of this start of the machine.
     pub began: Moment,
+    /// It is for a trip, and since it was set that was seen to go on.
+    pub under_way: bool,
 }
 
 /// All that is set now. The default holds nothing back.
@@ -92,6 +94,12 @@ pub struct HoldStatus {
 pub struct Full;
 
 impl Hold {
+    /// From now on.
+    #[must_use]
+    pub fn new(what: What, lasts: Lasts, now: Moment) -> Self {
+        Self { what, lasts, driver: None, began: now, under_way: false }
+    }
+
     /// Its end, if time ends it.
     #[must_use]
     pub fn end(&self) -> Option<Moment> {
@@ -112,7 +120,7 @@ impl Session {
     /// Nothing leaves until somebody ends it, and then no place: for whoever cannot read what was set.
     #[must_use]
     pub fn in_doubt() -> Self {
-        let hold = |what| Hold { what, lasts: Lasts::UntilEnded, driver: None, began: Moment(0) };
+        let hold = |what| Hold::new(what, Lasts::UntilEnded, Moment(0));
         Self { holds: [What::All, What::Location].map(hold).to_vec(), driver: Driver::Unknown }
     }
 
@@ -160,6 +168,22 @@ impl Session {
     /// What was set for the trip ends with it. False if nothing was.
     pub fn trip_ended(&mut self) -> bool {
         self.keep(|hold| hold.lasts != Lasts::Trip)
+    }
+
+    /// What the signal that tells of trips says. What was set for a trip ends when that trip was seen to go on and then
+    /// not to: a pause that was set in a parked car lasts for the trip that comes. False if nothing of it is news.
+    pub fn look_at_trip(&mut self, goes_on: bool) -> bool {
+        if !goes_on {
+            return self.keep(|hold| !hold.under_way);
+        }
+        let news = self.holds.iter_mut().filter(|hold| hold.lasts == Lasts::Trip && !hold.under_way);
+        news.map(|hold| hold.under_way = true).count() > 0
+    }
+
+    /// Whether something ends with a trip.
+    #[must_use]
+    pub fn waits_for_trip(&self) -> bool {
+        self.holds.iter().any(|hold| hold.lasts == Lasts::Trip)
     }
 
     /// Ends what is over by now. False if nothing is.
@@ -247,9 +271,11 @@ impl Effective {
     /// not, so that nothing else of what goes out changes.
     #[must_use]
     pub fn under(mut self, session: &Session, is_location: impl Fn(&SignalPath) -> bool) -> Self {
+        self.waits_for_trip = session.waits_for_trip();
         if session.is_paused() {
             let withheld = vec![Withheld { flow: None, signal: None, clause: Clause::Paused }];
-            return Self { policy_version: self.policy_version, withheld, ..Self::default() };
+            let Self { policy_version, waits_for_trip, .. } = self;
+            return Self { policy_version, withheld, waits_for_trip, ..Self::default() };
         }
         let stopped = |rules: &Arc<FlowRules>| session.stops(&rules.recipient, &rules.purpose);
         let flows = self.flows.iter().filter(|rules| stopped(rules)).map(|rules| rules.flow);

@@ -31,9 +31,9 @@ impl LocalAuthority {
         self.session().status(self.clock.monotonic())
     }
 
-    /// Ends what time ends. To be called every second or so.
-    pub fn pass_session(&mut self) {
-        if self.session.pass(self.clock.monotonic()) {
+    /// Ends what time ends, and a trip of which it is said whether it goes on. To be called every second or so.
+    pub fn pass_session(&mut self, trip: Option<bool>) {
+        if self.session.pass(self.clock.monotonic(), trip) {
             tracing::info!(target: "consent", "what was set in the car for a while is over");
         }
     }
@@ -114,7 +114,7 @@ impl InCar for LocalAuthority {
         let driver = self.whose(scope)?;
         let mut session = self.session().clone();
         session.pass(self.clock.monotonic());
-        let hold = Hold { what: what.clone(), lasts, driver, began: self.clock.monotonic() };
+        let hold = Hold { driver, ..Hold::new(what.clone(), lasts, self.clock.monotonic()) };
         session.hold(hold).map_err(|error| refused(&error))?;
         self.changes.push(Change::InCar);
         let stored = self.session.narrow(session);

@@ -15,7 +15,7 @@ fn at(boot: &str, us: i64) -> Set {
 
 fn pause(lasts: Lasts, began: i64) -> Session {
     let mut session = Session::default();
-    session.hold(Hold { what: What::All, lasts, driver: None, began: Moment(began) }).unwrap();
+    session.hold(Hold::new(What::All, lasts, Moment(began))).unwrap();
     session
 }
 
@@ -31,8 +31,8 @@ fn a_pause_goes_on_after_a_restart_and_ends_by_the_same_clock() {
     // Another start of the machine, or one that cannot be told from another: it begins again.
     for (boot, now) in [("two", 20 * MINUTE_US), ("", 20 * MINUTE_US), ("one", -1)] {
         let (mut kept, _) = open(&at(boot, now));
-        assert!(!kept.pass(Moment(now + 15 * MINUTE_US - 1)) && kept.session().is_paused(), "{boot}");
-        assert!(kept.pass(Moment(now + 15 * MINUTE_US)) && !kept.session().is_paused(), "{boot}");
+        assert!(!kept.pass(Moment(now + 15 * MINUTE_US - 1), None) && kept.session().is_paused(), "{boot}");
+        assert!(kept.pass(Moment(now + 15 * MINUTE_US), None) && !kept.session().is_paused(), "{boot}");
         kept.narrow(pause(Lasts::Seconds(900), 0)).unwrap();
         let (mut again, _) = open(&at("one", 0));
         again.narrow(pause(Lasts::Seconds(900), 0)).unwrap();
@@ -51,11 +51,11 @@ fn all_that_can_be_set_is_read_as_it_was_written() {
         (What::Recipient("acme".parse().unwrap()), Lasts::Seconds(7_200)),
         (flow, Lasts::Trip),
     ] {
-        session.hold(Hold { what, lasts, driver: None, began: Moment(3) }).unwrap();
+        session.hold(Hold::new(what, lasts, Moment(3))).unwrap();
     }
     let driver: DriverId = "seat-1".parse().unwrap();
     for what in [What::All, What::Flow { recipient: "of".parse().unwrap(), purpose: "of".parse().unwrap() }] {
-        let own = Hold { what, lasts: Lasts::Trip, driver: Some(driver.clone()), began: Moment(3) };
+        let own = Hold { driver: Some(driver.clone()), ..Hold::new(what, Lasts::Trip, Moment(3)) };
         session.hold(own).unwrap();
     }
     for who in [Driver::Is(driver), Driver::Guest, Driver::Unknown] {
@@ -75,6 +75,23 @@ fn who_drives_is_not_known_after_a_start_of_the_machine() {
     Kept::open(path.clone(), &at("one", 0)).0.narrow(session).unwrap();
     let driver = |boot| Kept::open(path.clone(), &at(boot, 1)).0.session().driver().clone();
     assert_eq!((driver("one"), driver("two"), driver("")), (Driver::Guest, Driver::Unknown, Driver::Unknown));
+}
+
+#[test]
+fn that_a_trip_went_on_is_known_after_a_restart_and_its_end_ends_the_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |boot: &str| Kept::open(folder.path().join("session"), &at(boot, 5)).0;
+    let mut kept = open("one");
+    kept.narrow(pause(Lasts::Trip, 0)).unwrap();
+    // Parked, by the signal: the trip is still to come.
+    let mut kept = open("two");
+    assert!(!kept.pass(Moment(6), None) && !kept.pass(Moment(6), Some(false)) && kept.session().is_paused());
+    assert!(!kept.pass(Moment(7), Some(true)) && kept.session().is_paused());
+    // The machine went off before the signal said that the trip was over.
+    let mut kept = open("three");
+    assert!(!kept.pass(Moment(6), None) && !kept.pass(Moment(6), Some(true)) && kept.session().is_paused());
+    assert!(kept.pass(Moment(7), Some(false)) && !kept.session().is_paused());
+    assert!(!open("three").session().is_paused(), "it is back after a restart");
 }
 
 #[test]
@@ -106,6 +123,7 @@ fn invariant_3_a_file_that_cannot_be_read_means_that_nothing_leaves() {
         checked("glovebox session 1\nboot one\ndriver\n"),
         checked("glovebox session 1\nboot one\ndriver is A b\n"),
         checked("glovebox session 1\nboot one\nhold 0 trip of all\n"),
+        checked("glovebox session 1\nboot one\nunder-way 0 1m all\n"),
         checked("glovebox session 1\nboot one\nhold 0 trip recipient acme tyres more\n"),
         "x".repeat(SESSION_FILE_BYTES_MAX + 1),
     ] {

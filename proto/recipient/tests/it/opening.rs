@@ -77,6 +77,9 @@ fn figures_cells_and_events_are_told_from_readings() {
         parameters: vec![v1::Parameter { name: name.to_owned(), value: value.to_owned() }],
     };
     descriptor.signals[1].transforms = vec![transform("aggregate", "functions", "mean")];
+    let mut bin = transform("aggregate", "functions", "histogram");
+    bin.parameters.push(v1::Parameter { name: "bin".to_owned(), value: "0 to 50".to_owned() });
+    descriptor.signals[3].transforms = vec![bin];
     descriptor.signals[4].transforms = vec![transform("threshold", "value", "3")];
     descriptor.signals[6].transforms = vec![transform("geo_cell", "resolution", "7")];
     let opened = car::opener().open(None, &car::payload(1, &batch)).unwrap();
@@ -89,6 +92,7 @@ fn figures_cells_and_events_are_told_from_readings() {
     assert!(line("AirTemperature").contains(r#""what":"mean","value":-52.5"#), "{}", line("AirTemperature"));
     assert!(line("IsOpen").contains(r#""what":"event","value":true"#));
     assert!(line("Counter").contains(r#""what":"cell","value":"ffffffffffffffff""#));
+    assert!(line("Bias").contains(r#""what":"0 to 50""#), "{}", line("Bias"));
     assert!(!line("Speed").contains("what"));
 }
 

@@ -74,6 +74,32 @@ fn each_figure_that_was_granted_is_a_signal_of_its_own() {
 }
 
 #[test]
+fn each_bin_is_a_signal_and_a_coarser_one_stands_where_it_begins() {
+    let of = |edges: &str| {
+        format!(r#"[{{"op":"aggregate","window_s":60,"functions":["mean","histogram"],"edges":{edges}}}]"#)
+    };
+    let (fine, coarse) = (of("[0,50,100]"), of("[50]"));
+    let told = |granted: &str, permitted: &str| -> Vec<Option<String>> {
+        let words = |it: &SignalRules| match it.permitted {
+            Rule::Pass(transform) => transform.figure_words(),
+            Rule::Deny => None,
+        };
+        signal("V.Speed", granted, permitted).figures().iter().map(words).collect()
+    };
+    let some = |words: &str| Some(words.to_owned());
+    let all = ["mean", "below 0", "0 to 50", "50 to 100", "from 100"].map(some);
+    assert_eq!(told(&fine, &fine), all);
+    assert_eq!(told(&fine, &coarse), [some("mean"), some("below 50"), None, some("from 50"), None]);
+    assert_eq!(told(&fine, MEAN), [some("mean"), None, None, None, None]);
+    let (fine, coarse) = (signal("V.S", &fine, &fine).figures(), signal("V.S", &fine, &coarse).figures());
+    assert!(
+        flow(coarse.clone()).narrower_than(&flow(fine.clone())) && !flow(fine).narrower_than(&flow(coarse))
+    );
+    let counted = &signal("V.S", &of("[0]"), &of("[0]")).figures()[1];
+    assert_eq!((counted.coding().value_type, counted.coding().scale), (ValueType::Unsigned, 1.0));
+}
+
+#[test]
 fn a_figure_less_is_narrower_and_one_more_is_not() {
     let of = |transforms: &str| flow(signal("V.Speed", transforms, transforms).figures());
     let (both, mean, all) = (of(MIN_MEAN), of(MEAN), of("[]"));

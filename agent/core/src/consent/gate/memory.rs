@@ -1,7 +1,7 @@
 //! What was emitted last, over a swap and over a restart: neither shortens a gap. No values go over a restart, and the
 //! shell keeps what does.
 
-use super::super::transform::{Function, Transform};
+use super::super::transform::{Figure, Transform};
 use super::thinning::{Emitted, Thinning};
 use super::{Gate, Series};
 use crate::decode::{LeafIndex, SourceAddress, State};
@@ -17,7 +17,7 @@ pub struct Remembered {
     /// Which signal.
     pub leaf: LeafIndex,
     /// Which figure of it.
-    pub function: Option<Function>,
+    pub figure: Option<Figure>,
     /// Of which sender.
     pub source: SourceAddress,
     /// Its stamp, by wall time.
@@ -107,9 +107,9 @@ impl Gate {
         };
         let list = memory.emitted.into_iter().filter(|(_, told)| waits(told));
         let mut list: Vec<Remembered> = list
-            .map(|((flow, (leaf, function), source), (emitted, _))| {
+            .map(|((flow, (leaf, figure), source), (emitted, _))| {
                 let at = WallTime(emitted.moment.0.saturating_add(self.offset_us));
-                Remembered { flow, leaf, function, source, at }
+                Remembered { flow, leaf, figure, source, at }
             })
             .collect();
         list.sort_unstable();
@@ -129,7 +129,7 @@ impl Gate {
                     let moment = moment(it.at);
                     let (state, source) = (State::Value, it.source);
                     let emitted = Emitted { moment, frame: 0, state, source, bits: 0, stale: true };
-                    let key = (it.flow, (it.leaf, it.function), it.source);
+                    let key = (it.flow, (it.leaf, it.figure), it.source);
                     self.memory.emitted.insert(key, (emitted, Transform::OPEN));
                 }
             }

@@ -8,7 +8,7 @@ mod trip;
 
 use super::atom;
 use super::effective::{Effective, FlowRules, SignalRules};
-use super::transform::{Change, Coordinate, Function, Quantiser, Rule, Transform, Trigger};
+use super::transform::{Change, Coordinate, Figure, Quantiser, Rule, Transform, Trigger};
 use super::zone::Zones;
 use crate::decode::{LeafIndex, Leaves, Reading, SourceAddress, State};
 use crate::limits::{GEO_PAIR_US_MAX, PLACE_SILENCE_US_MAX};
@@ -98,6 +98,8 @@ pub struct Gate {
     flows: Vec<Arc<FlowRules>>,
     /// Leaves that have no route for now.
     unread: BTreeSet<LeafIndex>,
+    /// Something is held back until a trip ends.
+    waits_for_trip: bool,
     /// By leaf: where its routes begin in `routes`; one more at the end.
     starts: Vec<u32>,
     routes: Vec<Route>,
@@ -149,7 +151,7 @@ struct Address {
 }
 
 /// A leaf, and the figure that is told of it.
-type Series = (LeafIndex, Option<Function>);
+type Series = (LeafIndex, Option<Figure>);
 
 const ALWAYS: u32 = u32::MAX;
 const NONE: u32 = u32::MAX;
@@ -169,6 +171,7 @@ impl Gate {
             policy_version: effective.policy_version,
             flows: effective.flows.clone(),
             unread: effective.unread.clone(),
+            waits_for_trip: effective.waits_for_trip,
             ..Self::default()
         };
         let mut by_leaf: Vec<Vec<Route>> = vec![Vec::new(); leaves.len()];
@@ -243,7 +246,7 @@ impl Gate {
         if let Some(at) = groups.iter().rposition(alike) {
             let thinning = groups[at].thinning;
             if let Some(thinning) = self.thinnings.get_mut(thinning as usize) {
-                thinning.series.push((rule.leaf, transform.function()));
+                thinning.series.push((rule.leaf, transform.figure()));
             }
             return (u16::try_from(at).unwrap_or(u16::MAX), thinning);
         }
@@ -251,7 +254,7 @@ impl Gate {
             ALWAYS
         } else {
             let change = transform.on_change.map(|band| Change::new(band, rule.coding()));
-            self.thinnings.push(Thinning::new(flow, (rule.leaf, transform.function()), transform, change));
+            self.thinnings.push(Thinning::new(flow, (rule.leaf, transform.figure()), transform, change));
             u32::try_from(self.thinnings.len() - 1).unwrap_or(ALWAYS)
         };
         let min_interval_us = transform.min_interval_us;
@@ -519,8 +522,11 @@ impl Steps {
     /// `None` if a number has too many digits, or a place is not whole: then nothing may leave.
     fn new(rule: &SignalRules, signals: &[SignalRules], leaves: &Leaves) -> Option<Self> {
         let (transform, recorded) = (rule.coded(), rule.recorded());
-        let windows = transform.aggregate.map(|aggregate| Windows::new(aggregate, recorded));
-        let quantiser = match transform.quantise {
+        let windows = match transform.aggregate {
+            Some(aggregate) => Some(Windows::new(aggregate, recorded)?),
+            None => None,
+        };
+        let quantiser = match transform.grid() {
             Some(grid) => Some(Quantiser::new(transform.aggregated(recorded), grid)?),
             None => None,
         };

@@ -2,7 +2,7 @@
 //! at the reading itself. Kept off the way of the others.
 
 use super::super::transform::{
-    Aggregate, Coding, Coordinate, Fix, Period, Quantiser, Resolution, Span, Transform, Trigger, Window,
+    Aggregate, Bin, Coding, Coordinate, Fix, Period, Quantiser, Resolution, Span, Transform, Trigger, Window,
 };
 use super::budget::Budgets;
 use super::thinning::{Emitted, Thinning};
@@ -37,6 +37,8 @@ pub(super) struct Stages {
 pub(super) struct Windows {
     aggregate: Aggregate,
     coding: Coding,
+    /// Of a histogram the one that is told.
+    bin: Option<Bin>,
     /// By sender.
     open: Vec<(SourceAddress, Option<Window>)>,
     /// The clock stepped: the window that comes next is not seen from its beginning.
@@ -247,7 +249,7 @@ impl Stages {
     }
 
     pub(super) fn series(&self) -> (FlowId, Series) {
-        (self.flow, (self.leaf, self.transform.function()))
+        (self.flow, (self.leaf, self.transform.figure()))
     }
 
     /// Goes on where `old` stood.
@@ -261,8 +263,9 @@ impl Stages {
 }
 
 impl Windows {
-    pub(super) fn new(aggregate: Aggregate, coding: Coding) -> Self {
-        Self { aggregate, coding, open: Vec::new(), stepped: false }
+    /// `None` if a number has too many digits; then nothing may leave.
+    pub(super) fn new(aggregate: Aggregate, coding: Coding) -> Option<Self> {
+        Some(Self { aggregate, coding, bin: aggregate.bin(coding)?, open: Vec::new(), stepped: false })
     }
 
     /// What is no value does not count. Of more senders than can be remembered nothing is told.
@@ -280,7 +283,7 @@ impl Windows {
         let Some(window) = of_sender(&mut self.open, sample.source) else { return };
         let window = window.get_or_insert_with(|| Window::new(begin_us, partial));
         if window.begin_us == begin_us {
-            window.add(self.coding, sample.bits);
+            window.add(self.coding, self.bin.as_ref(), sample.bits);
         }
     }
 

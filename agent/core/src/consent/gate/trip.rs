@@ -92,6 +92,12 @@ impl Gate {
         self.stages.iter().any(|stages| stages.transform.needs_trips())
     }
 
+    /// Whether trips are looked at: for a rule, or for what is held back until one ends.
+    #[must_use]
+    pub fn looks_at_trips(&self) -> bool {
+        self.waits_for_trip || self.needs_trips()
+    }
+
     /// A reading of the signal that tells of trips; to be told before the other readings of its frame. `None`: it has no
     /// value.
     pub fn on_trip(&mut self, goes_on: Option<bool>, now: Moment) {

@@ -19,7 +19,7 @@ fn purpose(name: &str) -> PurposeId {
 }
 
 fn hold(what: What, lasts: Lasts, began_us: i64) -> Hold {
-    Hold { what, lasts, driver: None, began: Moment(began_us) }
+    Hold::new(what, lasts, Moment(began_us))
 }
 
 fn driver(name: &str) -> DriverId {
@@ -99,6 +99,25 @@ fn what_one_driver_set_holds_while_that_driver_drives_and_while_nobody_knows_who
     assert!(!set.forget(&driver("a")) && set.forget(&driver("b")));
     assert_eq!(*set.clone().begun_again(Moment(9)).driver(), Driver::Unknown);
     assert_eq!(set.holds().count(), 1);
+}
+
+#[test]
+fn a_pause_that_was_set_in_a_parked_car_lasts_for_the_trip_that_comes() {
+    let mut set = session(&[
+        hold(What::All, Lasts::Trip, 0),
+        hold(What::Location, Lasts::UntilEnded, 0),
+        hold(What::Recipient(recipient("a")), Lasts::Seconds(60), 0),
+    ]);
+    assert!(!set.look_at_trip(false) && set.is_paused() && set.waits_for_trip());
+    assert!(set.look_at_trip(true) && !set.look_at_trip(true) && set.is_paused());
+    // Set anew on the road it is for this trip, which has to be seen to go on once more.
+    set.hold(hold(What::All, Lasts::Trip, 1)).unwrap();
+    assert!(!set.clone().look_at_trip(false) && set.look_at_trip(true));
+    // After a start of the machine: the trip that went on may be this one, and is over when the signal says so.
+    let mut set = set.begun_again(Moment(7));
+    assert!(!set.look_at_trip(true) && set.is_paused());
+    assert!(set.look_at_trip(false) && !set.is_paused() && !set.waits_for_trip());
+    assert!(set.is_without_location() && set.stops(&recipient("a"), &purpose("p")));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod budget;
 pub mod coding;
 mod delay;
 mod geo_cell;
+mod histogram;
 mod on_change;
 mod parameters;
 pub mod period;
@@ -24,10 +25,12 @@ mod trim_ends;
 mod words;
 
 pub(super) use aggregate::Window;
-pub use aggregate::{Aggregate, Function, Functions, Span};
+pub use aggregate::{Aggregate, Figure, Function, Functions, Span};
 pub use coding::Coding;
 pub(super) use geo_cell::{Coordinate, Fix};
 pub use geo_cell::{Resolution, boundary};
+pub(super) use histogram::Bin;
+pub use histogram::Edges;
 pub(super) use on_change::Change;
 pub use on_change::DeadBand;
 pub use parameters::{Kind, OPS, Op, Taken, TransformFault, fault};
@@ -107,7 +110,7 @@ impl Transform {
             delay_us: self.delay_us.max(other.delay_us),
             budget: both(self.budget, other.budget, |a, b| Some(a.min(b)))?,
         };
-        met.has_a_meaning().then(|| met.settled())
+        if met.has_a_meaning() { met.settled() } else { None }
     }
 
     /// A cell of a place is no number: it has neither figures nor steps nor levels. Figures of a whole trip are also of
@@ -122,15 +125,27 @@ impl Transform {
     }
 
     /// What one op means beside another. A crossing is a change: two of them lie at least the hysteresis apart, so the
-    /// dead band becomes that.
-    fn settled(self) -> Self {
-        match (self.threshold, self.on_change) {
+    /// dead band becomes that. The bins of a histogram are made of the cells of a grid, and what tells only crossings or
+    /// changes of a size tells no histogram.
+    fn settled(self) -> Option<Self> {
+        let of_sizes =
+            self.threshold.is_some() || self.on_change.is_some_and(|band| band.min_delta.is_positive());
+        let aggregate = match self.aggregate {
+            Some(aggregate) => Some(aggregate.within(|edges| match self.quantise {
+                _ if of_sizes => None,
+                Some(grid) => edges.on(grid),
+                None => Some(edges),
+            })?),
+            None => None,
+        };
+        let settled = Self { aggregate, ..self };
+        Some(match (self.threshold, self.on_change) {
             (Some(threshold), Some(band)) => {
                 let threshold = Some(threshold.with_hysteresis(band.min_delta));
-                Self { threshold, on_change: None, ..self }
+                Self { threshold, on_change: None, ..settled }
             }
-            _ => self,
-        }
+            _ => settled,
+        })
     }
 
     /// How values that are recorded as `recorded` are read when they leave.
@@ -141,7 +156,7 @@ impl Transform {
 
     /// The same where it is decided whether to emit.
     pub(super) fn measured(&self, recorded: Coding) -> Coding {
-        match (self.geo_cell, self.quantise) {
+        match (self.geo_cell, self.grid()) {
             (Some(_), _) => Resolution::coding(),
             (None, Some(grid)) => grid.coding(),
             (None, None) => self.aggregated(recorded),
@@ -153,7 +168,26 @@ impl Transform {
         self.aggregate.map_or(recorded, |aggregate| aggregate.coding(recorded))
     }
 
-    /// The figure that is told, if there is one.
+    /// What is done to the numbers that are told: a count of a bin is as coarse as its edges.
+    pub(super) fn grid(&self) -> Option<Grid> {
+        self.quantise.filter(|_| self.function() != Some(Function::Histogram))
+    }
+
+    /// The figure that is told, if there is just one.
+    #[must_use]
+    pub fn figure(&self) -> Option<Figure> {
+        self.aggregate?.figure()
+    }
+
+    /// The figure that is told, in a word: `mean`, or a bin's `0 to 50`.
+    #[must_use]
+    pub fn figure_words(&self) -> Option<String> {
+        let aggregate = self.aggregate?;
+        let bin = aggregate.edges.zip(aggregate.bin).map(|(edges, bin)| edges.bin_words(bin));
+        bin.or_else(|| Some(aggregate.functions.only()?.name().to_owned()))
+    }
+
+    /// The function that is told, if there is just one.
     #[must_use]
     pub fn function(&self) -> Option<Function> {
         self.aggregate?.functions.only()
@@ -170,7 +204,8 @@ impl Transform {
     /// Whether what leaves is in the signal's unit.
     #[must_use]
     pub fn keeps_unit(&self) -> bool {
-        self.geo_cell.is_none() && self.threshold.is_none() && self.function() != Some(Function::Count)
+        let counts = matches!(self.function(), Some(Function::Count | Function::Histogram));
+        self.geo_cell.is_none() && self.threshold.is_none() && !counts
     }
 
     /// Whether it leaves at once or not at all, and the reading alone says what.
@@ -190,7 +225,7 @@ impl Transform {
         let mut list = Vec::new();
         list.extend(self.trim_ends.map(|ends| ("trim_ends", ends.told())));
         list.extend(self.aggregate.map(|aggregate| ("aggregate", aggregate.told())));
-        list.extend(self.quantise.map(|grid| ("quantise", grid.told())));
+        list.extend(self.grid().map(|grid| ("quantise", grid.told())));
         list.extend(self.geo_cell.map(|resolution| ("geo_cell", resolution.told())));
         list.extend(
             self.time_bucket.map(|bucket| ("time_bucket", vec![("granularity_s", bucket.s().to_string())])),
@@ -233,6 +268,14 @@ impl Rule {
     pub fn meet(self, other: Self) -> Self {
         let (Self::Pass(a), Self::Pass(b)) = (self, other) else { return Self::Deny };
         a.meet(b).map_or(Self::Deny, Self::Pass)
+    }
+
+    /// The same of a whole histogram, if it is that of a bin.
+    #[must_use]
+    pub fn of_all_bins(self) -> Self {
+        let Self::Pass(transform) = self else { return self };
+        let aggregate = transform.aggregate.map(|aggregate| Aggregate { bin: None, ..aggregate });
+        Self::Pass(Transform { aggregate, ..transform })
     }
 
     /// Whether this lets out no more than `other`.

@@ -2,10 +2,11 @@
 //! `parse`; a test has both say the same.
 
 use super::aggregate::Function;
+use super::histogram::Edges;
 use super::{Parameter, TransformSpec, parse};
 use crate::limits::{
     AGGREGATE_SAMPLES_MAX, AGGREGATE_WINDOW_S_MAX, BUDGET_SAMPLES_MAX, DELAY_S_MAX, GEO_CELL_DEPTH_MAX,
-    INTERVAL_MS_MAX, TIME_BUCKET_S_MAX, TRIM_MINUTES_MAX,
+    HISTOGRAM_EDGES_MAX, INTERVAL_MS_MAX, TIME_BUCKET_S_MAX, TRIM_MINUTES_MAX,
 };
 use std::fmt;
 
@@ -44,9 +45,13 @@ pub enum Kind {
     Word(&'static [&'static str]),
     /// A list of these words, with one at least.
     Words(&'static [&'static str]),
+    /// A list of numbers, each greater than the one before it, with one at least and so many at most. It stands beside
+    /// `histogram` in `functions`, and neither without the other.
+    Edges(usize),
 }
 
-const FUNCTIONS: [&str; 6] = ["min", "max", "mean", "sum", "count", "last"];
+const HISTOGRAM: &str = "histogram";
+const FUNCTIONS: [&str; 7] = ["min", "max", "mean", "sum", "count", "last", HISTOGRAM];
 const _: () = assert!(FUNCTIONS.len() == Function::ALL.len());
 
 const fn needed(name: &'static str, kind: Kind) -> Taken {
@@ -74,6 +79,7 @@ pub const OPS: &[Op] = &[
             needed("window_s", Kind::Whole(1, AGGREGATE_WINDOW_S_MAX)),
             needed("functions", Kind::Words(&FUNCTIONS)),
             or_not("min_samples", Kind::Whole(1, AGGREGATE_SAMPLES_MAX)),
+            or_not("edges", Kind::Edges(HISTOGRAM_EDGES_MAX)),
         ],
     },
     Op {
@@ -82,6 +88,7 @@ pub const OPS: &[Op] = &[
             needed("window", Kind::Word(&["trip"])),
             needed("functions", Kind::Words(&FUNCTIONS)),
             or_not("min_samples", Kind::Whole(1, AGGREGATE_SAMPLES_MAX)),
+            or_not("edges", Kind::Edges(HISTOGRAM_EDGES_MAX)),
         ],
     },
     Op { name: "quantise", takes: &[needed("step", Kind::Above0), or_not("offset", Kind::Number)] },
@@ -153,6 +160,12 @@ pub enum TransformFault {
         /// What stands there.
         value: String,
     },
+    /// A histogram without edges, or edges without one.
+    #[error("{op} needs `edges` with the function {HISTOGRAM}, and takes them with no other")]
+    Unpaired {
+        /// Which op.
+        op: &'static str,
+    },
     /// More digits than are computed with.
     #[error("a number of {op} has too many digits")]
     Digits {
@@ -170,7 +183,9 @@ pub fn fault(spec: &TransformSpec) -> Option<TransformFault> {
     let Some(op) = meant(spec) else {
         return Some(TransformFault::UnknownOp { op: spec.op.clone() });
     };
-    let found = unknown(op, spec).or_else(|| op.takes.iter().find_map(|taken| unfit(op.name, taken, spec)));
+    let found = unknown(op, spec)
+        .or_else(|| op.takes.iter().find_map(|taken| unfit(op.name, taken, spec)))
+        .or_else(|| unpaired(op, spec));
     found.or_else(|| (!op.takes.is_empty()).then_some(TransformFault::Digits { op: op.name }))
 }
 
@@ -180,6 +195,14 @@ fn unknown(op: &Op, spec: &TransformSpec) -> Option<TransformFault> {
     let takes =
         if names.is_empty() { "nor anything else".to_owned() } else { format!("but {}", names.join(", ")) };
     Some(TransformFault::UnknownParameter { op: op.name, name: name.clone(), takes })
+}
+
+fn unpaired(op: &Op, spec: &TransformSpec) -> Option<TransformFault> {
+    let edges = op.takes.iter().find(|taken| matches!(taken.kind, Kind::Edges(_)))?;
+    let is_one = |function: &Parameter| matches!(function, Parameter::Text(name) if name == HISTOGRAM);
+    let counts =
+        matches!(spec.parameters.get("functions"), Some(Parameter::List(list)) if list.iter().any(is_one));
+    (counts != spec.has(edges.name)).then_some(TransformFault::Unpaired { op: op.name })
 }
 
 fn unfit(op: &'static str, taken: &Taken, spec: &TransformSpec) -> Option<TransformFault> {
@@ -204,6 +227,7 @@ impl Kind {
             (Self::Words(words), Parameter::List(list)) => {
                 !list.is_empty() && list.iter().all(|word| is_one_of(words, word))
             }
+            (Self::Edges(_), value) => Edges::parse(value).is_some(),
             (Self::Words(_), _) => false,
         }
     }
@@ -218,6 +242,7 @@ impl fmt::Display for Kind {
             Self::Above0 => f.write_str("a number above 0"),
             Self::Word(words) => f.write_str(&words.join(" or ")),
             Self::Words(words) => write!(f, "a list of some of {}", words.join(", ")),
+            Self::Edges(most) => write!(f, "a list of 1 to {most} numbers that rise"),
         }
     }
 }
@@ -251,7 +276,15 @@ mod tests {
             (r#"{"op":"threshold","when":"at","value":1}"#, "`when` of threshold is above or below, not at"),
             (
                 r#"{"op":"aggregate","window_s":60,"functions":["median"]}"#,
-                "`functions` of aggregate is a list of some of min, max, mean, sum, count, last, not median",
+                "`functions` of aggregate is a list of some of min, max, mean, sum, count, last, histogram, not median",
+            ),
+            (
+                r#"{"op":"aggregate","window_s":60,"functions":["histogram"]}"#,
+                "aggregate needs `edges` with the function histogram, and takes them with no other",
+            ),
+            (
+                r#"{"op":"aggregate","window_s":60,"functions":["histogram"],"edges":[5,5]}"#,
+                "`edges` of aggregate is a list of 1 to 12 numbers that rise, not 5 5",
             ),
             (r#"{"op":"quantise","step":0}"#, "`step` of quantise is a number above 0, not 0"),
             (r#"{"op":"quantise","step":1e-30,"offset":1e20}"#, "a number of quantise has too many digits"),
@@ -277,16 +310,19 @@ mod tests {
             (-2.0f64..2.0).prop_map(Parameter::Number),
             prop_oneof![Just("above"), Just("min"), Just("trip"), Just("0.5"), Just("x")]
                 .prop_map(|it| Parameter::Text(it.to_owned())),
-            prop::collection::vec(prop_oneof![Just("min"), Just("mean"), Just("x")], 0..3).prop_map(|list| {
-                Parameter::List(list.into_iter().map(|it| Parameter::Text(it.to_owned())).collect())
-            }),
+            prop::collection::vec((-3i64..9).prop_map(Parameter::Integer), 0..4).prop_map(Parameter::List),
+            prop::collection::vec(prop_oneof![Just("min"), Just("histogram"), Just("x")], 0..3).prop_map(
+                |list| {
+                    Parameter::List(list.into_iter().map(|it| Parameter::Text(it.to_owned())).collect())
+                }
+            ),
         ]
     }
 
     prop_compose! {
         /// An op with some of its parameters, now and then one of another op, and values of all kinds.
         fn spec()(
-            op in prop::sample::select(OPS), values in prop::collection::vec(prop::option::weighted(0.8, value()), 4),
+            op in prop::sample::select(OPS), values in prop::collection::vec(prop::option::weighted(0.8, value()), 5),
             strange in prop::option::weighted(0.1, prop::sample::select(vec!["step", "resolution", "burst", "window", "window_s"])),
         ) -> TransformSpec {
             let named = op.takes.iter().zip(values).filter_map(|(taken, value)| Some((taken.name.to_owned(), value?)));
@@ -300,7 +336,7 @@ mod tests {
         #[test]
         fn the_table_takes_what_the_ops_take(spec in spec()) {
             let op = meant(&spec).unwrap();
-            let fits = unknown(op, &spec).is_none() && op.takes.iter().all(|taken| unfit(op.name, taken, &spec).is_none());
+            let fits = unknown(op, &spec).is_none() && unpaired(op, &spec).is_none() && op.takes.iter().all(|taken| unfit(op.name, taken, &spec).is_none());
             let denies = op.takes.is_empty();
             prop_assert_eq!(fits && !denies, parse(&spec).is_some(), "{:?}", spec);
             prop_assert_eq!(fits, fault(&spec).is_none(), "{:?}", spec);

@@ -42,6 +42,16 @@ impl Grid {
         self.offset
     }
 
+    /// Whether a cell begins there.
+    pub(super) fn has_edge(&self, at: Decimal) -> bool {
+        let digits = at.scale().max(self.step.scale()).max(self.offset.scale());
+        let whole = |number: Decimal| number.scaled(digits);
+        let (Some(at), Some(step), Some(offset)) = (whole(at), whole(self.step), whole(self.offset)) else {
+            return false;
+        };
+        at.checked_sub(offset).is_some_and(|above| above % step == 0)
+    }
+
     /// The finest grid that both contain: its edges are those that both have. `None` if there are none.
     pub(super) fn meet(self, other: Self) -> Option<Self> {
         let (a, b, scale) = Decimal::aligned(self.step, other.step)?;

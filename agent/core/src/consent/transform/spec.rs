@@ -45,20 +45,27 @@ impl std::fmt::Display for Parameter {
     }
 }
 
+impl Parameter {
+    /// An exact number: a JSON number or a text.
+    pub(super) fn decimal(&self) -> Option<Decimal> {
+        match self {
+            Self::Integer(number) => Decimal::new(i128::from(*number), 0),
+            Self::Number(number) => Decimal::from_f64(*number),
+            Self::Text(text) => Decimal::parse(text),
+            Self::Flag(_) | Self::List(_) => None,
+        }
+    }
+}
+
 impl TransformSpec {
     /// No parameters but these.
     pub(super) fn only(&self, known: &[&str]) -> Option<()> {
         self.parameters.keys().all(|key| known.contains(&key.as_str())).then_some(())
     }
 
-    /// An exact number: a JSON number or a text.
+    /// An exact number.
     pub(super) fn decimal(&self, name: &str) -> Option<Decimal> {
-        match self.parameters.get(name)? {
-            Parameter::Integer(number) => Decimal::new(i128::from(*number), 0),
-            Parameter::Number(number) => Decimal::from_f64(*number),
-            Parameter::Text(text) => Decimal::parse(text),
-            Parameter::Flag(_) | Parameter::List(_) => None,
-        }
+        self.parameters.get(name)?.decimal()
     }
 
     /// The same; 0 if it is left out.

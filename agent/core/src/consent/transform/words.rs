@@ -2,7 +2,7 @@
 
 use super::super::decimal::Decimal;
 use super::{
-    Aggregate, DeadBand, Ends, Function, Grid, Period, Resolution, Side, Span, Threshold, Transform,
+    Aggregate, DeadBand, Edges, Ends, Function, Grid, Period, Resolution, Side, Span, Threshold, Transform,
     TransformSpec, parse,
 };
 
@@ -46,7 +46,7 @@ fn told(transform: &Transform, unit: &str) -> String {
 fn parts(transform: &Transform, unit: &str) -> Vec<String> {
     let mut parts = Vec::new();
     parts.extend(transform.trim_ends.map(trim_ends));
-    parts.extend(transform.aggregate.map(aggregate));
+    parts.extend(transform.aggregate.map(|it| aggregate(it, unit)));
     parts.extend(transform.quantise.map(|it| grid(it, unit)));
     parts.extend(transform.geo_cell.map(cell));
     parts.extend(transform.time_bucket.map(bucket));
@@ -74,8 +74,12 @@ fn budget(most: u32) -> String {
     format!("at most {most} a day (UTC)")
 }
 
-fn aggregate(aggregate: Aggregate) -> String {
-    let functions: Vec<&str> = aggregate.functions.iter().map(Function::name).collect();
+fn aggregate(aggregate: Aggregate, unit: &str) -> String {
+    let name = |function: Function| match aggregate.edges.filter(|_| function == Function::Histogram) {
+        Some(edges) => bins(edges, aggregate.bin, unit),
+        None => function.name().to_owned(),
+    };
+    let functions: Vec<String> = aggregate.functions.iter().map(name).collect();
     let least = match aggregate.min_samples {
         0 | 1 => String::new(),
         least => format!(", if there were {least} values or more"),
@@ -85,6 +89,15 @@ fn aggregate(aggregate: Aggregate) -> String {
         Span::Trip => "trip".to_owned(),
     };
     format!("no single value, only {} of each {window}{least}", functions.join(", "))
+}
+
+fn bins(edges: Edges, bin: Option<u8>, unit: &str) -> String {
+    let in_unit = |words: String| if unit.is_empty() { words } else { format!("{words} {unit}") };
+    let of_bin = |bin| edges.bin_words(bin);
+    match bin {
+        Some(bin) => format!("how many were {}", in_unit(of_bin(bin))),
+        None => format!("how many were {}", in_unit(edges.bins().map(of_bin).collect::<Vec<_>>().join(", "))),
+    }
 }
 
 fn grid(grid: Grid, unit: &str) -> String {

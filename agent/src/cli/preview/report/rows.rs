@@ -172,15 +172,18 @@ fn row(
     let what = permitted.as_ref().and_then(what);
     let path = item.signal.as_str();
     let input = leaf.and_then(|leaf| made.driven.inputs.get(&(leaf, source)));
-    let output = asked.flow.and_then(|flow| made.driven.outputs.find(flow, (path, what), source));
+    let output = asked.flow.and_then(|flow| made.driven.outputs.find(flow, (path, what.as_deref()), source));
     let policy = made.papers.control.policy();
     let category = policy.map_or(Category::Unknown, |policy| policy.category(&item.signal));
     let known = leaf.and_then(|leaf| made.leaves.get(leaf));
-    let counted = matches!(permitted.and_then(|it| it.function()), Some(Function::Count | Function::Sum));
+    let counted = matches!(
+        permitted.and_then(|it| it.function()),
+        Some(Function::Count | Function::Sum | Function::Histogram)
+    );
     let cells = output.map(|it| it.cells.iter().map(|(cell, count)| (format!("{cell:x}"), *count)));
     Signal {
         signal: path.to_owned(),
-        what: what.map(str::to_owned),
+        what,
         source: (source != SourceAddress::NONE).then_some(source.0),
         unit: known.map(|leaf| leaf.unit.clone()).unwrap_or_default(),
         category: category.label(Language::English),
@@ -201,11 +204,11 @@ fn row(
 }
 
 /// What of it is told, in the recipient's word.
-fn what(transform: &Transform) -> Option<&'static str> {
+fn what(transform: &Transform) -> Option<String> {
     match (transform.threshold.is_some(), transform.geo_cell.is_some()) {
-        (true, _) => Some("event"),
-        (_, true) => Some("cell"),
-        _ => transform.function().map(Function::name),
+        (true, _) => Some("event".to_owned()),
+        (_, true) => Some("cell".to_owned()),
+        _ => transform.figure_words(),
     }
 }
 
