@@ -12,6 +12,8 @@ use std::io::Read as _;
 
 /// Compression level: higher ones cost ten times the time for half a per cent.
 pub const LEVEL: i32 = 1;
+// A higher level would be packed by `fast` all the same in a car, and only there.
+const _: () = assert!(LEVEL == 1, "a car's zstd has the strategy `fast` alone, see .cargo/config.toml");
 /// A message before compression: a reader refuses to expand more than this.
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
 

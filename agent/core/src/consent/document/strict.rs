@@ -57,10 +57,12 @@ pub(super) fn typed<T: DeserializeOwned + Serialize>(
 }
 
 /// Serde reads a struct from a list of its fields too. By position nobody sees what is said, so it is refused.
+/// What was read is written as [`write`] does: `to_value` would be another writer of each type in the program.
 fn by_name<T: Serialize>(kind: DocumentKind, bytes: &[u8], document: &T) -> Result<(), DocumentError> {
-    let written =
-        serde_json::from_slice::<Value>(bytes).and_then(|there| Ok((there, serde_json::to_value(document)?)));
-    let (there, meant) = written.map_err(|error| DocumentError::new(kind, "", syntax(&error)))?;
+    let tree = |bytes: &[u8]| {
+        serde_json::from_slice::<Value>(bytes).map_err(|error| DocumentError::new(kind, "", syntax(&error)))
+    };
+    let (there, meant) = (tree(bytes)?, tree(&pretty(kind, document)?)?);
     match listed(&there, &meant, "") {
         Some(path) => Err(DocumentError::new(
             kind,
