@@ -245,7 +245,9 @@ def lines(pb, header, message):
         paths = [signals[index].path for index in loss.signals]
         event = {"event": "loss", **common, "epoch": header.epoch, "seq": header.sequence, "reason": reason}
         event |= {"batches": loss.batches, "first": loss.first_sequence, "last": loss.last_sequence}
-        yield json.dumps(event | {"samples": loss.samples, "signals": paths}, ensure_ascii=False)
+        # Of whole batches nobody knows how many.
+        samples = loss.samples if loss.samples or not loss.batches else None
+        yield json.dumps(event | {"samples": samples, "signals": paths}, ensure_ascii=False)
 
     times = [decode_times(column.deltas, column.count) for column in batch.times]
     need(sum(len(times[column.time]) for column in batch.columns) <= SAMPLES_MAX, "too many samples")

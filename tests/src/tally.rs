@@ -115,7 +115,9 @@ impl Tally {
                 let first = Stored { flow: flow(), epoch, sequence: number("first")? };
                 self.named_lost.push((first, number("last")?));
                 *self.declared.entry(flow()).or_default() += number("batches")?;
-                *self.samples_declared.entry(flow()).or_default() += number("samples")?;
+                // Null: of whole batches nobody knows how many.
+                let samples = if event["samples"].is_null() { 0 } else { number("samples")? };
+                *self.samples_declared.entry(flow()).or_default() += samples;
             }
             "gap" => {
                 let epoch = u32::try_from(number("epoch")?)?;
