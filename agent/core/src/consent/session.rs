@@ -132,6 +132,7 @@ impl Session {
         if let Some(old) = self.holds.iter_mut().find(|old| old.is_like(&new)) {
             if (new.end(), new.began) > (old.end(), old.began) {
                 *old = new;
+                self.holds.sort();
             }
             return Ok(());
         }
