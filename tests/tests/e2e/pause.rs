@@ -296,7 +296,7 @@ fn without_a_daemon_a_pause_is_set_in_the_stores() -> Result<()> {
 fn what_a_driver_set_holds_while_that_driver_drives_and_over_a_kill() -> Result<()> {
     let Some(()) = need::broker("a_drivers_own")? else { return Ok(()) };
     let mut drive = Drive::new(60)?;
-    let mut garage = drive.scene.subscribe("garage", &[])?;
+    let garage = drive.scene.subscribe("garage", &[])?;
     drive.agent.start()?;
     drive.some_batches(1)?;
     let refused = drive.agent.try_run(&["location", "off", "--for-driver"])?;
