@@ -24,7 +24,7 @@ impl Copied {
     /// If they cannot be read, or there is no room.
     pub(super) fn of(state: &Path) -> anyhow::Result<Self> {
         let tag = getrandom::u64().map_err(|_| anyhow::anyhow!("no randomness to be had from the system"))?;
-        let folder = std::env::temp_dir().join(format!("glovebox-preview-{tag:016x}"));
+        let folder = std::env::temp_dir().join(format!("glovebox-copy-{tag:016x}"));
         DirBuilder::new().mode(0o700).create(&folder).with_context(|| folder.display().to_string())?;
         let copied = Self { folder };
         for name in WANTED {

@@ -167,7 +167,7 @@ fn held(
     if let Some(hold) = holds.iter().find(outlasts) {
         let mut stderr = std::io::stderr().lock();
         writeln!(stderr, "it was held back for longer already, which stays: {hold}")?;
-        writeln!(stderr, "for a shorter time end that first: `{}`", ends(hold))?;
+        writeln!(stderr, "for a shorter time end that first: `{}`", hold.ended_by())?;
     }
     print("held back", &holds, shown)
 }
@@ -225,23 +225,10 @@ pub(super) fn say(out: &mut impl Write, how: &str, holds: &[HoldStatus]) -> std:
     }
     for hold in holds {
         let ends =
-            if how.starts_with("still") { format!("; `{}` ends it", ends(hold)) } else { String::new() };
+            if how.starts_with("still") { format!("; `{}` ends it", hold.ended_by()) } else { String::new() };
         writeln!(out, "{how}: {hold}{ends}")?;
     }
     Ok(())
-}
-
-/// The command that lets it go.
-fn ends(hold: &HoldStatus) -> String {
-    let command = match &hold.what {
-        What::All => "glovebox resume".to_owned(),
-        What::Location => "glovebox location on".to_owned(),
-        What::Recipient(recipient) => format!("glovebox resume --recipient {recipient}"),
-        What::Flow { recipient, purpose } => {
-            format!("glovebox resume --recipient {recipient} --purpose {purpose}")
-        }
-    };
-    if hold.scope == Scope::Driver { command + " --for-driver" } else { command }
 }
 
 #[cfg(test)]
@@ -258,7 +245,7 @@ mod tests {
         assert_eq!(say(Lasts::UntilEnded, None), "everything, until somebody ends it");
         let (lasts, scope) = (Lasts::UntilEnded, Scope::Driver);
         let own = HoldStatus { what: What::Location, lasts, left_s: None, scope };
-        assert_eq!(ends(&own), "glovebox location on --for-driver");
+        assert_eq!(own.ended_by(), "glovebox location on --for-driver");
         assert_eq!(own.to_string(), "location, until somebody ends it, while this driver drives");
     }
 }

@@ -50,7 +50,7 @@ fn reasons(status: &Status) -> Vec<Reason> {
     let paused = status.held_back.iter().filter(|hold| hold.what != What::Location);
     let pause = |hold: &HoldStatus| Reason {
         about: hold.what.to_string(),
-        words: format!("{rest} batches wait, held back in the car: {hold}; `glovebox resume` ends it"),
+        words: format!("{rest} batches wait, held back in the car: {hold}; `{}` ends it", hold.ended_by()),
     };
     let before = all.len();
     all.extend(paused.map(pause));

@@ -310,6 +310,22 @@ fn makes_a_place(signal: &SignalRules) -> bool {
 }
 
 /// `everything, 14 min left`.
+impl HoldStatus {
+    /// The command that lets it go.
+    #[must_use]
+    pub fn ended_by(&self) -> String {
+        let command = match &self.what {
+            What::All => "glovebox resume".to_owned(),
+            What::Location => "glovebox location on".to_owned(),
+            What::Recipient(recipient) => format!("glovebox resume --recipient {recipient}"),
+            What::Flow { recipient, purpose } => {
+                format!("glovebox resume --recipient {recipient} --purpose {purpose}")
+            }
+        };
+        if self.scope == Scope::Driver { command + " --for-driver" } else { command }
+    }
+}
+
 impl fmt::Display for HoldStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = &self.what;
