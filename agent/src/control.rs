@@ -244,6 +244,15 @@ pub enum SocketError {
         /// Which socket.
         path: PathBuf,
     },
+    /// The daemon was there, and has gone.
+    #[error(
+        "control socket {}: the daemon went away before it answered, so this may be done or not: run the command again",
+        path.display()
+    )]
+    Ended {
+        /// Which socket.
+        path: PathBuf,
+    },
     /// A daemon is there already.
     #[error("control socket {} is in use: another glovebox runs", path.display())]
     InUse {

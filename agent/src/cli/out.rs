@@ -43,11 +43,12 @@ impl Paint {
     }
 }
 
-/// Whether the reader of stdout has gone: `glovebox … | head` is no failure.
+/// Whether the reader of stdout has gone: `glovebox … | head` is no failure. Only an error of printing counts, which has
+/// no other around it: a daemon that dies while it is asked closes a pipe too, and then nothing was done.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-    })
+    let plain = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    let json = || error.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+    plain.or_else(json) == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// An error with its causes; a cause that an error repeats in its own words is not said again.
@@ -92,7 +93,8 @@ pub(super) fn columns(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::chain;
+    use super::{chain, is_closed_pipe};
+    use crate::control::{AuthorityError, SocketError};
     use crate::store::files::io_error;
 
     #[test]
@@ -102,5 +104,26 @@ mod tests {
         assert_eq!(chain(&one), "x/y: cannot create: entity not found");
         let two = anyhow::Error::from(gone()).context("f.json");
         assert_eq!(chain(&two), "f.json: entity not found");
+    }
+
+    #[test]
+    fn only_the_pipe_that_is_printed_to_may_close() {
+        let closed = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        let json = serde_json::to_writer(Closed, &[1]);
+        assert!(is_closed_pipe(&closed().into()) && json.is_err_and(|error| is_closed_pipe(&error.into())));
+        let socket = SocketError::Io { act: "write to", path: "c.sock".into(), source: closed() };
+        assert!(!is_closed_pipe(&AuthorityError::from(socket).into()), "the daemon has not done it");
+        assert!(!is_closed_pipe(&std::io::Error::from(std::io::ErrorKind::NotFound).into()));
+    }
+
+    struct Closed;
+
+    impl std::io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

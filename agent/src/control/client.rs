@@ -14,11 +14,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A connection to the running daemon.
+/// Asks the running daemon: a connection for each question, since whoever has to read and agree between two takes longer
+/// than a daemon waits.
 #[derive(Debug)]
 pub struct ControlClient {
     path: PathBuf,
-    stream: BufReader<UnixStream>,
+    /// For the first question.
+    stream: Option<UnixStream>,
 }
 
 impl ControlClient {
@@ -27,20 +29,8 @@ impl ControlClient {
     /// # Errors
     /// If there is one and it may not or cannot be asked.
     pub fn connect(path: &Path) -> Result<Option<Self>, SocketError> {
-        let stream = match UnixStream::connect(path) {
-            Ok(stream) => stream,
-            Err(error) => match error.kind() {
-                ErrorKind::NotFound | ErrorKind::ConnectionRefused => return Ok(None),
-                ErrorKind::PermissionDenied => return Err(SocketError::Denied { path: path.to_owned() }),
-                _ => return Err(io("connect", path)(error)),
-            },
-        };
-        let wait = Some(Duration::from_millis(CONTROL_ANSWER_MS_MAX));
-        stream
-            .set_read_timeout(wait)
-            .and_then(|()| stream.set_write_timeout(wait))
-            .map_err(io("connect", path))?;
-        Ok(Some(Self { path: path.to_owned(), stream: BufReader::new(stream) }))
+        let stream = dial(path)?;
+        Ok(stream.map(|stream| Self { path: path.to_owned(), stream: Some(stream) }))
     }
 
     /// What runs now, as the daemon says it.
@@ -62,30 +52,40 @@ impl ControlClient {
 
     /// Asks and returns the answer, less its `ok`.
     fn ask(&mut self, request: &Request) -> Result<Value, AuthorityError> {
-        let bad = |what: &str| SocketError::Answer { path: self.path.clone(), what: what.to_owned() };
+        let path = self.path.clone();
+        let bad = |what: &str| SocketError::Answer { path: path.clone(), what: what.to_owned() };
         let mut line = serde_json::to_vec(request).map_err(|_| bad("the question cannot be written"))?;
         line.push(b'\n');
-        // A server that turns a client away closes before it reads: its reason is worth more than our broken pipe.
-        let sent = self.stream.get_mut().write_all(&line);
-        let mut answer = Vec::new();
-        let bound = u64::try_from(CONTROL_LINE_BYTES_MAX).unwrap_or(u64::MAX);
-        let read = (&mut self.stream).take(bound).read_until(b'\n', &mut answer);
-        if answer.is_empty() {
-            sent.map_err(io("write to", &self.path))?;
-        }
-        read.map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => bad("the daemon did not answer in time"),
-            _ => io("read from", &self.path)(error),
-        })?;
-        if answer.is_empty() {
-            return Err(SocketError::Denied { path: self.path.clone() }.into());
-        }
+        let answer = self.line(&line)?;
         let mut answer: Value = serde_json::from_slice(&answer).map_err(|_| bad("the answer is no JSON"))?;
         let fields = answer.as_object_mut().ok_or_else(|| bad("the answer is no object"))?;
         match (fields.remove("ok"), fields.get("error")) {
             (Some(Value::Bool(true)), _) => Ok(answer),
             (_, Some(Value::String(error))) => Err(AuthorityError::Refused(error.clone())),
             _ => Err(bad("the answer says neither yes nor why not").into()),
+        }
+    }
+
+    /// Sends a line and returns the one that comes back.
+    fn line(&mut self, line: &[u8]) -> Result<Vec<u8>, SocketError> {
+        let path = self.path.clone();
+        let stream = self.stream.take().map_or_else(|| dial(&path), |stream| Ok(Some(stream)))?;
+        let Some(mut stream) = stream else { return Err(SocketError::Ended { path }) };
+        // A server that turns a client away closes before it reads: its reason is worth more than our broken pipe.
+        let sent = stream.write_all(line);
+        let mut answer = Vec::new();
+        let bound = u64::try_from(CONTROL_LINE_BYTES_MAX).unwrap_or(u64::MAX);
+        let read = BufReader::new(stream).take(bound).read_until(b'\n', &mut answer);
+        let failed = read.err().or(sent.err().filter(|_| answer.is_empty()));
+        match failed.map(|error| (error.kind(), error)) {
+            None if answer.ends_with(b"\n") || answer.len() >= CONTROL_LINE_BYTES_MAX => Ok(answer),
+            None | Some((ErrorKind::BrokenPipe | ErrorKind::ConnectionReset, _)) => {
+                Err(SocketError::Ended { path })
+            }
+            Some((ErrorKind::WouldBlock | ErrorKind::TimedOut, _)) => {
+                Err(SocketError::Answer { path, what: "the daemon did not answer in time".to_owned() })
+            }
+            Some((_, error)) => Err(io("ask", &path)(error)),
         }
     }
 
@@ -170,6 +170,21 @@ impl TrustsClock for ControlClient {
         let answer = self.ask(&Request::TrustClock {})?;
         self.typed(answer)
     }
+}
+
+/// A new connection; `None` if no daemon runs.
+fn dial(path: &Path) -> Result<Option<UnixStream>, SocketError> {
+    let stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error) => match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => return Ok(None),
+            ErrorKind::PermissionDenied => return Err(SocketError::Denied { path: path.to_owned() }),
+            _ => return Err(io("connect", path)(error)),
+        },
+    };
+    let wait = Some(Duration::from_millis(CONTROL_ANSWER_MS_MAX));
+    let set = stream.set_read_timeout(wait).and_then(|()| stream.set_write_timeout(wait));
+    set.map(|()| Some(stream)).map_err(io("connect", path))
 }
 
 fn io(act: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> SocketError {

@@ -64,7 +64,9 @@ pub async fn serve(listener: UnixListener, handler: Arc<dyn Handler>) {
         let accepted = listener.accept().await;
         while clients.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) if !may_ask(&stream) => drop(stream),
+            Ok((stream, _)) if !may_ask(&stream) => {
+                turn_away(&stream, "only root and the user of the daemon may ask");
+            }
             Ok((stream, _)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => {
                     let handler = Arc::clone(&handler);
@@ -73,7 +75,7 @@ pub async fn serve(listener: UnixListener, handler: Arc<dyn Handler>) {
                         drop(place);
                     });
                 }
-                Err(_) => turn_away(&stream),
+                Err(_) => turn_away(&stream, "too many commands at once: try again"),
             },
             Err(error) => {
                 // Out of file descriptors, say: waiting is all that helps.
@@ -94,8 +96,8 @@ fn may_ask(stream: &UnixStream) -> bool {
     allowed
 }
 
-fn turn_away(stream: &UnixStream) {
-    let _ = stream.try_write(&line(&json!({ "ok": false, "error": "too many commands at once: try again" })));
+fn turn_away(stream: &UnixStream, why: &str) {
+    let _ = stream.try_write(&line(&json!({ "ok": false, "error": why })));
 }
 
 /// One client, until it leaves, says nothing for too long, or breaks the form.

@@ -163,9 +163,11 @@ fn a_line_without_end_is_cut_off() {
 #[test]
 fn more_clients_than_there_are_places_are_turned_away() {
     let (_folder, path, _runtime) = daemon();
-    let mut held: Vec<ControlClient> = (0..CONTROL_CLIENTS_MAX).map(|_| client(&path)).collect();
-    for client in &mut held {
-        client.list().unwrap();
+    let mut held: Vec<UnixStream> =
+        (0..CONTROL_CLIENTS_MAX).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    for stream in &mut held {
+        stream.write_all(b"no question\n").unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0, "it has a place");
     }
     let error = client(&path).list().unwrap_err();
     assert!(error.to_string().contains("too many"), "{error}");
@@ -175,6 +177,35 @@ fn more_clients_than_there_are_places_are_turned_away() {
         client(&path).list().is_ok()
     });
     assert!(freed, "places are given back");
+}
+
+#[test]
+fn a_daemon_that_dies_while_it_is_asked_has_done_nothing_that_is_known() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("control.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let recipient = RecipientId::new("tyres").unwrap();
+    let died = |said: &'static [u8], reads: bool| {
+        let mut client = client(&path);
+        let (mut stream, _) = listener.accept().unwrap();
+        let dies = move || {
+            if reads {
+                BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            }
+            stream.write_all(said).unwrap();
+        };
+        let dying = std::thread::spawn(dies);
+        if !reads {
+            while !dying.is_finished() {
+                std::thread::yield_now();
+            }
+        }
+        client.withdraw(&recipient, None).unwrap_err()
+    };
+    for (said, reads) in [(&b""[..], false), (b"", true), (b"{\"ok\":true,\"withdrawn\":[]}", true)] {
+        let error = died(said, reads);
+        assert!(matches!(error, AuthorityError::Socket(SocketError::Ended { .. })), "{error}");
+    }
 }
 
 #[test]
