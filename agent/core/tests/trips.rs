@@ -24,6 +24,11 @@ fn leaves() -> Leaves {
 }
 
 fn gate(json: &str) -> Gate {
+    gate_of(json, &[1])
+}
+
+/// The same for each of some flows.
+fn gate_of(json: &str, flows: &[u64]) -> Gate {
     let leaves = leaves();
     let specs: Vec<TransformSpec> = serde_json::from_str(json).unwrap();
     let Rule::Pass(transform) = Rule::of(&specs) else { unreachable!("{json}") };
@@ -39,8 +44,8 @@ fn gate(json: &str) -> Gate {
         granted: transform,
         permitted: Rule::Pass(transform),
     };
-    let rules = FlowRules {
-        flow: FlowId(1),
+    let rules = |flow: &u64| FlowRules {
+        flow: FlowId(*flow),
         recipient: RecipientId::new("r").unwrap(),
         purpose: PurposeId::new("p").unwrap(),
         request_digest: Digest([0; 32]),
@@ -51,9 +56,10 @@ fn gate(json: &str) -> Gate {
         age_us_max: None,
         bytes_per_day_max: None,
         microseconds: false,
-        signals: vec![signal],
+        signals: vec![signal.clone()],
     };
-    Gate::compile(&Effective { flows: vec![Arc::new(rules)], ..Effective::default() }, &leaves)
+    let flows = flows.iter().map(|flow| Arc::new(rules(flow))).collect();
+    Gate::compile(&Effective { flows, ..Effective::default() }, &leaves)
 }
 
 fn trimmed(first: i64, last: i64) -> String {
@@ -224,6 +230,42 @@ fn without_a_signal_that_tells_of_trips_nothing_leaves() {
     assert!((0..500).all(|second| pass(&mut gate, second * 1_000_000, 1).is_empty()));
     assert!(trip(&mut gate, 500_000_000, 2, 1).is_empty(), "as long as both ends together");
     assert_eq!(trip(&mut gate, 1_000_000_000, 5, 1).len(), 3 * 60);
+}
+
+#[test]
+fn a_flow_that_begins_or_goes_on_in_a_trip_tells_no_figure_of_it() {
+    let figure = r#"[{"op":"aggregate","window":"trip","functions":["count"]}]"#;
+    let told = |gate: &mut Gate, ends: i64| {
+        gate.on_trip(Some(false), Moment(ends));
+        let mut told: Vec<_> = released(gate, ends)
+            .iter()
+            .map(|it| (gate.flows()[it.flow().index()].flow.0, it.bits()))
+            .collect();
+        told.sort_unstable();
+        told
+    };
+    let goes_on = |gate: &mut Gate, from: i64| {
+        for second in from..from + 30 {
+            gate.on_trip(Some(true), Moment(second * 1_000_000));
+            assert!(pass(gate, second * 1_000_000, 1).is_empty());
+        }
+    };
+    let mut before = gate_of(figure, &[1]);
+    before.on_trip(Some(false), Moment(0));
+    goes_on(&mut before, 1);
+    let mut gate = gate_of(figure, &[1, 2]);
+    gate.inherit(&mut before);
+    goes_on(&mut gate, 31);
+    assert_eq!(told(&mut gate, 61_000_000), [(1, 60)], "the other one has seen half of it");
+    goes_on(&mut gate, 101);
+    assert_eq!(told(&mut gate, 131_000_000), [(1, 30), (2, 30)]);
+    // Nor if it has seen nothing of the rest of that trip.
+    goes_on(&mut before, 201);
+    let mut gate = gate_of(figure, &[1, 2]);
+    gate.inherit(&mut before);
+    told(&mut gate, 232_000_000);
+    goes_on(&mut gate, 301);
+    assert_eq!(told(&mut gate, 331_000_000), [(1, 30), (2, 30)]);
 }
 
 #[test]

@@ -295,6 +295,12 @@ impl Gate {
     fn inherit_trip(&mut self, old: &Gate, successors: &HashMap<(FlowSlot, u16), usize>) {
         if self.needs_trips() && old.needs_trips() {
             self.trip = old.trip;
+            // What was not allowed, or paused, at the beginning of the trip has seen a part of it only.
+            for (at, stages) in self.stages.iter_mut().enumerate() {
+                if !successors.values().any(|&successor| successor == at) {
+                    stages.begin_within(old.trip);
+                }
+            }
         }
         let stages = &self.stages;
         let mut tail = Tail::default();

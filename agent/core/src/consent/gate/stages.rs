@@ -41,7 +41,7 @@ pub(super) struct Windows {
     bin: Option<Bin>,
     /// By sender.
     open: Vec<(SourceAddress, Option<Window>)>,
-    /// The clock stepped: the window that comes next is not seen from its beginning.
+    /// The window that comes next is not seen from its beginning: the clock stepped, or this began in a trip.
     stepped: bool,
 }
 
@@ -211,6 +211,13 @@ impl Stages {
         }
     }
 
+    /// These are new: of a trip that goes on they have not seen the beginning.
+    pub(super) fn begin_within(&mut self, trip: Trip) {
+        if let Some(windows) = &mut self.windows {
+            windows.stepped = windows.aggregate.window == Span::Trip && matches!(trip, Trip::Under { .. });
+        }
+    }
+
     fn quantised(&self, sample: Sample) -> Option<Sample> {
         let bits = match (&self.quantiser, sample.state) {
             (Some(quantiser), State::Value) => quantiser.cell(sample.bits)?.cast_unsigned(),
@@ -317,9 +324,11 @@ impl Windows {
         if self.aggregate.window != Span::Trip {
             return None;
         }
-        let (source, window) = self.open.iter_mut().find(|(_, window)| window.is_some())?;
-        let (source, window) = (*source, window.take()?);
-        self.stepped = false;
+        let open = self.open.iter_mut().find_map(|(source, window)| Some((*source, window.take()?)));
+        let Some((source, window)) = open else {
+            self.stepped = false;
+            return None;
+        };
         let stamp = Moment(window.begin_us.saturating_sub(now.offset_us));
         let sample = |bits| Sample { stamp, due: now.moment, state: State::Value, bits, source };
         Some(window.figure(&self.aggregate).filter(|_| seen).map(sample))
