@@ -84,7 +84,7 @@ counters! {
         BatchesClosed = "batches_closed",
         /// Closed batches for which there was no room: declared as lost.
         BatchesOverloaded = "batches_overloaded",
-        /// Open batches that a withdrawal or a new gate dropped.
+        /// Batches that a withdrawal or a new gate dropped before they were stored, open or closed.
         BatchesDiscarded = "batches_discarded",
     }
     "seal" {

@@ -189,7 +189,11 @@ impl Custody {
 
     /// Of a flow that has ended nothing waits any more.
     pub(super) fn forget_waiting(&mut self, flow: FlowId) {
-        self.state.storing.waiting.retain(|it| it.flow() != flow);
+        let waiting = &mut self.state.storing.waiting;
+        let before = waiting.len();
+        waiting.retain(|it| it.flow() != flow);
+        let gone = (before - waiting.len()) as u64;
+        self.counters.add(Counter::BatchesDiscarded, gone);
     }
 
     /// Of a flow that was narrowed nothing waits any more; it is declared.
