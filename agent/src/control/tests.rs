@@ -180,6 +180,25 @@ fn more_clients_than_there_are_places_are_turned_away() {
 }
 
 #[test]
+fn who_reads_longer_than_a_daemon_waits_for_the_next_question_may_ask_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("control.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let answers = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            BufReader::new(&stream).read_line(&mut String::new()).unwrap();
+            stream.write_all(b"{\"ok\":true,\"consents\":[]}\n").unwrap();
+        }
+    });
+    let mut client = client(&path);
+    for _ in 0..2 {
+        assert!(client.list().unwrap().is_empty());
+    }
+    answers.join().unwrap();
+}
+
+#[test]
 fn a_daemon_that_dies_while_it_is_asked_has_done_nothing_that_is_known() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("control.sock");
