@@ -321,6 +321,7 @@ impl Tree {
                 None => writes.remove(key),
             }
         }
+        let _turn = guard::turn();
         self.run(self.tree.apply_batch(writes))
     }
 

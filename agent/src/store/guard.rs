@@ -1,9 +1,14 @@
 //! Looks after a store's flushes. Where the write that a flush waits for fails, sled 0.34.7 may note that and wake nobody
 //! (`exit_reservation` in its logger): the flush never returns. Whoever flushes again finds the note and wakes all, so
 //! a flush that takes long is flushed after, again and again, each time after twice as long.
+//!
+//! sled has one lock for all stores of a process. A flush shares it, stuck or not; a batch wants it alone, and who waits
+//! for that lets no later flush pass, also not the one that would wake the first. So a batch does not wait in there while
+//! a flush is under way, but out here for its turn.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -11,6 +16,14 @@ use glovebox_core::limits::STORE_FLUSH_MS;
 
 /// What such a thread needs: a channel and sled's own frames.
 const STACK_BYTES: usize = 256 * 1024;
+
+/// Of all stores, as sled's own lock is.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A flush or a batch goes on while it holds this.
+pub(super) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A thread that sleeps unless a flush is under way.
 #[derive(Debug)]
@@ -31,6 +44,7 @@ impl Guard {
 
     /// sled's `flush`, which returns.
     pub(super) fn flush(&self, db: &sled::Db) -> sled::Result<()> {
+        let _turn = turn();
         self.tell();
         let outcome = db.flush();
         self.tell();
@@ -66,7 +80,7 @@ fn look(flushes: &Receiver<()>, mut after: impl FnMut()) {
     }
 }
 
-/// On a thread of its own, since it may be as stuck as the one that it is to wake.
+/// On a thread of its own, since it may be as stuck as the one that it is to wake, whose turn it is.
 fn flush_after(db: &sled::Db) {
     let db = db.clone();
     let run = move || {
@@ -82,7 +96,34 @@ fn flush_after(db: &sled::Db) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
+    use crate::store::table::Batch;
     use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn a_batch_that_waits_for_a_flush_keeps_no_other_flush_from_waking_it()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let (stuck, _) = Store::open(&folder.path().join("stuck"))?;
+        let (other, _) = Store::open(&folder.path().join("other"))?;
+        let tree = other.tree("t")?;
+        let flush = turn();
+        let (told, done) = channel();
+        let batch = std::thread::spawn(move || {
+            let mut batch = Batch::default();
+            batch.insert(b"k", b"v");
+            told.send(tree.apply(&batch).is_ok())
+        });
+        assert!(done.recv_timeout(Duration::from_millis(300)).is_err(), "it waits");
+        let (told, woken) = channel();
+        let db = stuck.db.clone();
+        std::thread::spawn(move || told.send(db.flush().is_ok()));
+        assert_eq!(woken.recv_timeout(Duration::from_secs(20)), Ok(true), "and lets others pass");
+        drop(flush);
+        assert_eq!(done.recv_timeout(Duration::from_secs(20)), Ok(true));
+        assert!(batch.join().is_ok_and(|sent| sent.is_ok()));
+        Ok(())
+    }
 
     #[test]
     fn a_flush_that_takes_long_is_looked_after_again_and_again() {
