@@ -43,7 +43,7 @@ pub use owners::{EnrolmentOrder, Owner};
 pub use server::{Handler, listen, serve};
 pub use session::{DriverOrder, DriverStatus, InCar};
 pub use time::{ClockStatus, TrustsClock};
-pub use why::{Meanwhile, Why, WhyClause, WhyOrder, WhyPurpose};
+pub use why::{Meanwhile, Why, WhyClause, WhyInput, WhyOrder, WhyPurpose};
 
 /// What a command asks of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

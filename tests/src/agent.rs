@@ -68,6 +68,8 @@ pub struct Settings {
     pub speed: String,
     /// Buses.
     pub buses: Vec<Bus>,
+    /// Mapping of the last bus to VSS names.
+    pub map: Option<PathBuf>,
     /// Age at which batches close, in seconds.
     pub batch_age_s: u32,
     /// `HOST:PORT`, or several in order with a space between.
@@ -100,6 +102,9 @@ impl Settings {
             let (name, interface, dbc) = (&bus.name, &bus.interface, dbc.join(", "));
             let _ = write!(text, "[[bus.interface]]\nname = \"{name}\"\ninterface = \"{interface}\"\n");
             let _ = write!(text, "[[decode.database]]\nbus = \"{name}\"\ndbc = [{dbc}]\n");
+        }
+        if let Some(map) = &self.map {
+            let _ = writeln!(text, "map = {}", quoted(map));
         }
         let (ca, cert, key) = (quoted(&self.ca), quoted(&self.car.cert), quoted(&self.car.key));
         let brokers: Vec<&str> = self.broker.split(' ').collect();

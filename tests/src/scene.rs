@@ -68,6 +68,7 @@ impl Scene {
             replay: None,
             speed: "max".to_owned(),
             buses,
+            map: None,
             batch_age_s,
             broker: self.broker.address(),
             ca: self.authority.certificate(),

@@ -78,6 +78,13 @@ pub const DELAY_S_MAX: i64 = 30 * 86_400;
 pub const GEO_CELL_DEPTH_MAX: i64 = 10;
 /// Latitude and longitude that came further apart are not of one position, in microseconds: receivers send once a second.
 pub const GEO_PAIR_US_MAX: u64 = 1_000_000;
+/// Signals that one is derived of: the four tyres.
+pub const PREDICATE_INPUTS_MAX: usize = 4;
+/// So long what was last read of a signal counts for one that is derived of it, in microseconds: three times what a mapping
+/// file asks for that says nothing.
+pub const INPUT_COUNTS_US: i64 = 3_000_000;
+/// The same of tyres, in microseconds: their sensors send once a minute.
+pub const SLOW_INPUT_COUNTS_US: i64 = 90_000_000;
 /// What was recorded so long before an event leaves with it: more does not explain it, and it waits in memory.
 pub const EVENT_BEFORE_S_MAX: u32 = 300;
 /// What is recorded so long after an event leaves with it: an hour is no event any more.

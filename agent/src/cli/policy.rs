@@ -1,6 +1,7 @@
 //! `glovebox policy`: bundles, requests and key statements from a shell.
 
 mod categories;
+mod derived;
 mod diff;
 pub(super) mod document;
 mod doubts;
@@ -61,6 +62,7 @@ enum Command {
     Templates(templates::Args),
     /// List the categories of signals that owners see, or say which one a signal is in.
     Categories(categories::Args),
+    Derived(derived::Args),
     /// Put a signed document in force, in the running daemon or in the stores: a bundle, or a consent record or enrolment
     /// that was signed elsewhere.
     Install {
@@ -155,6 +157,7 @@ pub fn run(
         Command::Diff(args) => diff::run(args),
         Command::Templates(args) => templates::run(args),
         Command::Categories(args) => categories::run(args),
+        Command::Derived(args) => derived::run(args),
         Command::Install { file } => {
             let document = read_file(file)?;
             document::signed(&document, file)?;

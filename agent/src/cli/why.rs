@@ -127,6 +127,13 @@ fn show_purpose(
             writeln!(out, "       needs: {remedy}")?;
         }
     }
+    for input in &purpose.made_of {
+        let said = match &input.why {
+            None => "it may feed it, and none of it leaves by that".to_owned(),
+            Some(why) => format!("{}: {why}", paint.bad("it may not")),
+        };
+        writeln!(out, "  made of {}: {said}", input.signal)?;
+    }
     for words in &purpose.meanwhile {
         writeln!(out, "  {}  {words}", paint.doubtful("but"))?;
     }
@@ -145,6 +152,7 @@ fn line(clause: &WhyClause, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::WhyInput;
 
     #[test]
     fn each_clause_has_its_line_and_a_no_its_remedy() -> anyhow::Result<()> {
@@ -154,6 +162,10 @@ mod tests {
             holds,
             remedy: (holds == Some(false)).then(|| "the owner".to_owned()),
         };
+        let input = |path: &str, why: Option<&str>| -> anyhow::Result<WhyInput> {
+            let (signal, why) = (path.parse()?, why.map(str::to_owned));
+            Ok(WhyInput { signal, feeds: why.is_none(), id: None, why })
+        };
         let purpose = WhyPurpose {
             recipient: "acme".parse()?,
             purpose: "tyre-care".parse()?,
@@ -161,6 +173,7 @@ mod tests {
             leaves: false,
             reduced: "as it is".to_owned(),
             clauses: vec![clause("a", Some(true)), clause("b", Some(false)), clause("c", None)],
+            made_of: vec![input("Vehicle.A", None)?, input("Vehicle.B", Some("it is gone"))?],
             meanwhile: vec!["not today".to_owned()],
         };
         let signal: SignalPath = "Vehicle.Speed".parse()?;
@@ -168,7 +181,8 @@ mod tests {
         let mut text = Vec::new();
         show(&mut text, &why, None, Paint::none())?;
         let expected = "Vehicle.Speed does not leave for acme for tyre-care\n  yes  a\n  no   b\n       \
-                        needs: the owner\n  -    c\n  but  not today\n";
+                        needs: the owner\n  -    c\n  made of Vehicle.A: it may feed it, and none of it leaves by that\n  \
+                        made of Vehicle.B: it may not: it is gone\n  but  not today\n";
         assert_eq!(String::from_utf8(text)?, expected);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Why a signal leaves or does not, as the daemon answers it.
 
-use glovebox_core::consent::effective::{Answer, Clause, Explanation};
+use glovebox_core::consent::effective::{Answer, Clause, Explanation, MadeOf};
 use glovebox_core::consent::transform::transforms_in;
 use glovebox_core::names::{FlowId, PurposeId, RecipientId, SignalPath};
 use serde::{Deserialize, Serialize};
@@ -65,9 +65,27 @@ pub struct WhyPurpose {
     pub reduced: String,
     /// The clauses in their order.
     pub clauses: Vec<WhyClause>,
+    /// If it is derived: of what.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_of: Vec<WhyInput>,
     /// Of what leaves: what withholds it for a while or from some places all the same, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub meanwhile: Vec<String>,
+}
+
+/// A signal that another is derived of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyInput {
+    /// Which.
+    pub signal: SignalPath,
+    /// Whether it may feed the other.
+    pub feeds: bool,
+    /// For a no, the clause, as `why` has it of that signal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The same in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// One clause.
@@ -126,6 +144,7 @@ impl WhyPurpose {
             leaves: explained.leaves(),
             reduced: transforms_in(&explained.reduced_by, unit) + &limit(explained),
             clauses: Clause::ALL.map(answer).to_vec(),
+            made_of: explained.made_of.iter().map(WhyInput::of).collect(),
             meanwhile: Vec::new(),
         }
     }
@@ -136,11 +155,27 @@ fn limit(explained: &Explanation) -> String {
     explained.bytes_per_day_max.map_or_else(String::new, words)
 }
 
+impl WhyInput {
+    fn of(made: &MadeOf) -> Self {
+        let why = match made.clause {
+            // That of the derived signal says it of a yes; what feeds it need not leave.
+            Some(Clause::NotGranted) => Some("the owner did not agree to its use in the car".to_owned()),
+            clause => clause.map(|clause| clause.to_string()),
+        };
+        Self { signal: made.signal.clone(), feeds: made.clause.is_none(), id: made.clause.map(id), why }
+    }
+}
+
+/// A word for scripts.
+fn id(clause: Clause) -> String {
+    let id = serde_json::to_value(clause).ok();
+    id.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
 impl WhyClause {
     fn of(clause: Clause, holds: Option<bool>, remedy: String) -> Self {
-        let id = serde_json::to_value(clause).ok();
         Self {
-            id: id.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned(),
+            id: id(clause),
             clause: clause.asks().to_owned(),
             holds,
             remedy: (holds == Some(false)).then_some(remedy),
@@ -162,6 +197,7 @@ mod tests {
             leaves,
             reduced: String::new(),
             clauses: Vec::new(),
+            made_of: Vec::new(),
             meanwhile: Vec::new(),
         };
         let meanwhile = Meanwhile { private_places: true, held: vec![(FlowId(1), "used up".to_owned())] };

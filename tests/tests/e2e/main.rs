@@ -2,6 +2,7 @@
 
 mod around_an_event;
 mod bad_input;
+mod derived;
 mod disk;
 mod first_start;
 mod folder;

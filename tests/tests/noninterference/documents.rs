@@ -1,7 +1,8 @@
 //! The documents of a random life, made of what the checker's model holds.
 
+use super::car::path;
 use super::model::{Asked, Party, Policy, Reduce};
-use super::world::{START, category, path, sign, time};
+use super::world::{START, category, sign, time};
 use glovebox_core::consent::document::bundle::{
     Bundle, CatalogueEntry, Directive, HpkeStatement, Recipient, RecipientStatus, Target, Text,
 };
@@ -163,6 +164,7 @@ pub fn specs(reduce: &[Reduce]) -> Vec<TransformSpec> {
                 ("threshold", vec![("when", when), ("value", tenths(*level)), ("hysteresis", tenths(*back))])
             }
             Reduce::Budget { n } => ("budget", vec![("samples_per_day", Parameter::Integer(*n))]),
+            Reduce::Inside => ("in_vehicle", Vec::new()),
             Reduce::Nothing => ("drop", Vec::new()),
         };
         let parameters = parameters.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();

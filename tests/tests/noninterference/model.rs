@@ -38,8 +38,17 @@ pub enum Reduce {
     Budget {
         n: i64,
     },
+    /// `in_vehicle`.
+    Inside,
     /// `drop`, or an op that is not built.
     Nothing,
+}
+
+impl Reduce {
+    /// Whether it holds for what is derived of the signal too: it says when, how often or whether at all, not what.
+    fn is_inherited(self) -> bool {
+        !matches!(self, Self::Grid { .. } | Self::Change { .. } | Self::Above { .. } | Self::Inside)
+    }
 }
 
 /// What a bundle says, as it was made.
@@ -84,6 +93,8 @@ pub struct Given {
     pub until: i64,
     /// By signal: category, transforms, floor waived. Only what was said yes to.
     pub yes: BTreeMap<usize, (char, Vec<Reduce>, bool)>,
+    /// By signal: category, transforms. What may be used in the car.
+    pub inside: BTreeMap<usize, (char, Vec<Reduce>)>,
     /// Extracted in another way than the car does.
     pub relabelled: bool,
 }
@@ -148,10 +159,36 @@ pub struct Sample {
 
 /// Scale of each signal in hundredths, and offset in hundredths.
 pub const SIGNALS: [(i128, i128); 6] = [(100, 0), (10, -4000), (50, 0), (1, 0), (100, -4000), (25, 100)];
+/// All signals, with those that are derived.
+pub const ALL: usize = 8;
+/// Derived of the second, an acceleration: slower by more than 3.4.
+pub const BRAKING: usize = 6;
+/// Derived of the third and fourth: a speed below 1, and a brake, which is 0 or 1.
+pub const PARKED: usize = 7;
+/// So long an input counts.
+const COUNTS_MS: i64 = 3_000;
+/// In the place of a value where there is none.
+const NONE: i128 = i128::MIN;
+
+/// What a signal is made of.
+fn inputs(signal: usize) -> &'static [usize] {
+    match signal {
+        BRAKING => &[2],
+        PARKED => &[3, 4],
+        _ => &[],
+    }
+}
 /// Signed 12 bits.
 pub const SIGNED: usize = 2;
 /// Physical range of signal 2, in hundredths.
 pub const RANGE: (i128, i128) = (-50_000, 50_000);
+
+/// The category of a signal: of what it is made of the one that says most.
+pub fn category(policy: &Policy, signal: usize) -> Option<char> {
+    let of = |signal: &usize| policy.catalogue.get(signal).map(|(letter, _)| *letter).filter(|it| *it != '?');
+    let all: Option<Vec<char>> = inputs(signal).iter().chain([&signal]).map(of).collect();
+    all?.into_iter().min()
+}
 
 fn physical(signal: usize, raw: u64) -> i128 {
     let raw = i128::from(raw);
@@ -201,6 +238,9 @@ pub struct Checker {
     honest: bool,
     /// All that was on the bus, by signal: millisecond and value.
     history: HashMap<usize, Vec<(i64, i128)>>,
+    /// What was last on the bus of each signal.
+    last_read: HashMap<usize, (i64, i128)>,
+    derived: u64,
     /// Of the last frame.
     ms: i64,
 }
@@ -219,12 +259,19 @@ impl Checker {
             samples: 0,
             honest,
             history: HashMap::new(),
+            last_read: HashMap::new(),
+            derived: 0,
             ms: 0,
         }
     }
 
     pub fn samples(&self) -> u64 {
         self.samples
+    }
+
+    /// How many of these were derived.
+    pub fn derived(&self) -> u64 {
+        self.derived
     }
 
     pub fn note(&mut self, act: &Act) {
@@ -256,17 +303,67 @@ impl Checker {
 
     fn frame(&mut self, ms: i64, raw: &[(usize, u64)]) {
         self.ms = ms;
-        for (signal, raw) in raw {
-            self.history.entry(*signal).or_default().push((ms, physical(*signal, *raw)));
+        let mut values: Vec<(usize, i128)> =
+            raw.iter().map(|(signal, raw)| (*signal, physical(*signal, *raw))).collect();
+        for (signal, value) in &values {
+            let has_one = *signal != SIGNED || (RANGE.0..=RANGE.1).contains(value);
+            self.last_read.insert(*signal, (ms, if has_one { *value } else { NONE }));
+        }
+        for derived in [BRAKING, PARKED] {
+            if raw.iter().any(|(signal, _)| inputs(derived).contains(signal)) {
+                values.extend(self.work_out(derived).map(|value| (derived, value)));
+            }
+        }
+        for (signal, value) in &values {
+            self.history.entry(*signal).or_default().push((ms, *value));
         }
         let flows: Vec<Flow> = self.grants.keys().copied().collect();
         for flow in flows {
-            for (signal, raw) in raw {
+            for (signal, value) in &values {
                 let Some(rules) = self.rules(flow, *signal) else { continue };
-                let chance = Chance { value: physical(*signal, *raw), rules, span: self.span, used: false };
+                let chance = Chance { value: *value, rules, span: self.span, used: false };
                 self.chances.entry((flow, *signal)).or_default().entry(ms).or_default().push(chance);
             }
         }
+    }
+
+    /// What the derived signal is now, in hundredths: 100 is yes; `None` if one of its inputs was never on the bus.
+    fn work_out(&self, derived: usize) -> Option<i128> {
+        let last: Option<Vec<(i64, i128)>> =
+            inputs(derived).iter().map(|input| self.last_read.get(input).copied()).collect();
+        let last = last?;
+        if last.iter().any(|(ms, value)| self.ms - ms > COUNTS_MS || *value == NONE) {
+            return Some(NONE);
+        }
+        let yes = match last.as_slice() {
+            [(_, along)] => *along < -340,
+            [_, (_, brake)] if *brake != 0 && *brake != 100 => return Some(NONE),
+            [(_, speed), (_, brake)] => *brake == 100 && speed.abs() < 100,
+            _ => return Some(NONE),
+        };
+        Some(if yes { 100 } else { 0 })
+    }
+
+    /// What holds for all that is made of `input`; `None`: it may feed nothing.
+    fn fed(&self, flow: Flow, input: usize, waived: bool) -> Option<Vec<Reduce>> {
+        let (policy, live) = (self.policy.as_ref()?, self.grants.get(&flow)?);
+        let given = &live.given;
+        let yes = given.yes.get(&input).map(|(letter, list, _)| (letter, list));
+        let (was, list) = yes.or(given.inside.get(&input).map(|(letter, list)| (letter, list)))?;
+        if category(policy, input)? != *was || policy.dropped.contains(&input) {
+            return None;
+        }
+        let mut rules = given.request.signals.get(&input)?.clone();
+        rules.extend(list);
+        if !waived {
+            rules.extend(&policy.catalogue.get(&input)?.1);
+        }
+        for (keep, _) in &live.narrowed {
+            rules.extend(keep.get(&input)?);
+        }
+        rules.extend(policy.tightened.iter().filter(|(which, _)| *which == input).map(|(_, reduce)| *reduce));
+        rules.retain(|rule| rule.is_inherited());
+        Some(rules)
     }
 
     /// The reductions under which the signal may leave now; `None`: it may not.
@@ -286,9 +383,9 @@ impl Checker {
         if !dates || suspended || !same || !party.active || policy.dropped.contains(&signal) {
             return None;
         }
-        let (category, floor) = policy.catalogue.get(&signal)?;
+        let (_, floor) = policy.catalogue.get(&signal)?;
         let (was, transforms, waived) = given.yes.get(&signal)?;
-        if category != was || *category == '?' {
+        if category(policy, signal)? != *was {
             return None;
         }
         let mut rules = given.request.signals.get(&signal)?.clone();
@@ -301,7 +398,10 @@ impl Checker {
         }
         rules
             .extend(policy.tightened.iter().filter(|(which, _)| *which == signal).map(|(_, reduce)| *reduce));
-        (!rules.contains(&Reduce::Nothing)).then_some(rules)
+        for input in inputs(signal) {
+            rules.extend(self.fed(flow, *input, *waived)?);
+        }
+        (!rules.contains(&Reduce::Nothing) && !rules.contains(&Reduce::Inside)).then_some(rules)
     }
 
     /// Every sample that left must have been on the bus, under rules that it keeps, and still be allowed now. At the
@@ -309,6 +409,7 @@ impl Checker {
     pub fn check(&mut self, samples: &[Sample], end: bool) -> Result<(), String> {
         for sample in samples {
             self.samples += 1;
+            self.derived += u64::from(sample.signal >= BRAKING);
             let flow = (sample.recipient, sample.purpose);
             let now =
                 self.rules(flow, sample.signal).ok_or_else(|| format!("not granted any more: {sample:?}"))?;
@@ -437,7 +538,7 @@ fn over_by(stamp: i64, bucket: i64, window: i64) -> i64 {
 
 /// Whether the sample tells no more of `value` than every rule allows.
 fn keeps(sample: &Sample, value: i128, rules: &[Reduce]) -> bool {
-    let outside = sample.signal == SIGNED && !(RANGE.0..=RANGE.1).contains(&value);
+    let outside = value == NONE || sample.signal == SIGNED && !(RANGE.0..=RANGE.1).contains(&value);
     let coarse = rules.iter().all(|rule| match rule {
         Reduce::Grid { step, offset } => sample.event || on_grid(sample, *step * 10, *offset * 10),
         Reduce::Bucket { s } => {
@@ -475,7 +576,7 @@ fn is_a_bin(sample: &Sample, rules: &[Reduce]) -> bool {
             Reduce::Bucket { s } => sample.bucket_s > 0 && sample.bucket_s % s == 0,
             Reduce::Max { .. } | Reduce::Above { .. } => false,
             Reduce::Change { delta, .. } => *delta == 0,
-            Reduce::Rate { .. } | Reduce::Budget { .. } | Reduce::Nothing => true,
+            Reduce::Rate { .. } | Reduce::Budget { .. } | Reduce::Inside | Reduce::Nothing => true,
         })
 }
 

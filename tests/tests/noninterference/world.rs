@@ -1,7 +1,8 @@
 //! The real core under a random life: makes the documents, hands them over as bytes, opens what comes out.
 
+use super::car::{LEAVES, PATHS, path};
 use super::documents::{bundle, bytes, event, key, names, notice, request, specs};
-use super::model::{Act, Asked, Given, Party, Policy, RANGE, Reduce, SIGNALS, SIGNED, Sample};
+use super::model::{self, ALL, Act, Asked, BRAKING, Given, Party, Policy, RANGE, Reduce, SIGNED, Sample};
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::document::bundle::{Category, SigningKeyStatement};
@@ -15,9 +16,7 @@ use glovebox_core::consent::document::request::Necessity;
 use glovebox_core::consent::document::{Document, Verifier};
 use glovebox_core::consent::effective::{Effective, Situation};
 use glovebox_core::consent::grants::{Effect, Grants};
-use glovebox_core::decode::dbc::Database;
-use glovebox_core::decode::leaves::BusDatabase;
-use glovebox_core::decode::{Leaves, Plan};
+use glovebox_core::decode::Plan;
 use glovebox_core::frame::{BusIndex, CanId, Frame};
 use glovebox_core::names::*;
 use glovebox_core::pipeline::{Compiled, Event, Output, Pipeline, Watches};
@@ -26,7 +25,6 @@ use glovebox_proto::{body, column, v1};
 use glovebox_tests::seeded::Seeded as Random;
 use prost::Message as _;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::LazyLock;
 use uuid::Uuid;
 
 /// Seconds since 1970 at which every life begins.
@@ -38,21 +36,6 @@ const SIGNER: VerifyingKey = VerifyingKey([2; 32]);
 const OWNER: VerifyingKey = VerifyingKey([3; 32]);
 const RECORDER: VerifyingKey = VerifyingKey([4; 32]);
 const STRANGER: VerifyingKey = VerifyingKey([5; 32]);
-
-/// Signal, start bit, bits; all Intel. Two messages; 5 is in the second, which has a selector.
-const DBC: &str = "VERSION \"\"\n\nNS_ :\n\nBS_:\n\nBU_: X\n\nBO_ 256 M: 8 X\n SG_ S0 : 0|8@1+ (1,0) [0|0] \"\" X\n SG_ S1 : 8|16@1+ (0.1,-40) [0|0] \"\" X\n SG_ S2 : 24|12@1- (0.5,0) [-500|500] \"\" X\n SG_ S3 : 36|10@1+ (0.01,0) [0|0] \"\" X\n\nBO_ 512 N: 4 X\n SG_ X M : 0|4@1+ (1,0) [0|0] \"\" X\n SG_ S4 m1 : 8|8@1+ (1,-40) [0|0] \"\" X\n SG_ S5 m2 : 8|16@1+ (0.25,1) [0|0] \"\" X\n";
-
-static LEAVES: LazyLock<Leaves> = LazyLock::new(|| {
-    let database = Database::parse(DBC.as_bytes(), "life.dbc").unwrap().0;
-    let name = BusName::new("b").unwrap();
-    let bus = BusDatabase { bus: BusIndex(0), name, databases: vec![database], mapping: None };
-    Leaves::build(&[bus]).unwrap().0
-});
-
-pub fn path(signal: usize) -> SignalPath {
-    let message = if signal < 4 { "M" } else { "N" };
-    SignalPath::new(&format!("CAN.b.{message}.S{signal}")).unwrap()
-}
 
 pub fn time(seconds: i64) -> WallTime {
     WallTime(seconds * 1_000_000)
@@ -190,7 +173,7 @@ impl World {
             party.active = !random.one_in(6);
             party.hpke_until = self.now + i64::try_from(random.below(40_000)).unwrap() + 1;
         }
-        for signal in 0..SIGNALS.len() {
+        for signal in 0..ALL {
             if random.one_in(4) || policy.catalogue.is_empty() {
                 let letter = random.pick(&['d', 'd', 'd', 'd', 'e', '?']);
                 let floor = if random.one_in(3) { reductions(random) } else { Vec::new() };
@@ -199,32 +182,33 @@ impl World {
         }
         policy.suspended =
             if random.one_in(6) { vec![(pick(random, RECIPIENTS), random.one_in(2))] } else { vec![] };
-        policy.dropped = if random.one_in(4) { vec![pick(random, SIGNALS.len())] } else { Vec::new() };
-        policy.tightened = if random.one_in(4) {
-            vec![(pick(random, SIGNALS.len()), reduction(random))]
-        } else {
-            Vec::new()
-        };
+        policy.dropped = if random.one_in(4) { vec![pick(random, ALL)] } else { Vec::new() };
+        policy.tightened =
+            if random.one_in(4) { vec![(pick(random, ALL), reduction(random))] } else { Vec::new() };
         policy
     }
 
     fn give(&mut self, random: &mut Random, recipient: usize, purpose: usize) -> Act {
         let party = &self.policy.recipients[recipient];
         let request = party.requests[purpose].clone();
-        let mut yes = BTreeMap::new();
+        let (mut yes, mut inside) = (BTreeMap::new(), BTreeMap::new());
         for signal in request.signals.keys() {
-            if random.one_in(5) {
+            if random.one_in(6) {
                 continue;
             }
-            let known = self.policy.catalogue.get(signal).map_or('d', |(letter, _)| *letter);
-            let letter = if known == '?' || random.one_in(12) { 'd' } else { known };
+            let known = model::category(&self.policy, *signal).unwrap_or('d');
+            let letter = if random.one_in(12) { 'd' } else { known };
             let transforms = if random.one_in(2) { reductions(random) } else { Vec::new() };
+            if *signal < BRAKING && random.one_in(3) {
+                inside.insert(*signal, (letter, transforms));
+                continue;
+            }
             yes.insert(*signal, (letter, transforms, random.one_in(4)));
         }
         let key = if random.one_in(15) { party.key + 1 } else { party.key };
         let from = self.now - 100 + i64::try_from(random.below(110)).unwrap();
         let until = self.now + 20 + i64::try_from(random.below(20_000)).unwrap();
-        let given = Given { request, key, from, until, yes, relabelled: random.one_in(20) };
+        let given = Given { request, key, from, until, yes, inside, relabelled: random.one_in(20) };
         if self.live.contains_key(&(recipient, purpose)) || given.yes.is_empty() || random.one_in(6) {
             return Act::FalseGive { recipient, purpose, given };
         }
@@ -235,7 +219,7 @@ impl World {
     fn narrow(&mut self, random: &mut Random, recipient: usize, purpose: usize) -> Act {
         let Some(given) = self.live.get(&(recipient, purpose)) else { return self.frame(random) };
         let mut keep = BTreeMap::new();
-        for signal in given.yes.keys() {
+        for signal in given.yes.keys().chain(given.inside.keys()) {
             if !random.one_in(4) {
                 keep.insert(*signal, if random.one_in(2) { reductions(random) } else { Vec::new() });
             }
@@ -252,7 +236,8 @@ impl World {
             if small { value % 8 } else { value }
         };
         let raw = match random.below(3) {
-            0 => vec![(4, bits(random, 8))],
+            // A brake that is set or not, or something else.
+            0 => vec![(4, if random.one_in(4) { bits(random, 8) } else { 40 + random.below(2) })],
             1 => vec![(5, bits(random, 16))],
             _ => vec![
                 (0, bits(random, 8)),
@@ -357,7 +342,7 @@ impl World {
     fn given(&mut self, recipient: usize, purpose: usize, given: &Given) -> ConsentRecord {
         let (id, purpose_id) = names(recipient, purpose);
         let request = sign(&request(recipient, &given.request), &key(recipient, given.key));
-        let pii = |(signal, (letter, transforms, floor_waived)): (&usize, &(char, Vec<Reduce>, bool))| {
+        let pii = |signal: &usize, letter: &char, transforms: &[Reduce], decision: Decision| {
             let leaf = LEAVES.get(LEAVES.find(&path(*signal)).unwrap()).unwrap();
             let signal_map_digest = if given.relabelled { Digest([9; 32]) } else { leaf.digest };
             PiiInformation {
@@ -365,12 +350,21 @@ impl World {
                 pii_type: String::new(),
                 category: category(*letter),
                 necessity: Necessity::Optional,
-                decision: Decision::Yes,
+                decision,
                 transform: specs(transforms),
-                floor_waived: *floor_waived,
+                floor_waived: false,
                 signal_map_digest,
             }
         };
+        let yes = given.yes.iter().map(|(signal, (letter, transforms, floor_waived))| PiiInformation {
+            floor_waived: *floor_waived,
+            ..pii(signal, letter, transforms, Decision::Yes)
+        });
+        let inside = given
+            .inside
+            .iter()
+            .map(|(signal, (letter, transforms))| pii(signal, letter, transforms, Decision::InVehicle));
+        let pii_information = yes.chain(inside).collect();
         ConsentRecord {
             schema_version: 1,
             record_id: self.fresh(),
@@ -393,7 +387,7 @@ impl World {
                 party_role: "dpv:DataController".into(),
                 key_thumbprint: Digest::of(&key(recipient, given.key).0),
             },
-            pii_information: given.yes.iter().map(pii).collect(),
+            pii_information,
             processing: Processing {
                 off_board: true,
                 profiling: false,
@@ -504,7 +498,7 @@ fn read(batch: &v1::Batch, descriptor: &v1::Descriptor, flow: (usize, usize), ou
                 }
             };
             let ms = batch.base_time_us / 1000 + moment;
-            let signal = signal.path.rsplit_once(".S").unwrap().1.parse().unwrap();
+            let signal = PATHS.iter().position(|path| *path == signal.path).unwrap();
             found.push(Sample {
                 recipient: flow.0,
                 purpose: flow.1,
@@ -539,7 +533,7 @@ fn pick(random: &mut Random, end: usize) -> usize {
 }
 
 fn reduction(random: &mut Random) -> Reduce {
-    match random.below(16) {
+    match random.below(17) {
         0..=3 => Reduce::Grid {
             step: random.pick(&[5, 10, 20, 30, 50, 100]),
             offset: random.pick(&[0, 0, 0, 10, 5, -35]),
@@ -555,6 +549,7 @@ fn reduction(random: &mut Random) -> Reduce {
         14 => {
             Reduce::Bins { s: random.pick(&[1, 1, 2]), edges: random.pick(&[[0, 100], [100, 300], [0, 305]]) }
         }
+        15 => Reduce::Inside,
         _ => Reduce::Nothing,
     }
 }
@@ -566,7 +561,7 @@ fn reductions(random: &mut Random) -> Vec<Reduce> {
 fn party(random: &mut Random, now: i64) -> Party {
     let asked = |purpose: usize, random: &mut Random| {
         let mut signals = BTreeMap::new();
-        for signal in 0..SIGNALS.len() {
+        for signal in 0..ALL {
             if signals.is_empty() || !random.one_in(4) {
                 signals.insert(signal, if random.one_in(3) { reductions(random) } else { Vec::new() });
             }

@@ -3,6 +3,7 @@
 //! A bundle's catalogue decides for each signal, with one exception: what is a place by its name stays a place. The
 //! rules say what a catalogue that is made here holds, and are tested over the VSS of several versions.
 
+use crate::decode::Predicate;
 use crate::names::SignalPath;
 use serde::{Deserialize, Serialize};
 
@@ -60,10 +61,26 @@ impl Category {
         Self::Unknown,
     ];
 
-    /// What a signal is by its VSS path or `CAN.…` name: the most specific rule that fits, else `Unknown`.
+    /// What a signal is by its VSS path or `CAN.…` name: the most specific rule that fits, else `Unknown`. What is derived
+    /// is what the most sensitive of its inputs is.
     #[must_use]
     pub fn of(signal: &SignalPath) -> Self {
+        if let Some(predicate) = Predicate::named(signal) {
+            let inputs = predicate.made_of().map(|input| Self::of(&input));
+            return inputs.reduce(Self::or_more).unwrap_or(Self::Unknown);
+        }
         if is_place(signal) { Self::Location } else { rules::find(signal.as_str()).unwrap_or(Self::Unknown) }
+    }
+
+    /// `other` if that says more of a person. Of the most sensitive what is not known says most, then a place.
+    #[must_use]
+    pub fn or_more(self, other: Self) -> Self {
+        let rank = |category: Self| match category {
+            Self::Unknown => (4, 2),
+            Self::Location => (4, 1),
+            other => (other.sensitivity(), 0),
+        };
+        if rank(other) > rank(self) { other } else { self }
     }
 
     /// How much it says of a person: 1 little, 4 most.
@@ -123,9 +140,12 @@ impl Category {
 }
 
 /// A place by its name, whatever a catalogue says: compiled into the release, so that a bundle may add to the places and
-/// take none away.
+/// take none away. What is derived of a place is one.
 #[must_use]
 pub fn is_place(signal: &SignalPath) -> bool {
+    if let Some(predicate) = Predicate::named(signal) {
+        return predicate.made_of().any(|input| is_place(&input));
+    }
     let names_one = |part: &str| {
         let part = part.to_ascii_lowercase();
         part.contains("latitude") || part.contains("longitude")

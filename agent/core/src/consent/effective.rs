@@ -2,11 +2,13 @@
 //!
 //! A signal may leave when: recipient active ∧ request valid and unexpired ∧ grant live ∧ signal in request ∧ signal
 //! granted `yes` ∧ not dropped or suspended ∧ the leaf is extracted as it was when granted ∧ the recipient's request key
-//! is the one whose thumbprint the grant holds, and it signed the HPKE key in use ∧ the time is trustworthy.
+//! is the one whose thumbprint the grant holds, and it signed the HPKE key in use ∧ the time is trustworthy. What is derived
+//! may leave when all it is made of is also granted, `yes` or `in_vehicle`, and kept back by nobody.
 
 mod clause;
 mod docket;
 mod explain;
+mod inputs;
 
 use super::atom;
 use super::category::Category;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 pub use clause::Clause;
 pub use docket::Answer;
-pub use explain::{Explanation, explain, halted};
+pub use explain::{Explanation, MadeOf, explain, halted};
 
 use docket::Docket;
 
@@ -234,8 +236,7 @@ impl Effective {
                     effective.withhold(grant, Clause::TooManyFlows);
                 }
                 Ok(rules) if rules.signals.iter().any(|s| s.permitted != Rule::Deny) => {
-                    let private = |path: &SignalPath| policy.category(path).is_private();
-                    let leaves = rules.signals.iter().filter(|signal| private(&signal.path));
+                    let leaves = rules.signals.iter().filter(|signal| policy.is_private(&signal.path));
                     effective.private.extend(leaves.map(|signal| signal.leaf));
                     effective.flows.push(Arc::new(rules));
                 }
@@ -362,7 +363,7 @@ impl View<'_> {
                 Err(clause) => held_back(grant, &item.signal, clause, withheld),
             }
         }
-        for at in atom::bind(&mut signals, |path| self.policy.category(path) == Category::Location) {
+        for at in atom::bind(&mut signals, |path| self.policy.is_location(path)) {
             held_back(grant, &signals[at].path, Clause::PartOfAPlace, withheld);
         }
         signals
@@ -434,13 +435,21 @@ impl View<'_> {
         let found = leaf.and_then(|leaf| Some((leaf, self.leaves.get(leaf)?)));
         let (leaf, extracted) = docket.need(Clause::NoSuchLeaf, found)?;
         docket.hold(Clause::ExtractionChanged, extracted.digest == item.signal_map_digest)?;
+        let inputs = self.inputs(&item.signal, request, grant);
+        docket.hold(Clause::InputNotGranted, inputs.iter().all(|input| input.granted.is_ok()))?;
         let granted = docket.rule(&asked.transforms).meet(docket.rule(&item.transform));
+        let granted = granted.meet(docket.all(inputs.iter().flat_map(|input| &input.granted)));
         let Rule::Pass(as_granted) = granted else {
             docket.hold(Clause::TransformDenies, false)?;
             return Err(Clause::TransformDenies);
         };
         // What is held back now stays in the descriptor, which follows from the grant alone.
-        let (permitted, held) = match self.permitted(item, (granted, extracted), grant, docket) {
+        let now = self.permitted(item, (granted, extracted), grant, docket).and_then(|rule| {
+            docket.hold(Clause::InputHeld, inputs.iter().all(|input| input.now.is_ok()))?;
+            let rule = rule.meet(docket.all(inputs.iter().flat_map(|input| &input.now)));
+            docket.hold(Clause::TransformDenies, rule != Rule::Deny).map(|()| rule)
+        });
+        let (permitted, held) = match now {
             Ok(rule) => (rule, None),
             Err(clause) => (Rule::Deny, Some(clause)),
         };
@@ -466,16 +475,10 @@ impl View<'_> {
         grant: &Grant,
         docket: &mut Docket,
     ) -> Result<Rule, Clause> {
-        let category = self.policy.category(&item.signal);
-        let entry = self.policy.catalogue(&item.signal).filter(|_| category != Category::Unknown);
-        let entry = docket.need(Clause::CategoryUnknown, entry)?;
-        docket.hold(Clause::CategoryChanged, category == item.category)?;
-        // Readings outside a leaf's range are states and no values: so the range alone says what can be read.
-        let plausible = entry.plausible.is_none_or(|plausible| plausible.holds(extracted.range));
-        docket.hold(Clause::Implausible, plausible)?;
+        self.classified(item, extracted, docket)?;
         let mut rule = granted;
         if !item.floor_waived {
-            rule = rule.meet(docket.rule(&entry.floor));
+            rule = rule.meet(docket.rule(&self.policy.floor(&item.signal)));
         }
         for record in grant.narrowed() {
             let kept = record.payload().pii_information.iter().find(|kept| kept.signal == item.signal);
@@ -493,8 +496,18 @@ impl View<'_> {
                 rule = rule.meet(docket.rule(transforms));
             }
         }
-        docket.hold(Clause::TransformDenies, rule != Rule::Deny)?;
         Ok(rule)
+    }
+
+    /// It is what it was agreed to as, as far as the catalogue and the database tell.
+    fn classified(&self, item: &PiiInformation, leaf: &Leaf, docket: &mut Docket) -> Result<(), Clause> {
+        let category = self.policy.category(&item.signal);
+        let entry = self.policy.catalogue(&item.signal).filter(|_| category != Category::Unknown);
+        let entry = docket.need(Clause::CategoryUnknown, entry)?;
+        docket.hold(Clause::CategoryChanged, category == item.category)?;
+        // Readings outside a leaf's range are states and no values: so the range alone says what can be read.
+        let plausible = entry.plausible.is_none_or(|plausible| plausible.holds(leaf.range));
+        docket.hold(Clause::Implausible, plausible)
     }
 }
 

@@ -19,6 +19,6 @@ pub mod session;
 pub mod transform;
 pub mod zone;
 
-pub use crate::decode::{SourceAddress, State, ValueType};
+pub use crate::decode::{Predicate, SourceAddress, State, ValueType};
 pub use gate::{Consented, Gate};
 pub use grants::{Grant, Grants};

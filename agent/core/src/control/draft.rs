@@ -1,6 +1,7 @@
 //! Consent records for the owner to read and sign, made of the request in force.
 
 use super::{Aliases, Control, OwnersError};
+use crate::consent::Predicate;
 use crate::consent::document::bundle::{Category, Recipient};
 use crate::consent::document::enrolment::{EnrolmentAct, OwnerEnrolment};
 use crate::consent::document::record::{
@@ -120,8 +121,8 @@ impl Control {
         if wish.until <= wish.stamp.now {
             return Err(DraftError::Dates { until: wish.until, now: wish.stamp.now });
         }
-        let asked = request.payload().signals.iter();
-        let leaves: Vec<_> = asked.map(|asked| decide(asked, wish, policy, leaf_digest)).collect();
+        let asked = &request.payload().signals;
+        let leaves: Vec<_> = asked.iter().map(|it| decide((it, asked), wish, policy, leaf_digest)).collect();
         let given = leaves.iter().filter(|leaf| leaf.decision == Decision::Yes).count() as u64;
         if given == 0 {
             return Err(DraftError::NothingWanted);
@@ -151,7 +152,7 @@ impl Control {
         Ok(stamped(record, EventState::ConsentWithdrawn, "withdrawn", stamp))
     }
 
-    /// The record that takes away from a live flow all leaves but those to `keep`.
+    /// The record that takes away from a live flow all leaves but those to `keep`, also of what stays in the car.
     ///
     /// # Errors
     /// If the flow is not live.
@@ -163,7 +164,8 @@ impl Control {
     ) -> Result<ConsentRecord, DraftError> {
         let mut record = self.follow(flow, stamp)?;
         for leaf in &mut record.pii_information {
-            if leaf.decision == Decision::Yes && !keep(&leaf.signal) {
+            let agreed = matches!(leaf.decision, Decision::Yes | Decision::InVehicle);
+            if agreed && !keep(&leaf.signal) {
                 leaf.decision = Decision::No;
             }
         }
@@ -220,23 +222,32 @@ fn stamped(mut record: ConsentRecord, state: EventState, word: &str, stamp: Stam
     record
 }
 
-/// What the catalogue does not list is unknown, and unknown is denied; what the car does not have cannot be decided.
+/// What the catalogue does not list is unknown, and unknown is denied; what the car does not have cannot be decided. What
+/// is asked for inside the car stays there, and is agreed to with what is derived of it.
 fn decide(
-    asked: &RequestedSignal,
+    (asked, all): (&RequestedSignal, &[RequestedSignal]),
     wish: &Wish<'_>,
     policy: &Policy,
     leaf_digest: &dyn Fn(&SignalPath) -> Option<Digest>,
 ) -> PiiInformation {
-    let entry = policy.catalogue(&asked.signal);
     let category = policy.category(&asked.signal);
     let extracted = leaf_digest(&asked.signal);
+    let stays = asked.transforms.iter().any(|spec| spec.op == "in_vehicle");
+    let feeds = |derived: &RequestedSignal| {
+        let made_of = Predicate::named(&derived.signal).map(Predicate::made_of);
+        made_of.is_some_and(|mut inputs| inputs.any(|input| input == asked.signal))
+    };
+    let wanted =
+        (wish.wanted)(&asked.signal) || stays && all.iter().any(|it| feeds(it) && (wish.wanted)(&it.signal));
     let decision = match extracted {
         None => Decision::NotSet,
-        Some(_) if category != Category::Unknown && (wish.wanted)(&asked.signal) => Decision::Yes,
-        Some(_) => Decision::No,
+        Some(_) if category == Category::Unknown || !wanted => Decision::No,
+        Some(_) if stays => Decision::InVehicle,
+        Some(_) => Decision::Yes,
     };
-    let floor = entry.map(|entry| entry.floor.as_slice()).unwrap_or_default();
-    let floor_waived = wish.floor_waived && decision == Decision::Yes && !floor.is_empty();
+    let floor = policy.floor(&asked.signal);
+    let agreed = matches!(decision, Decision::Yes | Decision::InVehicle);
+    let floor_waived = wish.floor_waived && agreed && !floor.is_empty();
     let mut transform = asked.transforms.clone();
     if !floor_waived {
         // Just both lists: where an op stands twice the strictest applies.

@@ -51,7 +51,7 @@ pub(super) fn within_request(record: &ConsentRecord, policy: &Policy) -> Result<
 /// The catalogue's floor of this day is resolved in what is granted, so that a looser one of later loosens nothing; or the
 /// owner said a second yes to more.
 fn has_floor(pii: &PiiInformation, policy: &Policy) -> bool {
-    let floor = policy.catalogue(&pii.signal).map_or(Rule::OPEN, |entry| Rule::of(&entry.floor));
+    let floor = Rule::of(&policy.floor(&pii.signal));
     pii.decision != Decision::Yes || pii.floor_waived || Rule::of(&pii.transform).within(floor)
 }
 

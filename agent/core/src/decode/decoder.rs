@@ -2,6 +2,7 @@
 
 use super::j1939::{Address, DATA, Pgn, Transport};
 use super::plan::Outcome;
+use super::predicate::Works;
 use super::sampling::Memories;
 use super::{Leaf, Plan, Reading};
 use crate::frame::{CanId, Frame};
@@ -11,6 +12,7 @@ use crate::frame::{CanId, Frame};
 pub struct Decoder {
     plan: Plan,
     between: Between,
+    works: Works,
 }
 
 /// What is remembered between frames.
@@ -44,6 +46,9 @@ impl Decoder {
     pub fn swap(&mut self, plan: Plan) {
         self.between.transport.retain(|bus, from| plan.wants_long(bus, from));
         self.between.memories.carry(plan.mapped());
+        let mut works = plan.works().clone();
+        works.carry(&self.works);
+        self.works = works;
         self.plan = plan;
     }
 
@@ -60,10 +65,16 @@ impl Decoder {
     }
 
     /// Appends the readings of a frame to `readings`, as [`Plan::decode`], less what a mapping file does not want so
-    /// often ([`super::Sampling`]). The last frame of a long message brings those of the whole.
+    /// often ([`super::Sampling`]), and then what is derived of them. The last frame of a long message brings those of the
+    /// whole.
     #[inline]
     pub fn decode(&mut self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
-        self.plan.decode_between(frame, readings, Some(&mut self.between))
+        let first = readings.len();
+        let outcome = self.plan.decode_between(frame, readings, Some(&mut self.between));
+        if !self.works.is_empty() {
+            self.works.add(frame.moment, first, readings);
+        }
+        outcome
     }
 
     /// Where a reading of the last frame came from. For people: what is no ordinary value bears no raw bits.

@@ -3,10 +3,12 @@
 mod build;
 mod derivation;
 mod digest;
+mod made;
 mod value;
 
 use super::dbc::Database;
 use super::map::Mapping;
+use super::predicate::Made;
 use super::{LeafIndex, Notice, Sampling, ValueType};
 use crate::frame::{BusIndex, CanId};
 use crate::limits::LEAVES_MAX;
@@ -21,7 +23,7 @@ pub(crate) use value::number;
 /// type, scale, offset, names and range are those of the result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Leaf {
-    /// VSS path, or `CAN.<bus>.<Message>.<Signal>`.
+    /// VSS path, `CAN.<bus>.<Message>.<Signal>`, or `Derived.<Name>`.
     pub path: SignalPath,
     /// Bus it is on.
     pub bus: BusIndex,
@@ -56,6 +58,8 @@ pub struct Leaf {
     pub derivation: Option<Derivation>,
     /// How often it is looked at; `None`: in every frame.
     pub sampling: Option<Sampling>,
+    /// It is in no frame, but made of these; what is said above of frames is then that of the first of them.
+    pub made: Option<Made>,
     /// `signal_map_digest`: over all that is compiled (bus name, id, selectors, bits, order, type, scale, offset,
     /// enumeration, range and unit, which change what a reading says, derivation and sampling), so that a leaf that
     /// changed waits for the owner.
@@ -73,7 +77,8 @@ impl Leaf {
     /// each, or whose value has not always a result, comes when it will.
     #[must_use]
     pub fn same_frames(&self, other: &Leaf) -> bool {
-        let always = |leaf: &Leaf| leaf.derivation.is_none() && leaf.sampling.is_none();
+        let always =
+            |leaf: &Leaf| leaf.derivation.is_none() && leaf.sampling.is_none() && leaf.made.is_none();
         let alike = self.bus == other.bus && self.id == other.id && self.selectors == other.selectors;
         alike && always(self) && always(other)
     }
@@ -150,7 +155,8 @@ pub struct Leaves {
 }
 
 impl Leaves {
-    /// All leaves of these buses, in the order given. What cannot have a name is left out and told.
+    /// All leaves of these buses, in the order given, then what this car can derive of them. What cannot have a name is left
+    /// out and told.
     ///
     /// # Errors
     /// [`LeavesError`] where a name would stand for two signals, or there are too many.
@@ -163,7 +169,9 @@ impl Leaves {
         if all.len() > LEAVES_MAX {
             return Err(LeavesError::TooMany { max: LEAVES_MAX });
         }
-        Ok((Self { all, by_path }, notices))
+        let mut leaves = Self { all, by_path };
+        let notices = notices.into_iter().chain(leaves.derive()).collect();
+        Ok((leaves, notices))
     }
 
     /// The leaf of that number; numbers come only from this object, so it is there.

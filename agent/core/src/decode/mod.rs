@@ -3,6 +3,7 @@
 //! ```text
 //! DBC text ─ dbc ─▶ Database ┐
 //! Kuksa JSON ─ map ─▶ Mapping ┴─ leaves ─▶ Leaves ─ plan (only what is needed) ─▶ Plan ─ Frame ─▶ Reading
+//!                                                                        predicate: of several, one more ─▶ Reading
 //! ```
 
 pub mod dbc;
@@ -13,11 +14,13 @@ pub mod leaves;
 pub mod map;
 pub mod math;
 pub mod plan;
+pub mod predicate;
 mod sampling;
 
 pub use decoder::{Decoder, Origin};
 pub use leaves::{Leaf, Leaves};
 pub use plan::Plan;
+pub use predicate::Predicate;
 pub use sampling::Sampling;
 
 /// Number of a leaf in [`Leaves`].

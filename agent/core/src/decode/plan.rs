@@ -13,6 +13,7 @@ mod ids;
 use super::decoder::Between;
 use super::j1939::{Address, Long};
 use super::layout::ByteOrder;
+use super::predicate::Works;
 use super::sampling::Memories;
 use super::{LeafIndex, Leaves, Reading, SourceAddress};
 use crate::frame::{BusIndex, CanId, Frame, IdPattern};
@@ -40,6 +41,8 @@ pub struct Plan {
     entries: Vec<Entry>,
     /// The leaves that a mapping derives or samples, in the order of their memories.
     mapped: Vec<LeafIndex>,
+    /// What is derived of readings, with nothing known of them yet: a [`super::Decoder`] knows.
+    works: Works,
 }
 
 /// All that is needed of the frames of one identifier.
@@ -103,10 +106,16 @@ impl Plan {
 
     /// Appends the frame's readings to `readings`; allocates only while that vector still grows. Their order is fixed
     /// for a plan: signals of the same multiplexing together; of these first the unsigned ones without a range, last the
-    /// floats and then the mapped ones. What those leave out over time is not left out here; see [`super::Decoder`].
+    /// floats and then the mapped ones. What those leave out over time is not left out here, and nothing is derived of
+    /// several: see [`super::Decoder`].
     #[inline]
     pub fn decode(&self, frame: &Frame, readings: &mut Vec<Reading>) -> Outcome {
         self.decode_between(frame, readings, None)
+    }
+
+    /// What is derived, before anything was read.
+    pub(super) fn works(&self) -> &Works {
+        &self.works
     }
 
     /// The mapped leaves, in the order of their memories.

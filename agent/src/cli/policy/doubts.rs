@@ -6,6 +6,9 @@ use glovebox_core::consent::document::record::ConsentRecord;
 use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::document::{DocumentError, read};
 use glovebox_core::consent::transform::{Rule, TransformFault, TransformSpec, fault};
+use glovebox_core::decode::Predicate;
+use glovebox_core::decode::predicate::DERIVED;
+use glovebox_core::names::SignalPath;
 
 /// A list of transforms that lets nothing through, and is not meant so.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,8 +43,24 @@ pub(super) fn of_request(request: &Request) -> Vec<Doubt> {
     let mut found = Vec::new();
     for (index, asked) in request.signals.iter().enumerate() {
         look(&mut found, &format!("signals[{index}].transforms"), &asked.transforms);
+        let paths: Vec<&SignalPath> = request.signals.iter().map(|asked| &asked.signal).collect();
+        found.extend(
+            unfed(&asked.signal, &paths).map(|what| Doubt::Strange(format!("signals[{index}]: {what}"))),
+        );
     }
     found
+}
+
+/// Why a derived signal leaves no car, if it does not: its name, or what it is made of is not asked for beside it.
+fn unfed(signal: &SignalPath, beside: &[&SignalPath]) -> Option<String> {
+    if !signal.as_str().starts_with(DERIVED) {
+        return None;
+    }
+    let Some(predicate) = Predicate::named(signal) else {
+        return Some("is no derived signal of this agent: `glovebox policy derived` lists them".to_owned());
+    };
+    let missing = predicate.made_of().find(|input| !beside.contains(&input))?;
+    Some(format!("is made of {missing}, which is not asked for beside it: ask for it with `in_vehicle`"))
 }
 
 pub(super) fn of_record(record: &ConsentRecord) -> Vec<Doubt> {

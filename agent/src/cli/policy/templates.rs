@@ -1,7 +1,7 @@
 //! Ready-made purposes: requests that ask for the least that a purpose needs, to be completed and signed by a recipient.
 //!
-//! Leaves are those of VSS 4.2, 5.1 and 6.0, where the odometer alone changed its unit. Derived signals
-//! are not built yet, so what feeds one (`in_vehicle`) stays in the car.
+//! Leaves are those of VSS 4.2, 5.1 and 6.0, where the odometer alone changed its unit, and derived ones; what feeds one
+//! (`in_vehicle`) stays in the car.
 
 mod table;
 

@@ -193,3 +193,19 @@ fn another_tools_envelope_and_rubbish_are_named() {
     fs::write(trial.path("huge"), vec![b' '; 3 << 20]).unwrap();
     assert!(trial.fails("policy show @huge").contains("longer than"));
 }
+
+#[test]
+fn what_a_derived_signal_is_made_of_is_missed_where_the_request_is_signed() {
+    let trial = Trial::new();
+    trial.run("policy new request --template ubi-score --recipient acme -o @r.json").unwrap();
+    let mut request = super::read::<super::Request>(&trial.read("r.json")).unwrap();
+    assert_eq!(super::doubts::of_request(&request), []);
+    let score = request.signals.iter().position(|it| it.signal.as_str() == "Derived.IsBrakingHard").unwrap();
+    request.signals.retain(|it| it.signal.as_str() != "Vehicle.Acceleration.Longitudinal");
+    let said = |request: &super::Request| format!("{:?}", super::doubts::of_request(request));
+    let missing =
+        format!("signals[{score}]: is made of Vehicle.Acceleration.Longitudinal, which is not asked for");
+    assert!(said(&request).starts_with(&format!("[Strange(\"{missing}")), "{}", said(&request));
+    request.signals[score].signal = "Derived.IsRich".parse().unwrap();
+    assert!(said(&request).contains("is no derived signal of this agent"), "{}", said(&request));
+}

@@ -4,11 +4,11 @@ mod rows;
 
 use std::fmt::Write as _;
 
-use glovebox_core::consent::category::Category;
+use glovebox_core::consent::document::Policy;
 use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::effective::Effective;
 use glovebox_core::decode::{LeafIndex, Leaves, SourceAddress};
-use glovebox_core::names::{FlowId, WallTime};
+use glovebox_core::names::{FlowId, SignalPath, WallTime};
 use serde::Serialize;
 
 use super::drive::{Driven, Sent};
@@ -243,14 +243,14 @@ fn notes(made: &Made<'_>, asked: &Asked) -> Vec<String> {
     if session.stops(&asked.recipient, &asked.purpose) {
         notes.push("Sending to it is paused in the car now; here it is not.".to_owned());
     }
-    let of = |private: &dyn Fn(Category) -> bool| {
+    let of = |is: &dyn Fn(&Policy, &SignalPath) -> bool| {
         let policy = made.papers.control.policy();
-        policy.is_some_and(|policy| asked.items.iter().any(|item| private(policy.category(&item.signal))))
+        policy.is_some_and(|policy| asked.items.iter().any(|item| is(policy, &item.signal)))
     };
-    if *places && of(&Category::is_private) {
+    if *places && of(&Policy::is_private) {
         notes.push("Private places in the car keep of it what is near them; here they do not.".to_owned());
     }
-    if session.is_without_location() && of(&|category| category == Category::Location) {
+    if session.is_without_location() && of(&Policy::is_location) {
         notes.push("Location is switched off in the car now; here it is not.".to_owned());
     }
     notes

@@ -3,7 +3,7 @@
 use super::{Change, LocalAuthority, refused};
 use crate::control::{AuthorityError, DriverOrder, DriverStatus, InCar};
 use crate::daemon::session::{Keep, Kept};
-use glovebox_core::consent::category::Category;
+use glovebox_core::consent::category::is_place;
 use glovebox_core::consent::effective::{Effective, Explanation};
 use glovebox_core::consent::session::{Driver, Hold, HoldStatus, Lasts, Scope, Session, What};
 use glovebox_core::names::{DriverId, RecipientId, SignalPath};
@@ -51,8 +51,7 @@ impl LocalAuthority {
     }
 
     fn is_location(&self, signal: &SignalPath) -> bool {
-        self.control.policy().is_some_and(|policy| policy.category(signal) == Category::Location)
-            || Category::of(signal) == Category::Location
+        self.control.policy().is_some_and(|policy| policy.is_location(signal)) || is_place(signal)
     }
 
     /// A name that nobody has would stop nobody, and be believed to.

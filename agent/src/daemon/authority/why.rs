@@ -20,7 +20,7 @@ impl LocalAuthority {
         let unit = leaf.and_then(|leaf| Some(leaves.get(leaf)?.unit.as_str()));
         let mut why = Why::of(&order.signal, unit.unwrap_or_default(), &explained);
         let policy = self.control().policy();
-        let is_private = policy.is_some_and(|policy| policy.category(&order.signal).is_private());
+        let is_private = policy.is_some_and(|policy| policy.is_private(&order.signal));
         why.add(meanwhile, is_private);
         if leaf.is_none() {
             let named = self.named();

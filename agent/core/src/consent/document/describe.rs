@@ -6,6 +6,7 @@ use super::super::effective::Clause;
 use super::super::plain::{moment, period, term};
 use super::super::transform::{Rule, transforms_in};
 use super::record::{ConsentRecord, Decision, EventState, PiiInformation};
+use crate::decode::Predicate;
 use crate::names::SignalPath;
 use std::fmt::Write as _;
 
@@ -22,6 +23,10 @@ pub fn never_leave(record: &ConsentRecord) -> Vec<(&SignalPath, Clause)> {
     let granted = record.pii_information.iter().filter(|pii| pii.decision == Decision::Yes);
     let (mut open, mut never) = (Vec::new(), Vec::new());
     for pii in granted {
+        if !is_fed(record, &pii.signal) {
+            never.push((&pii.signal, Clause::InputNotGranted));
+            continue;
+        }
         match Rule::of(&pii.transform) {
             Rule::Pass(transform) => open.push((&pii.signal, transform)),
             Rule::Deny => never.push((&pii.signal, Clause::TransformDenies)),
@@ -33,6 +38,15 @@ pub fn never_leave(record: &ConsentRecord) -> Vec<(&SignalPath, Clause)> {
     never
         .extend(atom::lost_by_name(&open, is_place).into_iter().map(|at| (open[at].0, Clause::PartOfAPlace)));
     never
+}
+
+/// Whether all that it is made of is agreed to, if it is derived.
+fn is_fed(record: &ConsentRecord, signal: &SignalPath) -> bool {
+    let agreed = |input: SignalPath| {
+        let may_feed = |pii: &PiiInformation| matches!(pii.decision, Decision::Yes | Decision::InVehicle);
+        record.pii_information.iter().any(|pii| pii.signal == input && may_feed(pii))
+    };
+    Predicate::named(signal).is_none_or(|predicate| predicate.made_of().all(agreed))
 }
 
 /// The same words with the units of this car's signals, which stand in no record.
@@ -88,6 +102,7 @@ fn signals(
     }
     for pii in with(Decision::Yes).filter(|pii| lost(pii).is_none()) {
         writeln!(text, "  + {}{}", pii.signal, reductions(pii, &unit(&pii.signal)))?;
+        made_of(record, &pii.signal, text)?;
     }
     if !never.is_empty() {
         writeln!(text, "AGREED TO, BUT NOTHING OF IT LEAVES LIKE THIS:")?;
@@ -98,17 +113,52 @@ fn signals(
     }
     for (decision, title) in [
         (Decision::No, "Asked for and not granted:"),
-        (Decision::InVehicle, "Used inside the car only:"),
+        (Decision::InVehicle, "Stays in the car, and is used there:"),
         (Decision::NotSet, "Not decided, so it stays in the car:"),
     ] {
         if with(decision).next().is_some() {
             writeln!(text, "{title}")?;
         }
         for pii in with(decision) {
-            writeln!(text, "  - {}", pii.signal)?;
+            let feeds =
+                if decision == Decision::InVehicle { feeds(record, &pii.signal) } else { String::new() };
+            writeln!(text, "  - {}{feeds}", pii.signal)?;
         }
     }
     Ok(())
+}
+
+/// What a derived signal says, and of what, each with whether that stays in the car.
+fn made_of(record: &ConsentRecord, signal: &SignalPath, text: &mut String) -> std::fmt::Result {
+    let Some(predicate) = Predicate::named(signal) else { return Ok(()) };
+    let leaves = |input: &SignalPath| {
+        record.pii_information.iter().any(|pii| pii.signal == *input && pii.decision == Decision::Yes)
+    };
+    let (out, inside): (Vec<_>, Vec<_>) = predicate.made_of().partition(leaves);
+    let list = |paths: &[SignalPath]| paths.iter().map(SignalPath::as_str).collect::<Vec<_>>().join(", ");
+    writeln!(text, "      says {}", predicate.says())?;
+    if !inside.is_empty() {
+        writeln!(text, "      worked out in the car of {}, which it does not tell", list(&inside))?;
+    }
+    if !out.is_empty() {
+        writeln!(text, "      worked out in the car of {}, also told above", list(&out))?;
+    }
+    Ok(())
+}
+
+/// Which derived signals of the record are made of it.
+fn feeds(record: &ConsentRecord, signal: &SignalPath) -> String {
+    let fed = record.pii_information.iter().filter(|pii| pii.decision == Decision::Yes);
+    let fed = fed.filter(|pii| {
+        Predicate::named(&pii.signal)
+            .is_some_and(|predicate| predicate.made_of().any(|input| input == *signal))
+    });
+    let fed: Vec<&str> = fed.map(|pii| pii.signal.as_str()).collect();
+    if fed.is_empty() {
+        ": for nothing that is agreed to".to_owned()
+    } else {
+        format!(": for {}", fed.join(", "))
+    }
 }
 
 fn reductions(pii: &PiiInformation, unit: &str) -> String {

@@ -1,11 +1,13 @@
 //! A verified bundle with all that it brings: what the authority allows at most.
 
+use super::super::transform::{TransformSpec, inherited};
 use super::bundle::{Bundle, CatalogueEntry, Category, HpkeStatement, Recipient, SigningKeyStatement};
 use super::dsse::{DsseEnvelope, verify, verify_beside_statement};
 use super::error::{DocumentError, DocumentKind, Fault};
 use super::request::Request;
 use super::{Document, Verified, Verifier};
 use crate::consent::category::is_place;
+use crate::decode::Predicate;
 use crate::names::{Digest, HpkeKey, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey};
 use std::collections::HashMap;
 
@@ -106,15 +108,54 @@ impl Policy {
     }
 
     /// What this leaf is: as the catalogue says, but what is a place by its name stays one (`category::is_place`), and
-    /// what the catalogue does not list is unknown.
+    /// what the catalogue does not list is unknown. What is derived is at least what the most sensitive of its inputs is.
     #[must_use]
     pub fn category(&self, signal: &SignalPath) -> Category {
+        let inputs = inputs_of(signal).map(|input| self.listed(&input)).reduce(Category::or_more);
+        let own = self.listed(signal);
+        inputs.map_or(own, |inputs| inputs.or_more(own))
+    }
+
+    /// Whether it tells where the car is, or of its trips; also by what it is derived of.
+    #[must_use]
+    pub fn is_private(&self, signal: &SignalPath) -> bool {
+        self.any_of(signal, Category::is_private)
+    }
+
+    /// Whether it tells where the car is; also by what it is derived of.
+    #[must_use]
+    pub fn is_location(&self, signal: &SignalPath) -> bool {
+        self.any_of(signal, |category| category == Category::Location)
+    }
+
+    fn any_of(&self, signal: &SignalPath, is: impl Fn(Category) -> bool) -> bool {
+        is(self.category(signal)) || inputs_of(signal).any(|input| is(self.listed(&input)))
+    }
+
+    /// What applies to it unless the owner gives a separate yes to more; to what is derived also what the limits of its
+    /// inputs say of when and how often.
+    #[must_use]
+    pub fn floor(&self, signal: &SignalPath) -> Vec<TransformSpec> {
+        let of = |signal: &SignalPath| self.catalogue(signal).map_or(&[][..], |entry| &entry.floor);
+        let mut floor = of(signal).to_vec();
+        for input in inputs_of(signal) {
+            floor.extend(inherited(of(&input)).cloned());
+        }
+        floor
+    }
+
+    /// As the catalogue says; what is a place by its name stays one.
+    fn listed(&self, signal: &SignalPath) -> Category {
         match self.catalogue(signal).map(|entry| entry.category) {
             None | Some(Category::Unknown) => Category::Unknown,
             Some(_) if is_place(signal) => Category::Location,
             Some(listed) => listed,
         }
     }
+}
+
+fn inputs_of(signal: &SignalPath) -> impl Iterator<Item = SignalPath> {
+    Predicate::named(signal).into_iter().flat_map(Predicate::made_of)
 }
 
 /// Whether every request and key statement in a bundle is signed by the recipient that it names: what each car will

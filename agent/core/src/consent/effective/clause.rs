@@ -55,6 +55,12 @@ pub enum Clause {
     /// Decision is not `yes`.
     #[error("the owner did not say yes to this signal")]
     NotGranted,
+    /// Not each of the signals that it is derived of is granted, at least inside the car, and is as it was then.
+    #[error("the owner did not agree to all that this signal is made of")]
+    InputNotGranted,
+    /// The catalogue, a directive or the database keeps one of the signals that it is derived of.
+    #[error("the policy holds back a signal that this one is made of")]
+    InputHeld,
     /// A grant cannot hold more than was asked.
     #[error("the request does not ask for this signal")]
     NotRequested,
@@ -99,7 +105,7 @@ pub enum Clause {
 impl Clause {
     /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass. The last
     /// two are the session's.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::NoPolicy,
         Self::TimeInDoubt,
         Self::PolicyExpired,
@@ -118,10 +124,12 @@ impl Clause {
         Self::NotRequested,
         Self::NoSuchLeaf,
         Self::ExtractionChanged,
+        Self::InputNotGranted,
         Self::CategoryUnknown,
         Self::CategoryChanged,
         Self::Implausible,
         Self::SignalDropped,
+        Self::InputHeld,
         Self::TransformDenies,
         Self::PartOfAPlace,
         Self::EventUnseen,
@@ -150,6 +158,8 @@ impl Clause {
             Self::RequestSuspended => "the request is not suspended",
             Self::TooManyFlows => "there is room for the flow",
             Self::NotGranted => "the owner said yes to this signal",
+            Self::InputNotGranted => "the owner agreed to all that it is made of, if it is derived",
+            Self::InputHeld => "nothing holds back what it is made of, if it is derived",
             Self::NotRequested => "the request asks for this signal",
             Self::NoSuchLeaf => "this car has the signal",
             Self::ExtractionChanged => "the signal is extracted as it was when it was granted",
@@ -201,6 +211,9 @@ impl Clause {
             }
             Self::RequestGone => "the owner may agree to the request that took its place",
             Self::NotGranted => "the owner may agree anew, to this signal too",
+            Self::InputNotGranted => {
+                "the owner may agree anew, also to what it is made of (it stays in the car)"
+            }
             Self::ExtractionChanged => "look at what changed in the databases; the owner may agree anew",
             Self::CategoryChanged => "the owner may agree anew, to the category that it is in now",
             _ => return None,
@@ -226,6 +239,7 @@ impl Clause {
             Self::CategoryUnknown => "a bundle whose catalogue gives the signal a category",
             Self::Implausible => "a range in the DBC or mapping that lies within the plausible one",
             Self::SignalDropped => "a bundle without the directive that drops the signal",
+            Self::InputHeld => "a bundle that does not hold back what it is made of: ask `why` of that",
             Self::TransformDenies => "transforms that this agent can do, with a common coarsening",
             Self::PartOfAPlace => {
                 "latitude and longitude in degrees, both granted; altitude, heading and accuracy stay in the car"
@@ -242,6 +256,7 @@ impl Clause {
             | Self::RecipientKeyChanged
             | Self::RequestGone
             | Self::NotGranted
+            | Self::InputNotGranted
             | Self::ExtractionChanged
             | Self::CategoryChanged => "the owner may agree anew",
         }

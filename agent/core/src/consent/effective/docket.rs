@@ -55,6 +55,11 @@ impl Docket {
         Rule::of(list)
     }
 
+    /// The rule of several lists that count.
+    pub(super) fn all<'a>(&mut self, lists: impl Iterator<Item = &'a Vec<TransformSpec>>) -> Rule {
+        lists.fold(Rule::OPEN, |rule, list| rule.meet(self.rule(list)))
+    }
+
     /// Each clause once, a no before a yes, and all transforms without repeats.
     pub(super) fn close(self) -> (Vec<Answer>, Vec<TransformSpec>) {
         let mut answers: Vec<Answer> = Vec::new();

@@ -21,6 +21,17 @@ pub struct Explanation {
     pub reduced_by: Vec<TransformSpec>,
     /// Of all of the flow so many bytes a day leave at most.
     pub bytes_per_day_max: Option<u64>,
+    /// If it is derived: of what.
+    pub made_of: Vec<MadeOf>,
+}
+
+/// A signal that another is derived of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeOf {
+    /// Which.
+    pub signal: SignalPath,
+    /// Why it may not feed the other; `None`: it may, which lets nothing of itself out.
+    pub clause: Option<Clause>,
 }
 
 impl Explanation {
@@ -96,7 +107,18 @@ fn of_grant(situation: &Situation<'_>, grant: &Grant, signal: &SignalPath) -> Ex
         answers,
         reduced_by,
         bytes_per_day_max: bytes_per_day_max(grant),
+        made_of: made_of(situation, grant, signal),
     }
+}
+
+/// Of what a signal of a grant is derived, as far as the request that was granted is there to tell.
+fn made_of(situation: &Situation<'_>, grant: &Grant, signal: &SignalPath) -> Vec<MadeOf> {
+    let mut docket = Docket::deciding();
+    let Ok((policy, time)) = in_force(situation, &mut docket) else { return Vec::new() };
+    let view = View { policy, bundle: policy.bundle().payload(), leaves: situation.leaves, time };
+    let Some(request) = policy.request(&grant.given().payload().request_digest) else { return Vec::new() };
+    let inputs = view.inputs(signal, request.payload(), grant).into_iter();
+    inputs.map(|it| MadeOf { signal: it.signal, clause: it.granted.and(it.now).err() }).collect()
 }
 
 fn ask_grant(
@@ -125,7 +147,15 @@ fn of_request(situation: &Situation<'_>, request: &Request, signal: &SignalPath)
     let _ = ask_request(situation, request, signal, &mut docket);
     let (answers, reduced_by) = docket.close();
     let (recipient, purpose) = (request.recipient.clone(), request.purpose.id.clone());
-    Explanation { recipient, purpose, flow: None, answers, reduced_by, bytes_per_day_max: None }
+    Explanation {
+        recipient,
+        purpose,
+        flow: None,
+        answers,
+        reduced_by,
+        bytes_per_day_max: None,
+        made_of: Vec::new(),
+    }
 }
 
 /// What can be asked while nothing is granted.

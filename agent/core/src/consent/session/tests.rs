@@ -256,7 +256,7 @@ proptest! {
             let (recipient, purpose) = (rules.recipient.clone(), rules.purpose.clone());
             let asked = vec![Answer { clause: Clause::TooOldWhenDue, holds: true }];
             let mut told =
-                Explanation { recipient, purpose, flow: None, answers: asked, reduced_by: Vec::new(), bytes_per_day_max: None };
+                Explanation { recipient, purpose, flow: None, answers: asked, reduced_by: Vec::new(), bytes_per_day_max: None, made_of: Vec::new() };
             set.answer(&mut told, true);
             prop_assert_eq!(told.leaves(), leaves);
             let flows = left.flows.iter().find(|flow| flow.flow == rules.flow);

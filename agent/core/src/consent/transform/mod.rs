@@ -6,7 +6,7 @@
 //!  at all        what is told is made coarse             whether to emit           when to send, how many
 //! ```
 //! The order is fixed: a value is made coarse before it is decided whether to emit it, or the moment of emission would
-//! tell what the value hides. `drop` and `in_vehicle` let nothing through.
+//! tell what the value hides. `drop` and `in_vehicle` let nothing through; what is `in_vehicle` may feed a derived signal.
 
 mod aggregate;
 mod budget;
@@ -288,6 +288,14 @@ impl Rule {
 /// The rule of one op; what is not built, or does not fit, denies.
 fn single(spec: &TransformSpec) -> Rule {
     parse(spec).map_or(Rule::Deny, Rule::Pass)
+}
+
+/// Of what reduces a signal, what holds for all that is derived of it too: when and how often, and whether at all. What is
+/// said of its values does not: the derived one has others. `in_vehicle` is just what lets it be derived.
+pub fn inherited(specs: &[TransformSpec]) -> impl Iterator<Item = &TransformSpec> {
+    let of_values =
+        |op: &str| matches!(op, "in_vehicle" | "quantise" | "geo_cell" | "threshold" | "on_change");
+    specs.iter().filter(move |spec| !of_values(&spec.op) || fault(spec).is_some())
 }
 
 /// `None` lets nothing through: `drop`, `in_vehicle`, and whatever this agent does not know.

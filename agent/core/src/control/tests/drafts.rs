@@ -22,13 +22,13 @@ fn stamp(number: u64) -> Stamp<'static> {
     }
 }
 
-struct Names(RecipientId, PurposeId);
+pub(super) struct Names(pub(super) RecipientId, pub(super) PurposeId);
 
 fn names() -> Names {
     Names("acme".parse().unwrap(), "tyre-care".parse().unwrap())
 }
 
-fn wish<'a>(names: &'a Names, number: u64, wanted: &'a dyn Fn(&SignalPath) -> bool) -> Wish<'a> {
+pub(super) fn wish<'a>(names: &'a Names, number: u64, wanted: &'a dyn Fn(&SignalPath) -> bool) -> Wish<'a> {
     Wish {
         recipient: &names.0,
         purpose: &names.1,

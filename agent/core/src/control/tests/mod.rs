@@ -1,6 +1,7 @@
 //! The one door: what is taken, what is refused and why; then the ratchet as a property.
 
 mod attacks;
+mod derived;
 mod drafts;
 mod owners;
 mod ratchet;

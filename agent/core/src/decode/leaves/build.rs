@@ -5,6 +5,7 @@ use super::digest::digest;
 use super::{BusDatabase, Leaf, LeavesError};
 use crate::decode::dbc::{Database, Message, Signal};
 use crate::decode::map::{Mapped, Mapping};
+use crate::decode::predicate::DERIVED;
 use crate::decode::{LeafIndex, Notice, Sampling, ValueType};
 use crate::frame::CanId;
 use crate::limits::LEAVES_MAX;
@@ -95,6 +96,10 @@ impl Builder {
             by_name.entry(&source.signal.name).or_default().push(source);
         }
         for mapped in &mapping.entries {
+            if mapped.path.as_str().starts_with(DERIVED) {
+                self.leave_out(mapping, mapped, "the names of derived signals are the agent's own");
+                continue;
+            }
             let found = by_name.get(mapped.signal.as_str()).map_or(&[][..], Vec::as_slice);
             match found {
                 [] => self.leave_out(
@@ -273,6 +278,7 @@ fn leaf(source: Source<'_>, path: SignalPath) -> Leaf {
         selectors: signal.selectors.clone(),
         derivation: None,
         sampling: None,
+        made: None,
         digest: crate::names::Digest([0; 32]),
     }
 }

@@ -18,6 +18,9 @@ impl Leaf {
 
     /// The same in the bytes of a message, with zeros behind its `length`.
     pub(crate) fn raw_of(&self, padded: &[u8], length: usize) -> Option<u64> {
+        if self.made.is_some() {
+            return None;
+        }
         let window = Window::new(self.layout);
         let bits = (length >= usize::try_from(window.needs()).ok()?).then(|| window.bits(padded))?;
         let sign = self.source().sign();

@@ -6,6 +6,7 @@ use super::ids::{BusIds, Key};
 use super::{Entry, Group, Plan};
 use crate::decode::j1939::{Address, CONNECTION, DATA, Pgn, valid_max};
 use crate::decode::layout::{ByteOrder, Layout, Selector, Window};
+use crate::decode::predicate::Works;
 use crate::decode::{Leaf, LeafIndex, Leaves, SourceAddress, ValueType};
 use crate::frame::{BusIndex, CanId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -16,6 +17,14 @@ pub(super) fn compile(leaves: &Leaves, needed: &[LeafIndex]) -> Plan {
     let mut needed: Vec<LeafIndex> = needed.to_vec();
     needed.sort_unstable();
     needed.dedup();
+    let works = Works::new(leaves, &needed);
+    let made = |index: &LeafIndex| leaves.get(*index).and_then(|leaf| leaf.made.as_ref());
+    let inputs: Vec<LeafIndex> =
+        needed.iter().filter_map(made).flat_map(|made| &made.inputs).copied().collect();
+    needed.retain(|index| made(index).is_none());
+    needed.extend(inputs);
+    needed.sort_unstable();
+    needed.dedup();
     let keys = Keys::new(leaves);
     let mut by_frame: BTreeMap<BusIndex, BTreeMap<Key, Needed<'_>>> = BTreeMap::new();
     for index in needed {
@@ -23,7 +32,7 @@ pub(super) fn compile(leaves: &Leaves, needed: &[LeafIndex]) -> Plan {
             by_frame.entry(leaf.bus).or_default().entry(keys.of(leaf)).or_default().push((index, leaf));
         }
     }
-    let mut plan = Plan::default();
+    let mut plan = Plan { works, ..Plan::default() };
     for (bus, mut frames) in by_frame {
         if frames.iter().any(|(key, needed)| is_long(*key, needed)) {
             for carrier in [CONNECTION, DATA] {

@@ -133,17 +133,13 @@ pub(super) const ALL: &[Template] = &[
         judges: true,
         days: None,
         signals: &[
+            // Of a trip the share in which the car braked hard, in hundredths; not of one of a few moments.
             ask(
-                &["Vehicle.Safety.DrivingScore"],
+                &["Derived.IsBrakingHard"],
                 Required,
-                r#"[{"op":"quantise","step":5},{"op":"rate","min_interval_ms":2592000000}]"#,
-            )
-            .of("%"),
-            ask(
-                &["Vehicle.Speed", "Vehicle.Acceleration.Longitudinal", "Vehicle.Acceleration.Lateral"],
-                Required,
-                r#"[{"op":"in_vehicle"}]"#,
+                r#"[{"op":"aggregate","window":"trip","functions":["mean"],"min_samples":60},{"op":"quantise","step":0.01}]"#,
             ),
+            ask(&["Vehicle.Acceleration.Longitudinal"], Required, r#"[{"op":"in_vehicle"}]"#),
         ],
     },
     Template {

@@ -55,7 +55,10 @@ fn only_what_feeds_a_figure_is_denied() {
         let asked = request.signals.into_iter().find(|asked| asked.signal.as_str() == leaf).unwrap();
         Rule::of(&asked.transforms) == Rule::Deny
     };
-    assert!(denied("ubi-score", "Vehicle.Speed"), "what the score is made of stays in the car");
+    assert!(
+        denied("ubi-score", "Vehicle.Acceleration.Longitudinal"),
+        "what the score is made of stays in the car"
+    );
     assert!(!denied("tyre-care", "Vehicle.Chassis.Axle.Row1.Wheel.Left.Tire.Pressure"));
     assert!(!denied("ubi-mileage", "Vehicle.TraveledDistance"));
 }

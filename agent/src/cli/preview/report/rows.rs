@@ -2,7 +2,7 @@
 
 use glovebox_core::consent::atom;
 use glovebox_core::consent::category::{Category, Language};
-use glovebox_core::consent::document::record::Decision;
+use glovebox_core::consent::document::record::{Decision, PiiInformation};
 use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::effective::{Clause, Effective, FlowRules, SignalRules, Situation, explain};
 use glovebox_core::consent::transform::{Function, Rule, Transform, transform, transforms};
@@ -76,6 +76,7 @@ fn of_grant(situation: &Situation<'_>, effective: &Effective, flow: FlowId) -> O
             (Decision::Yes, _) => None,
             (Decision::NotSet, _) => Some(Clause::NoSuchLeaf),
             (_, Category::Unknown) => Some(Clause::CategoryUnknown),
+            (Decision::InVehicle, _) => return stays(item),
             _ => Some(Clause::NotGranted),
         };
         let why_not = refused.or_else(|| withheld(Some(&item.signal))).map(no).or_else(|| whole.clone());
@@ -90,6 +91,12 @@ fn of_grant(situation: &Situation<'_>, effective: &Effective, flow: FlowId) -> O
         recipient,
         purpose,
     })
+}
+
+/// What the owner agreed to inside the car.
+fn stays(item: &PiiInformation) -> Item {
+    let why_not = Some("it stays in the car, where it may be used".to_owned());
+    Item { signal: item.signal.clone(), why_not, asked: transforms(&item.transform) }
 }
 
 fn of_request(situation: &Situation<'_>, papers: &Papers, request: &Request) -> Asked {

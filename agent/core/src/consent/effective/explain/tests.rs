@@ -1,6 +1,8 @@
 //! What is explained is what was decided: a small car, bent clause by clause.
 
 mod attacks;
+#[expect(clippy::panic, reason = "a test may fail loudly")]
+mod derived;
 mod law;
 
 use super::super::{Effective, Situation, Withheld};
