@@ -3,6 +3,7 @@
 mod around_an_event;
 mod bad_input;
 mod disk;
+mod erasure;
 mod first_start;
 mod folder;
 mod ledger;
