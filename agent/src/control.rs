@@ -5,7 +5,7 @@
 //! ```text
 //! {"do":"submit","document":"<base64>"}                        -> {"ok":true,"kind":…,"digest":…,"effect":…}
 //! {"do":"draft","recipient":…,"purpose":…,"signals":[…],…}     -> {"ok":true,"payload":"<base64>","words":…}
-//! {"do":"withdraw","recipient":…,"purpose":…}                  -> {"ok":true,"withdrawn":[…]}
+//! {"do":"withdraw","recipient":…,"purpose":…,"erase":…}        -> {"ok":true,"withdrawn":[…]}
 //! {"do":"consents"}                                            -> {"ok":true,"consents":[…]}
 //! {"do":"draft_enrolment","act":…,"owner_key":…}              -> {"ok":true,"payload":"<base64>","words":…}
 //! {"do":"owners"}                                              -> {"ok":true,"owners":[…]}
@@ -58,13 +58,7 @@ pub enum Request {
     /// A consent record for the owner to sign.
     Draft(DraftOrder),
     /// The end of what was granted.
-    Withdraw {
-        /// To whom.
-        recipient: RecipientId,
-        /// For what; all purposes if it is not said.
-        #[serde(default)]
-        purpose: Option<PurposeId>,
-    },
+    Withdraw(WithdrawOrder),
     /// All consent records. (Braces, so that serde refuses unknown fields here too.)
     Consents {},
     /// An enrolment for an owner to sign.
@@ -125,6 +119,20 @@ pub struct DraftOrder {
     pub max_bytes_per_day: Option<u64>,
 }
 
+/// What the owner ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WithdrawOrder {
+    /// To whom it was granted.
+    pub recipient: RecipientId,
+    /// For what; all purposes if it is not said.
+    #[serde(default)]
+    pub purpose: Option<PurposeId>,
+    /// The recipient is asked to erase what it has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub erase: bool,
+}
+
 /// A record that waits for the owner's signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Draft {
@@ -159,6 +167,24 @@ pub struct Withdrawn {
     /// Why what waited of it in the car lies there still; none: it is destroyed, with its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<String>,
+    /// Whether the recipient is asked to erase what it has; none: nobody wanted that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erasure: Option<Asked>,
+}
+
+/// What became of the wish that a recipient erases what it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "asked", rename_all = "snake_case")]
+pub enum Asked {
+    /// A sealed notice waits for the network.
+    Waits,
+    /// It cannot be asked.
+    Not {
+        /// Why not.
+        why: String,
+        /// Where it said that it can be reached.
+        contact: String,
+    },
 }
 
 /// One consent record, as it is listed.
@@ -289,15 +315,11 @@ pub trait Authority {
     /// The reason in words.
     fn submit(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError>;
 
-    /// Ends what was granted to `recipient`, for one purpose or all.
+    /// Ends what was granted to a recipient, for one purpose or all.
     ///
     /// # Errors
     /// If nothing of it is live, or it cannot be stored.
-    fn withdraw(
-        &mut self,
-        recipient: &RecipientId,
-        purpose: Option<&PurposeId>,
-    ) -> Result<Vec<Withdrawn>, AuthorityError>;
+    fn withdraw(&mut self, order: &WithdrawOrder) -> Result<Vec<Withdrawn>, AuthorityError>;
 
     /// All consent records, oldest first.
     ///
@@ -332,8 +354,8 @@ pub fn answer(
             authority.submit(document).and_then(|accepted| json(serde_json::to_value(accepted)))
         }
         Request::Draft(order) => authority.draft(order).and_then(|draft| json(serde_json::to_value(draft))),
-        Request::Withdraw { recipient, purpose } => authority
-            .withdraw(recipient, purpose.as_ref())
+        Request::Withdraw(order) => authority
+            .withdraw(order)
             .and_then(|flows| json(serde_json::to_value(flows)).map(|flows| wrap("withdrawn", flows))),
         Request::Consents {} => authority
             .list()

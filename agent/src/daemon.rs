@@ -48,11 +48,13 @@ use crate::config::Config;
 use crate::control::{self, SocketError};
 use crate::health::{Counters, LinkState, LinkStatus, Manager, Watchdog};
 use crate::ledger::{self, Ledger};
+use crate::notice_store::NoticeStore;
 use crate::outbox::{self, Outbox};
 use crate::store::disk::Place;
 use crate::store::{Opened, Store, StoreError, files};
 use crate::uplink;
 use authority::{Car, LocalAuthority};
+use custody::notices::Notices;
 use custody::{Custody, Message};
 use databases::{DatabaseError, Databases};
 use drive::{Drive, Orders, ReadClocks, Source};
@@ -190,6 +192,7 @@ impl Parts {
             outbox,
             ledger,
             delivery: delivery(&config),
+            notices: Notices::of(NoticeStore::in_folder(&config.health.state)),
             clock: Arc::new(Clock::new()),
             mark: Arc::clone(&force.mark),
             sending: Arc::clone(&force.sending),
@@ -197,10 +200,9 @@ impl Parts {
             counters: Arc::clone(&counters),
             state: custody::State::new(storing),
         };
-        let custody_pulse = watchdog.pulse("custody");
+        let (custody_pulse, trip) = (watchdog.pulse("custody"), trip::TripSeen::default());
         let (source, states, bell) = open_source(&config)?;
         let (sender, orders) = std::sync::mpsc::channel();
-        let trip = trip::TripSeen::default();
         let drive = Drive {
             pipeline: Pipeline::of_a_log(config.batch.size_bytes),
             orders,

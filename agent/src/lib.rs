@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod health;
 pub mod key_store;
 pub mod ledger;
+pub mod notice_store;
 pub mod outbox;
 pub mod policy_folder;
 pub mod policy_store;

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use ed25519_dalek::SigningKey;
 use glovebox::control::{self, Handler, Request};
 use glovebox::health::{
-    BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, QueueStatus, Status,
+    BusStatus, Counter, Counters, FlowStatus, LinkState, LinkStatus, NoticeStatus, QueueStatus, Status,
 };
 use glovebox::key_store::KeyStore;
-use glovebox_core::names::{BusName, DeviceId, PolicyVersion, PurposeId, RecipientId, VerifyingKey};
+use glovebox_core::names::{
+    BusName, DeviceId, PolicyVersion, PurposeId, RecipientId, VerifyingKey, WallTime,
+};
 
 fn glovebox(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_glovebox")).args(arguments).env_remove("GLOVEBOX_LOG").output().unwrap()
@@ -204,6 +206,12 @@ fn a_status() -> Status {
         }],
         flows: vec![flow("acme", None), flow("other", Some("policy expired".to_owned()))],
         queue: QueueStatus { batches: 6, bytes: 4_096, cap_bytes: 64 * 1_048_576, notices: Vec::new() },
+        notices: vec![NoticeStatus {
+            recipient: RecipientId::new("gone").unwrap(),
+            since: WallTime(1_800_000_000_000_000),
+            until: WallTime(1_831_536_000_000_000),
+            state: "waits for a network".to_owned(),
+        }],
         counters: counters.snapshot(),
     }
 }

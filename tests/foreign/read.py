@@ -82,7 +82,7 @@ def open_envelope(pb, payload, recipient, private):
     header = pb.Header.FromString(envelope.header)
     need(header.format_version == FORMAT_VERSION, f"format version {header.format_version}")
     need(header.suite == pb.SUITE_X25519_SHA256_CHACHA20POLY1305, f"suite {header.suite}")
-    need(header.kind == pb.KIND_BATCH, f"kind {header.kind}: this reader shows batches")
+    need(header.kind in (pb.KIND_BATCH, pb.KIND_NOTICE), f"kind {header.kind}")
     need(header.sequence > 0, "sequence 0")
     need(len(header.alias_public_key) == 32, "the alias public key has the wrong length")
 
@@ -227,6 +227,19 @@ def seconds(time_us):
     return f"{sign}{abs(time_us) // 1_000_000}.{abs(time_us) % 1_000_000:06}"
 
 
+def alias_id(header):
+    return hashlib.sha256(lp(b"glovebox/v1/alias", header.alias_public_key)).digest()[:16].hex()
+
+
+def notice_lines(pb, header, message):
+    """The JSON line of a notice."""
+    notice = pb.Notice.FromString(message)
+    event = {"event": "notice", "alias": alias_id(header), "flow": f"{header.flow:016x}", "epoch": header.epoch}
+    kind = pb.NoticeKind.Name(notice.kind).removeprefix("NOTICE_KIND_").lower()
+    event |= {"seq": header.sequence, "kind": kind, "time_us": notice.time_us}
+    yield json.dumps(event | {"request": notice.request_digest.hex(), "erasure_requested": notice.erasure_requested})
+
+
 def lines(pb, header, message):
     """JSON Lines of a batch: its losses, then column by column its samples."""
     batch = pb.Batch.FromString(message)
@@ -237,8 +250,7 @@ def lines(pb, header, message):
     signals = batch.descriptor.signals
     unit = {pb.TIME_UNIT_MILLISECOND: 1_000, pb.TIME_UNIT_MICROSECOND: 1}.get(batch.time_unit)
     need(unit is not None, f"time unit {batch.time_unit}")
-    alias = hashlib.sha256(lp(b"glovebox/v1/alias", header.alias_public_key)).digest()[:16].hex()
-    common = {"alias": alias, "flow": f"{header.flow:016x}"}
+    common = {"alias": alias_id(header), "flow": f"{header.flow:016x}"}
 
     for loss in batch.losses:
         reason = pb.LossReason.Name(loss.reason).removeprefix("LOSS_REASON_").lower()
@@ -300,7 +312,8 @@ def main():
     try:
         header, message = open_envelope(pb, arguments.envelope.read_bytes(), arguments.id, private)
         # All of it is checked before the first line is printed.
-        for line in list(lines(pb, header, message)):
+        of_kind = notice_lines if header.kind == pb.KIND_NOTICE else lines
+        for line in list(of_kind(pb, header, message)):
             print(line)
     except (Refused, DecodeError, IndexError) as error:
         print(f"{arguments.envelope}: {error}", file=sys.stderr)

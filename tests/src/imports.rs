@@ -24,7 +24,7 @@ const CORE: [(&str, &[&str]); 14] = [
 const JOINERS: [&str; 4] = ["daemon", "cli", "main", "lib"];
 
 /// The stores: they share the one module that knows sled and how a file is written durably.
-const STORES: [&str; 4] = ["outbox", "policy_store", "key_store", "ledger"];
+const STORES: [&str; 5] = ["outbox", "policy_store", "notice_store", "key_store", "ledger"];
 
 /// A foreign crate (or a path in it), and the places in agent and core where it may stand.
 const FENCES: [(&str, &[&str]); 14] = [

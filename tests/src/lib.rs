@@ -7,6 +7,7 @@ pub mod calls;
 pub mod certs;
 pub mod disk;
 pub mod fleet;
+pub mod foreign;
 pub mod forge;
 pub mod imports;
 pub mod leak;

@@ -4,7 +4,7 @@ use crate::agent::{Agent, Bus, Settings};
 use crate::fleet::Party;
 use crate::process::until;
 use crate::random::Random;
-use crate::recipient::Subscriber;
+use crate::recipient::{Printed, Subscriber};
 use crate::scene::Scene;
 use crate::source::tree;
 use crate::tally::{Row, Tally};
@@ -233,12 +233,28 @@ impl Stage {
         self.recipients.iter().try_for_each(|(id, each)| self.tally.read(id, each.lines()))
     }
 
+    /// What a recipient has printed so far.
+    ///
+    /// # Errors
+    /// If there is no such recipient, or a line is not as it should be.
+    pub fn printed_by(&self, id: &str) -> Result<Printed> {
+        self.recipients.get(id).context("no such recipient")?.printed_now()
+    }
+
     /// The owner withdraws. When the command has said so, that flow is over.
     ///
     /// # Errors
     /// If the command fails or names no flow.
     pub fn withdraw(&mut self) -> Result<()> {
-        let said = self.agent.run(&["consent", "withdraw", "--recipient", LEAVER])?;
+        self.withdraw_by(&["consent", "withdraw", "--recipient", LEAVER])
+    }
+
+    /// The same by a command that says more.
+    ///
+    /// # Errors
+    /// If it fails or names no flow.
+    pub fn withdraw_by(&mut self, command: &[&str]) -> Result<()> {
+        let said = self.agent.run(command)?;
         let flow = said.split_once("(flow ").and_then(|(_, rest)| rest.split_once(')'));
         let (flow, _) = flow.with_context(|| format!("no flow is named: {said}"))?;
         self.gone.insert(flow.to_owned());

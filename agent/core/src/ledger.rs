@@ -46,6 +46,12 @@ pub enum Event {
     Restarted,
     /// An owner key was enrolled or removed.
     OwnersChanged,
+    /// A notice is about to be handed to the network: a recipient is asked to erase what it has.
+    NoticeOffered,
+    /// The broker has it.
+    NoticeAcked,
+    /// It was given up: too old, or it could not be read back.
+    NoticeDropped,
 }
 
 /// Why a batch was dropped.
@@ -83,6 +89,9 @@ impl Event {
             Self::Truncated => (12, 0),
             Self::Restarted => (13, 0),
             Self::OwnersChanged => (14, 0),
+            Self::NoticeOffered => (15, 0),
+            Self::NoticeAcked => (16, 0),
+            Self::NoticeDropped => (17, 0),
         }
     }
 
@@ -109,6 +118,9 @@ impl Event {
             Self::Truncated,
             Self::Restarted,
             Self::OwnersChanged,
+            Self::NoticeOffered,
+            Self::NoticeAcked,
+            Self::NoticeDropped,
         ];
         let mut known = all.into_iter().chain(drop.map(Self::Dropped));
         known.find(|known| known.code() == (event, reason))

@@ -407,6 +407,18 @@ pub const LIVE_OFFERS_IN_A_ROW_MAX: u8 = 7;
 
 const _: () = assert!(REFUSED_WAIT_S_MIN < REFUSED_WAIT_S_MAX);
 
+// Notices.
+
+/// A sealed notice: it has under 400 bytes.
+pub const NOTICE_BYTES_MAX: usize = 1_024;
+/// Notices that wait to be sent: one for each flow that there can be. Whoever withdraws beyond that is told.
+pub const NOTICES_WAITING_MAX: usize = FLOWS_MAX;
+/// Notices on their way at once: the rest of the uplink's window is for batches.
+pub const NOTICES_IN_FLIGHT_MAX: usize = 4;
+/// So long a notice waits for a network: a year. Readers know a format for a year after it has changed, and a grant lasts
+/// a year by default: nobody has newer data by it then.
+pub const NOTICE_AGE_US_MAX: i64 = 365 * 24 * 3_600 * 1_000_000;
+
 // Outbox and ledger.
 
 /// The last segments of a flow, of which a process that ended may have failed to sync some. There are fewer: what is not

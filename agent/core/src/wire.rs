@@ -5,7 +5,7 @@ pub use crate::consent::document::Verifier;
 use crate::consent::effective::{FlowRules, SignalRules};
 use crate::consent::transform::Told;
 use crate::decode::{SourceAddress, ValueType};
-use crate::names::{Digest, Epoch, FlowId, RecipientId, Sequence, VerifyingKey};
+use crate::names::{Digest, Epoch, FlowId, RecipientId, Sequence, VerifyingKey, WallTime};
 use glovebox_proto::v1;
 use prost::Message as _;
 
@@ -113,6 +113,18 @@ pub fn encode_batch(batch: Batch, descriptor: &Descriptor, carried: bool, losses
         times: times.into_iter().map(|t| v1::TimeColumn { count: t.count, deltas: t.deltas }).collect(),
         columns: columns.into_iter().map(column).collect(),
         losses: losses.iter().map(loss).collect(),
+    }
+    .encode_to_vec()
+}
+
+/// The bytes of a notice that the owner has withdrawn and asks for erasure.
+#[must_use]
+pub fn encode_erasure(request_digest: Digest, at: WallTime) -> Vec<u8> {
+    v1::Notice {
+        kind: v1::NoticeKind::Withdrawn.into(),
+        time_us: at.0,
+        request_digest: request_digest.0.to_vec(),
+        erasure_requested: true,
     }
     .encode_to_vec()
 }

@@ -3,7 +3,7 @@
 use super::signer::Signer;
 use super::stores::Stores;
 use crate::clock::{Clock, Time as _};
-use crate::control::{Authority, Consent, ControlClient, DraftOrder, Waits, Withdrawn};
+use crate::control::{Asked, Authority, Consent, ControlClient, DraftOrder, Waits, WithdrawOrder, Withdrawn};
 use crate::daemon::authority::{Car, KnownLeaves, LocalAuthority};
 use anyhow::{Context as _, bail};
 use glovebox_core::consent::document::record::ConsentRecord;
@@ -33,6 +33,11 @@ enum Command {
         /// For what; all purposes if it is not given.
         #[arg(long)]
         purpose: Option<PurposeId>,
+        /// Also ask the recipient to erase what it has. It is told by a sealed notice, which holds no signal
+        /// and no value, as soon as there is a network. That it erases is its duty, not the car's to see.
+        /// Only together with the withdrawal: afterwards the car has nothing left to ask by.
+        #[arg(long)]
+        erase: bool,
     },
     /// All consent records, oldest first.
     List {
@@ -104,8 +109,9 @@ pub fn run(
 ) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Grant(args) => grant(args, state, open),
-        Command::Withdraw { recipient, purpose } => {
-            let ended = open()?.withdraw(recipient, purpose.as_ref())?;
+        Command::Withdraw { recipient, purpose, erase } => {
+            let (recipient, purpose, erase) = (recipient.clone(), purpose.clone(), *erase);
+            let ended = open()?.withdraw(&WithdrawOrder { recipient, purpose, erase })?;
             write!(std::io::stdout().lock(), "{}", withdrawn(&ended))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -116,7 +122,7 @@ pub fn run(
 /// What ended, and what became of what was queued.
 fn withdrawn(ended: &[Withdrawn]) -> String {
     let mut text = String::new();
-    for Withdrawn { recipient, purpose, flow, left } in ended {
+    for Withdrawn { recipient, purpose, flow, left, erasure } in ended {
         let queue = match left {
             None => "what still waited in the car is destroyed, with its keys".to_owned(),
             Some(why) => format!(
@@ -126,6 +132,15 @@ fn withdrawn(ended: &[Withdrawn]) -> String {
         text.push_str(&format!(
             "withdrawn: {recipient} for {purpose} (flow {flow})\n  {queue}; what was sent before is with {recipient}\n"
         ));
+        match erasure {
+            None => {}
+            Some(Asked::Waits) => text.push_str(&format!(
+                "  {recipient} is asked to erase what it has; it is told as soon as there is a network\n"
+            )),
+            Some(Asked::Not { why, contact }) => text.push_str(&printable(&format!(
+                "  {recipient} is NOT asked to erase what it has: {why}. Ask it yourself: {contact}\n"
+            ))),
+        }
     }
     text
 }

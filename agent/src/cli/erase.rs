@@ -8,6 +8,7 @@ use anyhow::Context as _;
 
 use super::consent::agreed;
 use crate::daemon::erase::erase;
+use crate::notice_store::NoticeStore;
 
 /// Erase keys, consent, queue, ledger, private places and what is paused, to provision anew.
 ///
@@ -39,6 +40,14 @@ pub(super) fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
         }
     }
     erase(state).with_context(|| format!("{} is not erased", state.display()))?;
+    let notices = NoticeStore::in_folder(state).flows().map_or(0, |flows| flows.len());
+    if notices > 0 {
+        writeln!(
+            out,
+            "{notices} notices that ask companies to erase what they have stay, sealed and without a value: they go out when the \
+             car is provisioned again and has a network."
+        )?;
+    }
     writeln!(out, "This car is erased. Next: glovebox provision --authority A.pub --owner O.pub")?;
     Ok(ExitCode::SUCCESS)
 }

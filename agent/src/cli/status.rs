@@ -75,6 +75,9 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
     for notice in &queue.notices {
         writeln!(out, "outbox   {}", paint.doubtful(notice))?;
     }
+    for notice in &status.notices {
+        writeln!(out, "notice   {}", paint.doubtful(&notice.to_string()))?;
+    }
     show_flows(out, status, paint)?;
     writeln!(out)?;
     let mut last = "";

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use glovebox_core::names::{FlowId, PurposeId, RecipientId};
+use glovebox_core::names::FlowId;
 
 use crate::control::{
-    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Owner, Withdrawn,
+    Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Owner, WithdrawOrder,
+    Withdrawn,
 };
 use crate::daemon::authority::LocalAuthority;
 use crate::outbox;
@@ -40,12 +41,8 @@ impl Authority for Stores {
         self.local.submit(document)
     }
 
-    fn withdraw(
-        &mut self,
-        recipient: &RecipientId,
-        purpose: Option<&PurposeId>,
-    ) -> Result<Vec<Withdrawn>, AuthorityError> {
-        let mut ended = self.local.withdraw(recipient, purpose)?;
+    fn withdraw(&mut self, order: &WithdrawOrder) -> Result<Vec<Withdrawn>, AuthorityError> {
+        let mut ended = self.local.withdraw(order)?;
         for flow in &mut ended {
             flow.left = self.destroy(flow.flow).err().map(|error| format!("{error:#}"));
         }

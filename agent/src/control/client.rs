@@ -2,11 +2,10 @@
 
 use super::{
     Accepted, Authority, AuthorityError, ClockStatus, Consent, Draft, DraftOrder, DriverOrder, DriverStatus,
-    EnrolmentOrder, InCar, Owner, Request, SocketError, TrustsClock, Why, WhyOrder, Withdrawn,
+    EnrolmentOrder, InCar, Owner, Request, SocketError, TrustsClock, Why, WhyOrder, WithdrawOrder, Withdrawn,
 };
 use glovebox_core::consent::session::{HoldStatus, Lasts, Scope, What};
 use glovebox_core::limits::{CONTROL_ANSWER_MS_MAX, CONTROL_LINE_BYTES_MAX};
-use glovebox_core::names::{PurposeId, RecipientId};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -108,13 +107,8 @@ impl Authority for ControlClient {
         self.typed(answer)
     }
 
-    fn withdraw(
-        &mut self,
-        recipient: &RecipientId,
-        purpose: Option<&PurposeId>,
-    ) -> Result<Vec<Withdrawn>, AuthorityError> {
-        let request = Request::Withdraw { recipient: recipient.clone(), purpose: purpose.cloned() };
-        let mut answer = self.ask(&request)?;
+    fn withdraw(&mut self, order: &WithdrawOrder) -> Result<Vec<Withdrawn>, AuthorityError> {
+        let mut answer = self.ask(&Request::Withdraw(order.clone()))?;
         self.typed(answer["withdrawn"].take())
     }
 

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 use super::{
-    Accepted, Authority, AuthorityError, Consent, ControlClient, Draft, DraftOrder, EnrolmentOrder, Handler,
-    Owner, Request, SocketError, Withdrawn, answer, listen, serve,
+    Accepted, Asked, Authority, AuthorityError, Consent, ControlClient, Draft, DraftOrder, EnrolmentOrder,
+    Handler, Owner, Request, SocketError, WithdrawOrder, Withdrawn, answer, listen, serve,
 };
 use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::limits::{CONTROL_CLIENTS_MAX, CONTROL_LINE_BYTES_MAX};
@@ -31,13 +31,12 @@ impl Authority for Echo {
         let effect = document.len().to_string();
         Ok(Accepted { kind: "request".to_owned(), digest: Digest::of(document), effect })
     }
-    fn withdraw(
-        &mut self,
-        recipient: &RecipientId,
-        purpose: Option<&PurposeId>,
-    ) -> Result<Vec<Withdrawn>, AuthorityError> {
-        let purpose = purpose.cloned().unwrap_or_else(|| PurposeId::new("all").unwrap());
-        Ok(vec![Withdrawn { recipient: recipient.clone(), purpose, flow: FlowId(7), left: None }])
+    fn withdraw(&mut self, order: &WithdrawOrder) -> Result<Vec<Withdrawn>, AuthorityError> {
+        let purpose = order.purpose.clone().unwrap_or_else(|| PurposeId::new("all").unwrap());
+        let not = Asked::Not { why: "no key".to_owned(), contact: "x@tyres.example".to_owned() };
+        let erasure = order.erase.then_some(if order.purpose.is_some() { not } else { Asked::Waits });
+        let recipient = order.recipient.clone();
+        Ok(vec![Withdrawn { recipient, purpose, flow: FlowId(7), left: None, erasure }])
     }
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {
         Ok(vec![Consent {
@@ -110,9 +109,9 @@ fn every_question_is_answered_alike_over_the_socket_and_without_it() {
     assert_eq!(remote.draft(&order).unwrap(), local.draft(&order).unwrap());
     let large = vec![0xA5; 1024 * 1024];
     assert_eq!(remote.submit(&large).unwrap(), local.submit(&large).unwrap());
-    for purpose in [None, Some(&purpose)] {
-        let ended = remote.withdraw(&recipient, purpose).unwrap();
-        assert_eq!(ended, local.withdraw(&recipient, purpose).unwrap());
+    for (purpose, erase) in [(None, false), (Some(purpose.clone()), true), (None, true)] {
+        let order = WithdrawOrder { recipient: recipient.clone(), purpose, erase };
+        assert_eq!(remote.withdraw(&order).unwrap(), local.withdraw(&order).unwrap());
     }
     assert_eq!(remote.list().unwrap(), local.list().unwrap());
     assert_eq!(remote.owners().unwrap(), local.owners().unwrap());
@@ -219,7 +218,9 @@ fn a_daemon_that_dies_while_it_is_asked_has_done_nothing_that_is_known() {
                 std::thread::yield_now();
             }
         }
-        client.withdraw(&recipient, None).unwrap_err()
+        client
+            .withdraw(&WithdrawOrder { recipient: recipient.clone(), purpose: None, erase: false })
+            .unwrap_err()
     };
     for (said, reads) in [(&b""[..], false), (b"", true), (b"{\"ok\":true,\"withdrawn\":[]}", true)] {
         let error = died(said, reads);

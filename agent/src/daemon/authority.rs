@@ -5,14 +5,16 @@ mod owners;
 mod session;
 mod time;
 mod why;
+mod withdrawal;
 
 use crate::clock::{Clock, Time};
 use crate::control::{
     Accepted, Authority, AuthorityError, Consent, Draft, DraftOrder, EnrolmentOrder, Never, Owner, Waits,
-    Withdrawn,
+    WithdrawOrder, Withdrawn,
 };
 use crate::daemon::session::{Kept, Nowhere};
 use crate::key_store::{KeyError, KeyStore};
+use crate::notice_store::NoticeStore;
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -25,7 +27,7 @@ use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
 use glovebox_core::decode::Leaves;
 use glovebox_core::limits::GRANT_US_DEFAULT;
 use glovebox_core::names::{
-    DeviceId, Digest, FlowId, Moment, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
+    DeviceId, Digest, FlowId, Moment, RecipientId, SignalPath, TrustedTime, VerifyingKey, WallTime,
 };
 use glovebox_core::seal::Sealer as _;
 use std::path::Path;
@@ -129,6 +131,8 @@ pub struct LocalAuthority {
     kept_time: Option<Moment>,
     /// Ended flows whose tombstone could not be stored yet.
     unburied: Vec<FlowId>,
+    /// Where notices wait; `None` for an authority without a state folder.
+    notices: Option<NoticeStore>,
 }
 
 impl LocalAuthority {
@@ -146,6 +150,10 @@ impl LocalAuthority {
         let (session, doubt) = Kept::open(state.join("session"), &*this.clock);
         this.session = session;
         this.complaints.extend(doubt);
+        let (notices, ended) = (NoticeStore::in_folder(state), this.control.grants().tombstones());
+        let reconciled = notices.reconcile(&|flow| ended.contains(&flow));
+        this.complaints.extend(reconciled.err().map(|error| error.to_string()));
+        this.notices = Some(notices);
         Ok(this)
     }
 
@@ -178,6 +186,7 @@ impl LocalAuthority {
             session,
             kept_time,
             unburied,
+            notices: None,
         })
     }
 
@@ -298,15 +307,21 @@ impl LocalAuthority {
     fn end(&mut self, flow: FlowId) -> Result<(), PolicyStoreError> {
         self.changes.push(Change::Ended(flow));
         let stored = self.store.tombstone(flow);
-        if stored.is_err() {
-            self.unburied.push(flow);
+        match stored {
+            Ok(()) => self.erasure_counts(flow),
+            Err(_) => self.unburied.push(flow),
         }
         stored
     }
 
     fn bury_again(&mut self) {
-        let Self { unburied, store, .. } = self;
-        unburied.retain(|flow| store.tombstone(*flow).is_err());
+        let unburied = std::mem::take(&mut self.unburied);
+        for flow in unburied {
+            match self.store.tombstone(flow) {
+                Ok(()) => self.erasure_counts(flow),
+                Err(_) => self.unburied.push(flow),
+            }
+        }
     }
 
     fn stamp(&self) -> Stamp<'static> {
@@ -314,34 +329,6 @@ impl LocalAuthority {
         let now = self.now().map_or_else(|| self.clock.now(), |now| now.earliest);
         let at = self.clock.now();
         Stamp { record_id: Uuid::nil(), now, at, entity: "agent", shown_by: "command_line" }
-    }
-
-    /// One flow withdrawn: with a record signed by the car's record key, and if that fails by its tombstone alone.
-    fn withdraw_flow(&mut self, flow: FlowId) -> Result<(), AuthorityError> {
-        let recorded = random_uuid()
-            .ok_or(())
-            .and_then(|record_id| {
-                let stamp = Stamp { record_id, ..self.stamp() };
-                self.control.draft_withdrawal(flow, stamp).map_err(drop)
-            })
-            .and_then(|record| self.signed(&record).ok_or(()))
-            .is_ok_and(|document| self.take(&document).is_ok());
-        if !recorded {
-            tracing::error!(target: "consent", "flow {flow}: withdrawn without a record");
-        }
-        if self.control.grants().find(flow).is_some() {
-            let _ = self.end(flow);
-            self.control.bury(flow);
-        }
-        // Dead in this process in any case; but a restart could bring it back.
-        match self.unburied.is_empty() {
-            true => Ok(()),
-            false => Err(AuthorityError::Refused(
-                "stopped, but the withdrawal could not be stored (is the disk full?): it is tried again with the next \
-                 command"
-                    .to_owned(),
-            )),
-        }
     }
 
     fn signed(&self, record: &ConsentRecord) -> Option<Vec<u8>> {
@@ -449,36 +436,8 @@ impl Authority for LocalAuthority {
         self.take(document)
     }
 
-    fn withdraw(
-        &mut self,
-        recipient: &RecipientId,
-        purpose: Option<&PurposeId>,
-    ) -> Result<Vec<Withdrawn>, AuthorityError> {
-        self.bury_again();
-        let meant: Vec<Withdrawn> = self
-            .control
-            .grants()
-            .live()
-            .iter()
-            .map(|grant| (grant.flow(), grant.given().payload()))
-            .filter(|(_, record)| record.recipient.party_id == *recipient)
-            .filter(|(_, record)| purpose.is_none_or(|purpose| record.purpose.id == *purpose))
-            .map(|(flow, record)| Withdrawn {
-                recipient: recipient.clone(),
-                purpose: record.purpose.id.clone(),
-                flow,
-                left: None,
-            })
-            .collect();
-        if meant.is_empty() {
-            let what = purpose.map_or_else(String::new, |purpose| format!(" for {purpose}"));
-            return Err(AuthorityError::Refused(format!(
-                "nothing is granted to {recipient}{what}: `glovebox consent list` shows what is"
-            )));
-        }
-        // One that fails does not keep the others.
-        let failed = meant.iter().filter_map(|flow| self.withdraw_flow(flow.flow).err()).last();
-        failed.map_or(Ok(meant), Err)
+    fn withdraw(&mut self, order: &WithdrawOrder) -> Result<Vec<Withdrawn>, AuthorityError> {
+        self.withdraw_all(order)
     }
 
     fn list(&mut self) -> Result<Vec<Consent>, AuthorityError> {

@@ -23,14 +23,17 @@ use glovebox_core::uplink::ConnectionNumber;
 use tokio::sync::mpsc;
 
 use crate::clock::Time;
-use crate::health::{Counter, Counters, Pulse};
+use crate::health::{Counter, Counters, NoticeStatus, Pulse};
 use crate::ledger::Ledger;
 use crate::outbox::{Figures, Keep, Outbox, ReadError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use crate::uplink;
 
 mod daily;
+pub mod notices;
 pub mod storing;
+
+use notices::Notices;
 
 /// What the thread is told.
 pub enum Message {
@@ -76,6 +79,8 @@ pub struct Queue {
     pub held: Vec<(FlowId, String)>,
     /// What somebody should look at, in words.
     pub notices: Vec<String>,
+    /// Recipients that are to be told of an act of consent.
+    pub unsent: Vec<NoticeStatus>,
 }
 
 /// The thread's belongings.
@@ -92,6 +97,8 @@ pub struct Custody {
     pub ledger: Ledger,
     /// What may be sent now.
     pub delivery: Delivery,
+    /// What is sent of acts of consent.
+    pub notices: Notices,
     /// Asked for every offer.
     pub clock: Arc<dyn Time>,
     /// The persisted mark of time.
@@ -166,6 +173,7 @@ impl Custody {
         for batch in self.outbox.batches().collect::<Vec<_>>() {
             self.delivery.stored_at(batch, self.outbox.stored_at(batch));
         }
+        self.look_for_notices();
     }
 
     /// Takes some messages, syncs once for all of them, and hands to the network what may go.
@@ -220,6 +228,7 @@ impl Custody {
                     in_flight: self.delivery.in_flight(),
                     held: self.held(),
                     notices: self.notices(),
+                    unsent: self.notice_states(),
                 });
             }
             // Taken by `run`.
@@ -232,6 +241,7 @@ impl Custody {
         let now = self.clock.monotonic();
         let passed = |then: Moment, us| now.0.saturating_sub(then.0) >= us;
         self.delivery.retry(now);
+        self.look_for_notices();
         self.recall_bytes();
         let waiting = self.delivery.waiting();
         let silent = self.state.told.is_none_or(|then| passed(then, TELL_US));
@@ -310,8 +320,12 @@ impl Custody {
                     self.counters.count(Counter::ConnectionsLost);
                 }
                 self.delivery.disconnected();
+                self.notices.disconnected();
             }
             uplink::Event::Acked { ticket } => {
+                if self.notice_acked(*ticket) {
+                    return;
+                }
                 let Some(batch) = self.delivery.acked(*ticket) else { return };
                 self.counters.count(Counter::BatchesAcknowledged);
                 self.note(Event::Acked, batch, None);
@@ -320,6 +334,9 @@ impl Custody {
                 }
             }
             uplink::Event::NotTaken { ticket, reason } => {
+                if self.notice_refused(*ticket, *reason) {
+                    return;
+                }
                 self.counters.count(Counter::BatchesRefused);
                 tracing::warn!(target: "uplink", %reason, "a batch was not taken");
                 if let Some(batch) = self.delivery.refused(*ticket, *reason, self.clock.monotonic())
@@ -340,6 +357,7 @@ impl Custody {
         // A withdrawal is being stored: whoever holds this wakes us after.
         let Ok(_held) = sending.try_lock() else { return };
         let Some(connection) = self.state.connection else { return };
+        self.offer_notices(connection);
         let mut offers = Vec::new();
         while let Some(offer) = self.delivery.offer(self.now()) {
             match self.read(offer.batch) {
@@ -510,7 +528,7 @@ impl Custody {
     }
 
     fn look_whether_drained(&mut self) {
-        if self.state.source_ended && self.delivery.waiting() == 0 {
+        if self.state.source_ended && self.delivery.waiting() == 0 && self.notices.is_empty() {
             self.drained.store(true, Ordering::Release);
         }
     }

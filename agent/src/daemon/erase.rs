@@ -2,13 +2,17 @@
 //! whoever comes next, a start or a new `provision`, does what is left.
 //!
 //! ```text
-//! hold the stores ─▶ keys → keys.erased: the car has no owner, no alias, no authority ─▶ segment keys, segments
+//! hold the stores ─▶ notices that were not withdrawn for go, the others stay until they are sent or too old
+//!                 ─▶ keys → keys.erased: the car has no owner, no alias, no authority ─▶ segment keys, segments
 //!                 ─▶ documents, ledger, the rest ─▶ keys.erased: the mark that there is something left to do
 //! ```
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use glovebox_core::names::FlowId;
+
+use crate::notice_store::NoticeStore;
 use crate::store::files::{self, FileError};
 use crate::store::{StoreError, hold};
 
@@ -49,6 +53,7 @@ pub fn erase(state: &Path) -> Result<(), EraseError> {
     let held = held(state)?;
     let (keys, marked) = (state.join("keys"), marked(state));
     if keys.exists() {
+        settle_notices(state);
         // Of one that was cut short before; its keys are dead already.
         remove(&marked)?;
         fs::rename(&keys, &marked).map_err(files::io_error("set aside", &keys))?;
@@ -57,6 +62,16 @@ pub fn erase(state: &Path) -> Result<(), EraseError> {
     rest(state)?;
     drop(held);
     Ok(())
+}
+
+/// What recipients are to be told is no secret of the car's: sealed, without a value, under an alias that ends here. It
+/// stays, but a notice counts by a tombstone, and those go. No fault there keeps a car from being erased.
+fn settle_notices(state: &Path) {
+    let tombstone = |flow: FlowId| state.join("tombstones").join(flow.to_string());
+    let is_ended = |flow| tombstone(flow).exists() || files::with_suffix(&tombstone(flow), ".new").exists();
+    if let Err(error) = NoticeStore::in_folder(state).reconcile(&is_ended) {
+        tracing::error!(target: "outbox", %error, "a recipient may not be asked to erase");
+    }
 }
 
 /// Does what is left of an erasing that was cut short. To be called before anything in the folder is used.

@@ -312,6 +312,7 @@ impl Steward {
                 cap_bytes: config.outbox.size_bytes,
                 notices: queue.notices,
             },
+            notices: queue.unsent,
             counters: self.counters.snapshot(),
         }
     }
@@ -334,8 +335,8 @@ impl Handler for Steward {
         let value = match request {
             Request::Submit { document } => to_value(self.submit(&document, None).map_err(said)?),
             Request::Draft(order) => to_value(lock(&self.force).authority.draft(&order).map_err(said)?),
-            Request::Withdraw { recipient, purpose } => {
-                let withdrawn = self.act(|authority| authority.withdraw(&recipient, purpose.as_ref()));
+            Request::Withdraw(order) => {
+                let withdrawn = self.act(|authority| authority.withdraw(&order));
                 Ok(json!({ "withdrawn": withdrawn.map_err(said)? }))
             }
             Request::Consents {} => {

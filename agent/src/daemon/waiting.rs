@@ -7,7 +7,7 @@ use std::time::Duration;
 use glovebox_core::consent::session::{HoldStatus, What};
 
 use super::steward::Steward;
-use crate::health::{FlowStatus, Status};
+use crate::health::{FlowStatus, NoticeStatus, Status};
 
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(2);
@@ -42,6 +42,9 @@ fn reasons(status: &Status) -> Vec<Reason> {
         Some(Reason { words: format!("{} batches to {about} wait: {why}", flow.queued_batches), about })
     };
     let mut all: Vec<Reason> = status.flows.iter().filter_map(waits).collect();
+    let notice =
+        |it: &NoticeStatus| Reason { about: format!("notice to {}", it.recipient), words: it.to_string() };
+    all.extend(status.notices.iter().map(notice));
     let live: u64 = status.flows.iter().map(|flow| flow.queued_batches).sum();
     let rest = status.queue.batches.saturating_sub(live);
     if rest == 0 {
@@ -66,6 +69,7 @@ fn reasons(status: &Status) -> Vec<Reason> {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use glovebox_core::consent::session::{Lasts, Scope};
+    use glovebox_core::names::WallTime;
 
     use super::*;
     use crate::health::{Counters, LinkState, LinkStatus, QueueStatus};
@@ -91,6 +95,7 @@ mod tests {
             buses: Vec::new(),
             flows,
             queue: QueueStatus { batches, bytes: 0, cap_bytes: 0, notices: Vec::new() },
+            notices: Vec::new(),
             counters: Counters::default().snapshot(),
         }
     }
@@ -131,5 +136,13 @@ mod tests {
         assert_eq!(reasons(&at(30))[0].about, reasons(&at(28))[0].about, "said once");
         let ended = said(&status(Vec::new(), 2, Vec::new()));
         assert_eq!(ended, ["2 batches wait that may not be sent now: by no live grant"]);
+        let mut telling = status(Vec::new(), 0, Vec::new());
+        let [since, until] =
+            ["2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"].map(|at| WallTime::parse(at).unwrap());
+        let (recipient, state) = ("acme".parse().unwrap(), "waits for a network".to_owned());
+        telling.notices = vec![NoticeStatus { recipient, since, until, state }];
+        let words = "acme is to be asked to erase what it has, since 2027-01-01T00:00:00Z: waits for a network; given up at \
+                     2028-01-01T00:00:00Z";
+        assert_eq!(said(&telling), [words]);
     }
 }

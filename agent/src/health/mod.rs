@@ -12,7 +12,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 pub use counters::{Counter, Counters, Snapshot};
-pub use status::{BusStatus, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
+pub use status::{BusStatus, FlowStatus, LinkState, LinkStatus, NoticeStatus, QueueStatus, Status};
 
 /// Speaks to systemd; silent where the process was started by something else.
 #[derive(Debug, Clone, Copy, Default)]

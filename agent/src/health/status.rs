@@ -1,8 +1,9 @@
 //! What a running daemon says of itself; what the control socket answers to `status`.
 
 use glovebox_core::consent::session::HoldStatus;
-use glovebox_core::names::{BusName, DeviceId, PolicyVersion, PurposeId, RecipientId};
+use glovebox_core::names::{BusName, DeviceId, PolicyVersion, PurposeId, RecipientId, WallTime};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use super::Snapshot;
 
@@ -33,6 +34,9 @@ pub struct Status {
     pub flows: Vec<FlowStatus>,
     /// What waits on disk.
     pub queue: QueueStatus,
+    /// Recipients that are to be asked to erase what they have, and do not know it yet.
+    #[serde(default)]
+    pub notices: Vec<NoticeStatus>,
     /// Everything that was counted since the start.
     pub counters: Snapshot,
 }
@@ -96,6 +100,29 @@ pub struct FlowStatus {
     pub queued_batches: u64,
     /// Their bytes.
     pub queued_bytes: u64,
+}
+
+/// A notice that waits to be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeStatus {
+    /// To whom it goes.
+    pub recipient: RecipientId,
+    /// When the owner asked for it.
+    pub since: WallTime,
+    /// When it is given up.
+    pub until: WallTime,
+    /// What it waits for, in words.
+    pub state: String,
+}
+
+impl fmt::Display for NoticeStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { recipient, since, until, state } = self;
+        write!(
+            f,
+            "{recipient} is to be asked to erase what it has, since {since}: {state}; given up at {until}"
+        )
+    }
 }
 
 /// What waits on disk, of all flows.

@@ -129,6 +129,22 @@ fn notice_fields(notice: &v1::Notice) -> Json {
     })
 }
 
+/// A notice in words.
+#[must_use]
+pub fn notice_words(header: &Header, notice: &v1::Notice) -> String {
+    let what = match notice.kind() {
+        v1::NoticeKind::Unspecified => "an act of consent",
+        v1::NoticeKind::Given => "consent given",
+        v1::NoticeKind::Narrowed => "consent narrowed",
+        v1::NoticeKind::Withdrawn => "consent withdrawn",
+        v1::NoticeKind::Renewed => "consent renewed",
+        v1::NoticeKind::Expired => "consent expired",
+    };
+    let erase =
+        if notice.erasure_requested { ": the owner asks you to ERASE what you have of it" } else { "" };
+    format!("{what}{erase}; alias {}, flow {:016x}", header.alias_id, header.flow)
+}
+
 /// Integers as they are; what JSON has no number for as text.
 fn number(value: Value) -> Json {
     match value {
@@ -164,6 +180,26 @@ mod tests {
             loss_fields(&loss, &v1::Descriptor::default())["samples"].clone()
         };
         assert_eq!([samples(3, 0), samples(0, 7), samples(0, 0)], [Json::Null, json!(7), json!(0)]);
+    }
+
+    #[test]
+    fn a_notice_in_words_says_what_to_erase() {
+        let header = Header {
+            key_id: [0; 32],
+            alias: [1; 32],
+            alias_id: "f704".to_owned(),
+            flow: 0xAB,
+            epoch: 0,
+            epoch_tag: 1,
+            sequence: 1,
+            kind: v1::Kind::Notice,
+        };
+        let kind = v1::NoticeKind::Withdrawn.into();
+        let mut notice = v1::Notice { kind, erasure_requested: true, ..v1::Notice::default() };
+        let asked = "consent withdrawn: the owner asks you to ERASE what you have of it; alias f704, flow 00000000000000ab";
+        assert_eq!(notice_words(&header, &notice), asked);
+        notice.erasure_requested = false;
+        assert_eq!(notice_words(&header, &notice), "consent withdrawn; alias f704, flow 00000000000000ab");
     }
 
     #[test]

@@ -65,6 +65,8 @@ struct SavedStream {
     flow: String,
     epoch: u32,
     epoch_tag: u32,
+    #[serde(default)]
+    is_notice: bool,
     next: u64,
     undelivered: Ranges,
     undeclared: Ranges,
@@ -250,6 +252,7 @@ fn saved(streams: &Streams) -> Saved {
         flow: format!("{:016x}", id.flow),
         epoch: id.epoch,
         epoch_tag: id.epoch_tag,
+        is_notice: id.is_notice,
         next: stream.next,
         undelivered: stream.undelivered.clone(),
         undeclared: stream.undeclared.clone(),
@@ -278,7 +281,8 @@ fn restore(saved: &Saved) -> Option<Streams> {
     let mut streams = Accounts::new();
     for one in &saved.streams {
         let (alias, flow) = flow_key(&one.alias, &one.flow)?;
-        let id = StreamId { alias, flow, epoch: one.epoch, epoch_tag: one.epoch_tag };
+        let (epoch, epoch_tag, is_notice) = (one.epoch, one.epoch_tag, one.is_notice);
+        let id = StreamId { alias, flow, epoch, epoch_tag, is_notice };
         let stream = Stream {
             next: one.next,
             undelivered: one.undelivered.clone(),

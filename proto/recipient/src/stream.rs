@@ -35,12 +35,14 @@ pub struct StreamId {
     pub epoch: u32,
     /// Random tag of the epoch.
     pub epoch_tag: u32,
+    /// Of notices: they have an account of their own.
+    pub is_notice: bool,
 }
 
 impl From<&Header> for StreamId {
     fn from(header: &Header) -> Self {
         let Header { alias, flow, epoch, epoch_tag, .. } = *header;
-        Self { alias, flow, epoch, epoch_tag }
+        Self { alias, flow, epoch, epoch_tag, is_notice: header.kind == v1::Kind::Notice }
     }
 }
 
@@ -149,7 +151,7 @@ impl Streams {
         let Opened { header, message } = opened;
         let batch = match message {
             Message::Batch(batch) => batch,
-            Message::Notice(notice) => return vec![Event::Notice(header, notice)],
+            Message::Notice(notice) => return vec![self.accept_notice(header, notice)],
         };
         let id = StreamId::from(&header);
         let is_held = self.held.contains_key(&(id, header.sequence));
@@ -171,6 +173,17 @@ impl Streams {
             Some(descriptor) => self.release(Ready { header, batch, descriptor }, &mut events),
         }
         events
+    }
+
+    /// A notice is no link of a chain: whatever number it has, nothing is missing before it.
+    fn accept_notice(&mut self, header: Header, notice: v1::Notice) -> Event {
+        let stream = self.stream(StreamId::from(&header));
+        if stream.is_duplicate(header.sequence) {
+            return Event::Duplicate(header);
+        }
+        stream.arrive(header.sequence, &[]);
+        stream.undeclared = Ranges::default();
+        Event::Notice(header, notice)
     }
 
     /// Sequences that are missing and undeclared, by stream.

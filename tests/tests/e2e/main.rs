@@ -4,6 +4,7 @@ mod around_an_event;
 mod bad_input;
 mod derived;
 mod disk;
+mod erasure;
 mod first_start;
 mod folder;
 mod ledger;

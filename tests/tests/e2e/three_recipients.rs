@@ -1,17 +1,15 @@
 //! A recorded drive goes from the bus to three recipients, and nothing ungranted comes along: what each opened equals
 //! what cantools computes from the log and the grants.
 
-use anyhow::{Context, Result, bail, ensure};
-use glovebox_tests::agent::{Agent, binary};
+use anyhow::{Context, Result, ensure};
+use glovebox_tests::agent::Agent;
 use glovebox_tests::fleet::Party;
 use glovebox_tests::parties::{garage, insurer, researcher};
-use glovebox_tests::process::{output, until};
+use glovebox_tests::process::until;
 use glovebox_tests::recipient::{self, Sample};
 use glovebox_tests::scene::Scene;
-use glovebox_tests::source::root;
-use glovebox_tests::{need, oracle};
+use glovebox_tests::{foreign, need, oracle};
 use serde_json::Value;
-use std::process::Command;
 use std::time::Duration;
 
 /// The drive has 135,468 frames; a slow machine with a debug build may take this long.
@@ -104,21 +102,9 @@ fn preview_says_the_same(scene: &Scene, agent: &Agent, opened: &[Sample]) -> Res
 
 /// A reader in Python made only of public packages prints the same lines of the first batch as the Rust one.
 fn foreign_reader_opens(scene: &Scene, id: &str) -> Result<()> {
-    let script = root().join("tests/foreign/test.sh");
-    if !script.is_file() {
-        return need::skip("foreign", "tests/foreign/test.sh is not written yet");
-    }
     let envelopes = scene.path("envelopes")?.join(id);
     let mut files: Vec<_> = std::fs::read_dir(envelopes)?.flatten().map(|entry| entry.path()).collect();
     files.sort();
     let first = files.first().context("no envelope was written")?;
-    let mut command = Command::new("sh");
-    command.arg(script).arg(first).arg(scene.fleet.file(&format!("{id}-hpke.key"))).arg(id);
-    let said = output(command.arg(binary("glovebox-recipient")?), Duration::from_secs(300))?;
-    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-    match said.status.code() {
-        Some(0) => Ok(()),
-        Some(77) => need::skip("foreign", text.trim()),
-        _ => bail!("the foreign reader: {text}"),
-    }
+    foreign::reads_alike(first, &scene.fleet.file(&format!("{id}-hpke.key")), id)
 }

@@ -1,6 +1,6 @@
-//! A withdrawal that is killed before each of its steps: every call by which it changes the disk or its connection. Then
-//! the car starts again. If the command had reported success, or the tombstone is on disk, the grant is over and nothing
-//! of it is left or sent; else it lives as before, and nothing is lost.
+//! A withdrawal that asks for erasure and is killed before each of its steps: every call by which it changes the disk or its
+//! connection. Then the car starts again. If the command had reported success, or the tombstone is on disk, the grant is
+//! over, nothing of it is left or sent, and its recipient is told; else it lives as before, nobody is told, nothing is lost.
 
 use crate::behind_a_proxy;
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,8 @@ const STUCK_AFTER: u64 = 9_000;
 /// A withdrawal has fewer steps, or this test would not come to an end.
 const STEPS_MAX: usize = 400;
 
+const WITHDRAW: [&str; 5] = ["consent", "withdraw", "--recipient", LEAVER, "--erase"];
+
 /// A frame that no grant needs: nothing new is collected.
 const QUIET: &str = "(1.000000) can0 7FF#00\n(2.000000) can0 7FF#00\n";
 
@@ -32,6 +34,8 @@ struct Prepared {
     state: PathBuf,
     /// Batches that wait, by recipient.
     waiting: BTreeMap<&'static str, usize>,
+    /// Withdrawals that hold: so often the leaver is told.
+    told: usize,
 }
 
 fn queued(status: &Value, recipient: &str) -> Option<usize> {
@@ -58,7 +62,7 @@ fn prepare(test: &str) -> Result<Prepared> {
     }
     let state = stage.scene.path("prepared")?;
     copy_folder(&stage.agent.state(), &state)?;
-    Ok(Prepared { stage, proxy, state, waiting })
+    Ok(Prepared { stage, proxy, state, waiting, told: 0 })
 }
 
 /// How a withdrawal ended.
@@ -86,8 +90,8 @@ impl Prepared {
         let kinds = [&DISK[..], &NETWORK].concat();
         let calls = Calls::of(self.stage.agent.id()?, &self.stage.agent.state(), &kinds, fate)?;
         let reported = match fate {
-            Fate::Counted => self.stage.withdraw().map(|()| true)?,
-            _ => self.stage.agent.try_run(&["consent", "withdraw", "--recipient", LEAVER])?.status.success(),
+            Fate::Counted => self.stage.withdraw_by(&WITHDRAW).map(|()| true)?,
+            _ => self.stage.agent.try_run(&WITHDRAW)?.status.success(),
         };
         let steps = calls.let_go()?;
         let killed = matches!(fate, Fate::Killed(at) if steps.len() >= at);
@@ -104,18 +108,43 @@ impl Prepared {
         self.proxy.set(Network::Good);
         let since = Instant::now();
         self.stage.agent.start()?;
-        let sent = |status: &Value| status["queue"]["batches"] == 0 && status["link"]["state"] == "connected";
+        let sent = |status: &Value| {
+            let nobody_to_tell = status["notices"].as_array().is_some_and(Vec::is_empty);
+            nobody_to_tell && status["queue"]["batches"] == 0 && status["link"]["state"] == "connected"
+        };
         let status = self.stage.agent.wait_for("an empty queue", LIMIT, sent)?;
         self.stage.recovery.push(since.elapsed());
         self.stage.agent.kill()?;
         Ok(status)
     }
 
-    fn published(&self, since: u64) -> Result<BTreeMap<&'static str, usize>> {
+    /// Publishes of each recipient's on a kind of topic.
+    fn published(&self, since: u64, kind: &str) -> Result<BTreeMap<&'static str, usize>> {
         let topics = self.stage.scene.broker.received_since(since)?;
-        let of =
-            |id: &str| topics.iter().filter(|topic| topic.starts_with(&format!("glovebox/v1/{id}/"))).count();
+        let is_of =
+            |topic: &str, id: &str| topic.starts_with(&format!("glovebox/v1/{id}/")) && topic.ends_with(kind);
+        let of = |id: &str| topics.iter().filter(|topic| is_of(topic, id)).count();
         Ok(RECIPIENTS.into_iter().map(|id| (id, of(id))).collect())
+    }
+
+    /// The leaver is told if the withdrawal holds, and nobody else is ever.
+    fn told(&mut self, over: bool, begun: u64) -> Result<()> {
+        let notices = self.published(begun, "/notice")?;
+        for (id, count) in notices {
+            let is_told = over && id == LEAVER;
+            ensure!((count > 0) == is_told, "over: {over}, and {count} notices to {id}");
+        }
+        self.told += usize::from(over);
+        let told = self.told;
+        until("the notice at the leaver", LIMIT, || {
+            Ok((self.stage.printed_by(LEAVER)?.events("notice").len() >= told).then_some(()))
+        })?;
+        let printed = self.stage.printed_by(LEAVER)?;
+        let notices = printed.events("notice");
+        ensure!(notices.len() == told, "{} notices of {told} withdrawals", notices.len());
+        let asks = |notice: &&Value| notice["erasure_requested"] == true && notice["kind"] == "withdrawn";
+        ensure!(notices.iter().all(asks), "{notices:?}");
+        Ok(())
     }
 
     /// Kills one withdrawal and looks at what is there afterwards; whether it was killed at all.
@@ -127,7 +156,7 @@ impl Prepared {
         self.at_rest()?;
         let cut = self.stage.scene.broker.logged()?;
         let status = self.again()?;
-        let (all, after) = (self.published(begun)?, self.published(cut)?);
+        let (all, after) = (self.published(begun, "/batch")?, self.published(cut, "/batch")?);
         for (id, waiting) in &self.waiting {
             let gone = over && *id == LEAVER;
             let lost = if gone { 0 } else { waiting.saturating_sub(all[id]) };
@@ -141,6 +170,7 @@ impl Prepared {
             ensure!(after[LEAVER] == 0, "{} batches of the withdrawn grant were sent", after[LEAVER]);
             self.stage.nothing_is_left()?;
         }
+        self.told(over, begun)?;
         self.ledger_is_sound()?;
         Ok((ended, over))
     }

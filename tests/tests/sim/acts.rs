@@ -1,7 +1,7 @@
 //! What the owner and the authority do, handed to the real authority as documents or commands; and what it means.
 
 use glovebox::clock::Time as _;
-use glovebox::control::{Authority as _, AuthorityError, InCar as _};
+use glovebox::control::{Authority as _, AuthorityError, InCar as _, WithdrawOrder};
 use glovebox::daemon::authority::LocalAuthority;
 use glovebox_core::consent::session::{HoldStatus, Lasts, Scope, What};
 use glovebox_core::control::Stamp;
@@ -143,10 +143,10 @@ impl World {
                 .find(flow)
                 .map(|grant| grant.given().payload().clone());
             let Some(record) = grant else { return };
-            let (recipient, purpose) = (record.recipient.party_id, record.purpose.id);
+            let (recipient, purpose) = (record.recipient.party_id, Some(record.purpose.id));
+            let order = WithdrawOrder { recipient, purpose, erase: false };
             let mut hands = super::car::Hands { inside: &mut car.inside, outside: &mut self.outside };
-            let outcome =
-                car.force.act(&mut hands, |authority| authority.withdraw(&recipient, Some(&purpose)));
+            let outcome = car.force.act(&mut hands, |authority| authority.withdraw(&order));
             self.outside.trace.say(|| format!("  withdrawn: {}", outcome.is_ok()));
         }
         if self.live_now(flow) {

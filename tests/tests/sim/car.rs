@@ -173,6 +173,7 @@ impl Car {
             outbox,
             ledger,
             delivery: Delivery::default(),
+            notices: custody::notices::Notices::default(),
             clock: Arc::new(machine.clone()),
             mark: Arc::clone(&force.mark),
             sending: Arc::clone(&force.sending),

@@ -1,7 +1,10 @@
 //! A batch becomes a sealed envelope; the cryptography is passed in.
 
+mod notice;
+
 pub use crate::batch::{Loss, LossReason};
 pub use crate::wire::{Header, Kind};
+pub use notice::{Erasure, SealedNotice};
 
 use crate::batch::Batch;
 use crate::limits::{DESCRIPTOR_EVERY_BATCHES, ENVELOPE_BYTES_MAX};

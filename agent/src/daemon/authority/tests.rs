@@ -1,11 +1,16 @@
 //! Grant, withdraw, restart: with real keys and stores, through the commands.
-#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
 
 use super::{Change, LocalAuthority, glob_matches};
 use crate::cli::trial::{NOT_IN_THE_CAR, Trial};
-use crate::control::{Authority as _, DraftOrder, Handler, Request, answer, listen, serve};
+use crate::control::{
+    Asked, Authority as _, DraftOrder, Handler, Request, WithdrawOrder, answer, listen, serve,
+};
+use crate::notice_store::NoticeStore;
 use crate::policy_store::Documents as _;
-use glovebox_core::names::{PurposeId, RecipientId, WallTime};
+use crate::sealer::StrictVerifier;
+use glovebox_core::names::{FlowId, PurposeId, RecipientId, WallTime};
+use glovebox_core::seal::Sealer as _;
 use std::fs;
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +25,10 @@ fn order(signals: &[&str]) -> DraftOrder {
         waive_floor: false,
         max_bytes_per_day: None,
     }
+}
+
+fn all_of_tyres(erase: bool) -> WithdrawOrder {
+    WithdrawOrder { recipient: RecipientId::new("tyres").unwrap(), purpose: None, erase }
 }
 
 #[test]
@@ -58,7 +67,7 @@ fn what_the_owner_grants_is_live_after_a_restart_and_ends_for_good() {
     assert_eq!(listed[0].signals, ["Vehicle.Speed", "CAN.can0.ENGINE.RPM"], "without {NOT_IN_THE_CAR}");
     let flow = local.control().grants().live()[0].flow();
     assert!(local.complaints().is_empty() && local.take_changes().is_empty());
-    let ended = local.withdraw(&RecipientId::new("tyres").unwrap(), None).unwrap();
+    let ended = local.withdraw(&all_of_tyres(false)).unwrap();
     assert_eq!(ended[0].flow, flow);
     assert_eq!(local.take_changes(), [Change::Ended(flow)]);
     assert!(local.control().grants().live().is_empty());
@@ -214,14 +223,16 @@ fn a_withdrawal_whose_record_cannot_be_stored_is_one_all_the_same() {
     // No place for a tombstone: its name is taken by a folder with something in it.
     let tombstone = trial.state().join(format!("tombstones/{flow}"));
     fs::create_dir_all(tombstone.join("in the way")).unwrap();
-    let tyres = RecipientId::new("tyres").unwrap();
-    let error = local.withdraw(&tyres, None).unwrap_err().to_string();
+    let error = local.withdraw(&all_of_tyres(true)).unwrap_err().to_string();
+    let notices = NoticeStore::in_folder(&trial.state());
+    assert_eq!(notices.flows().unwrap(), [], "not withdrawn for good: nobody is told");
     assert!(error.contains("stopped, but"), "{error}");
     assert!(local.control().grants().live().is_empty(), "dead in this process");
     assert!(local.take_changes().contains(&Change::Ended(flow)));
     fs::remove_dir_all(&tombstone).unwrap();
     local.keep_time().unwrap();
     assert!(tombstone.exists(), "tried again");
+    assert_eq!(notices.flows().unwrap(), [flow], "and told");
     drop(local);
     assert!(trial.local().control().grants().live().is_empty());
 }
@@ -314,4 +325,107 @@ fn a_bundle_that_a_newer_one_took_the_place_of_is_told_from_other_refusals() {
     assert!(matches!(old, Err(crate::control::AuthorityError::Superseded(_))), "{old:?}");
     let other = local.submit(b"{}");
     assert!(matches!(other, Err(crate::control::AuthorityError::Refused(_))), "{other:?}");
+}
+
+/// The one notice, as its recipient opens it.
+fn opened(trial: &Trial, flow: FlowId) -> glovebox_recipient::open::Opened {
+    let notice = NoticeStore::in_folder(&trial.state()).read(flow, &StrictVerifier).unwrap();
+    let keys = vec![glovebox_recipient::HpkeKey::read(&trial.path("hpke.key")).unwrap()];
+    let topic = glovebox_core::wire::batch_topic(&notice.recipient, notice.sealed.header());
+    let opener = glovebox_recipient::Opener::new("tyres", keys).unwrap();
+    opener.open(Some(&topic), notice.sealed.envelope()).unwrap()
+}
+
+#[test]
+fn whoever_is_asked_to_erase_can_open_it_and_match_it_to_its_data() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    let local = trial.local();
+    let grant = &local.control().grants().live()[0];
+    let (flow, request) = (grant.flow(), grant.given().payload().request_digest);
+    let alias = local.sealer().unwrap().alias(&RecipientId::new("tyres").unwrap()).unwrap();
+    drop(local);
+    // Without a daemon, and without a network.
+    trial.run("consent withdraw --recipient tyres --erase").unwrap();
+    let opened = opened(&trial, flow);
+    assert_eq!((opened.header.alias, opened.header.flow), (alias.0, flow.0));
+    assert_eq!((opened.header.epoch, opened.header.sequence), (0, 1));
+    let glovebox_recipient::open::Message::Notice(notice) = opened.message else { panic!("no notice") };
+    let mut line = String::new();
+    glovebox_recipient::lines::event(
+        &mut line,
+        &glovebox_recipient::Event::Notice(opened.header, notice.clone()),
+    );
+    assert!(line.contains("\"kind\":\"withdrawn\"") && notice.erasure_requested, "{line}");
+    assert_eq!(notice.request_digest, request.0);
+    // Another start, also one that finds it twice, changes nothing.
+    drop(trial.local());
+    assert_eq!(NoticeStore::in_folder(&trial.state()).flows().unwrap(), [flow]);
+}
+
+#[test]
+fn a_notice_without_a_withdrawal_is_none_and_one_that_was_cut_off_is_made_up_for() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    let flow = trial.local().control().grants().live()[0].flow();
+    trial.run("consent withdraw --recipient tyres --erase").unwrap();
+    let [asked, counts] =
+        ["asked", "notice"].map(|state| trial.state().join(format!("notices/{flow}.{state}")));
+    let notices = NoticeStore::in_folder(&trial.state());
+    // Killed between tombstone and notice.
+    fs::rename(&counts, &asked).unwrap();
+    drop(trial.local());
+    assert_eq!(notices.flows().unwrap(), [flow]);
+    // Killed before the tombstone: the grant lives on, and nobody was asked.
+    trial.run(GRANT).unwrap();
+    let living = trial.local().control().grants().live()[0].flow();
+    let asked = trial.state().join(format!("notices/{living}.asked"));
+    fs::copy(&counts, &asked).unwrap();
+    assert_eq!(trial.local().control().grants().live()[0].flow(), living);
+    assert!(!asked.exists());
+    assert_eq!(notices.flows().unwrap(), [flow]);
+}
+
+#[test]
+fn a_withdrawal_goes_on_though_nobody_can_be_asked_and_says_so() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    let mut local = trial.local();
+    // No place for a notice: its folder is a file.
+    fs::write(trial.state().join("notices"), "in the way").unwrap();
+    let ended = local.withdraw(&all_of_tyres(true)).unwrap();
+    let Some(Asked::Not { why, contact }) = &ended[0].erasure else { panic!("{ended:?}") };
+    assert!(why.contains("notices") && !contact.is_empty(), "{why}, {contact}");
+    assert!(local.control().grants().live().is_empty());
+    drop(local);
+    assert!(trial.local().control().grants().live().is_empty(), "and for good");
+}
+
+#[test]
+fn a_company_that_has_another_key_now_is_not_told() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    // Another company under the same name.
+    for name in ["tyres.key", "tyres.pub", "hpke.dsse", "request.dsse"] {
+        fs::remove_file(trial.path(name)).unwrap();
+    }
+    trial.run("keys new ed25519 --out @tyres").unwrap();
+    trial.run("policy sign @hpke.json --type hpke-key --key @tyres.key -o @hpke.dsse").unwrap();
+    let request = String::from_utf8(trial.read("request.json")).unwrap();
+    fs::write(trial.path("request.json"), request.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    trial.run("policy sign @request.json --type request --key @tyres.key -o @request.dsse").unwrap();
+    for name in ["bundle.json", "bundle.dsse"] {
+        fs::remove_file(trial.path(name)).unwrap();
+    }
+    trial.bundle(2, "");
+    trial.run("policy install @bundle.dsse").unwrap();
+    let mut local = trial.local();
+    let ended = local.withdraw(&all_of_tyres(true)).unwrap();
+    let Some(Asked::Not { why, .. }) = &ended[0].erasure else { panic!("{ended:?}") };
+    assert!(why.contains("another key than when it was granted"), "{why}");
+    assert!(local.control().grants().live().is_empty());
 }

@@ -4,6 +4,8 @@
 use super::{EraseError, erase, finish};
 use crate::cli::trial::Trial;
 use crate::control::Authority as _;
+use crate::notice_store::NoticeStore;
+use crate::sealer::StrictVerifier;
 use crate::store::StoreError;
 use std::fs;
 use std::path::Path;
@@ -95,4 +97,24 @@ fn what_a_cut_left_is_done_by_the_next_provision() {
     fs::write(trial.state().join("keys.erased/alias"), "old").unwrap();
     erase(&trial.state()).unwrap();
     assert!(names(&trial.state()).is_empty(), "{:?}", names(&trial.state()));
+}
+
+#[test]
+fn a_recipient_that_is_asked_to_erase_is_told_after_the_car_was_erased() {
+    let trial = provisioned();
+    let flow = trial.local().control().grants().live()[0].flow();
+    trial.run("consent withdraw --recipient tyres --erase").unwrap();
+    trial.run("consent grant --yes --recipient tyres --purpose tyre-care --key @owner.key").unwrap();
+    let other = trial.local().control().grants().live()[0].flow();
+    let file = |flow, state| trial.state().join(format!("notices/{flow}.{state}"));
+    // One withdrawal was cut off behind its tombstone, one before it.
+    fs::copy(file(flow, "notice"), file(other, "asked")).unwrap();
+    fs::rename(file(flow, "notice"), file(flow, "asked")).unwrap();
+    erase(&trial.state()).unwrap();
+    assert_eq!(names(&trial.state()), ["notices"]);
+    assert_eq!(names(&trial.state().join("notices")), [format!("{flow}.notice")]);
+    trial.run("provision --authority @root.pub --owner @phone.pub").unwrap();
+    drop(trial.local());
+    let notice = NoticeStore::in_folder(&trial.state()).read(flow, &StrictVerifier).unwrap();
+    assert_eq!(notice.recipient.as_str(), "tyres");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rumqttc::Transport;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Packet, Publish, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, Filter, Packet, Publish, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::task::JoinHandle;
@@ -30,7 +30,8 @@ const SESSION_EXPIRY_S: u32 = 7 * 24 * 3600;
 pub(super) struct Settings {
     pub(super) target: Target,
     pub(super) client_id: String,
-    pub(super) filter: String,
+    /// What is subscribed to: batches, and notices.
+    pub(super) filters: [String; 2],
     pub(super) keep_alive: Duration,
     /// The broker keeps the session while we are away.
     pub(super) is_lasting: bool,
@@ -45,7 +46,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Connects and asks for the subscription.
+    /// Connects and asks for the subscriptions.
     pub(super) async fn open(settings: &Settings) -> anyhow::Result<Self> {
         let relay = Relay::open(&settings.target).await?;
         let socket = relay.socket().to_str().context("the temporary folder's name is not UTF-8")?.to_owned();
@@ -60,9 +61,10 @@ impl Session {
             .set_outgoing_inflight_upper_limit(RECEIVE_MAX)
             .set_manual_acks(true);
         let (client, eventloop) = AsyncClient::new(options, ACKNOWLEDGEMENTS);
-        client.subscribe(&settings.filter, QoS::AtLeastOnce).await?;
+        let filter = |topic: &String| Filter::new(topic.as_str(), QoS::AtLeastOnce);
+        client.subscribe_many(settings.filters.iter().map(filter)).await?;
         let (sender, messages) = mpsc::channel(CHANNEL);
-        let poller = tokio::spawn(poll(eventloop, sender, settings.keep_alive, settings.filter.clone()));
+        let poller = tokio::spawn(poll(eventloop, sender, settings.keep_alive, settings.filters.clone()));
         Ok(Self { client, messages, poller, relay })
     }
 
@@ -104,7 +106,7 @@ async fn poll(
     mut eventloop: EventLoop,
     sender: Sender<Publish>,
     keep_alive: Duration,
-    filter: String,
+    filters: [String; 2],
 ) -> anyhow::Result<()> {
     let mut heard = Instant::now();
     loop {
@@ -123,7 +125,7 @@ async fn poll(
             Packet::ConnAck(answer) if answer.code != ConnectReturnCode::Success => {
                 anyhow::bail!("the broker refused the connection: {:?}", answer.code);
             }
-            Packet::SubAck(answer) => subscribed(&answer.return_codes, &filter)?,
+            Packet::SubAck(answer) => subscribed(&answer.return_codes, &filters)?,
             Packet::Disconnect(goodbye) => {
                 anyhow::bail!("the broker disconnected: {:?}", goodbye.reason_code)
             }
@@ -133,17 +135,19 @@ async fn poll(
     }
 }
 
-fn subscribed(codes: &[SubscribeReasonCode], filter: &str) -> anyhow::Result<()> {
-    match codes {
-        [SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)] => {
-            say(&format!("glovebox-recipient: subscribed to {filter}"));
-            Ok(())
-        }
-        other => Err(refused(format!(
-            "the broker refused the subscription to {filter}: {other:?}; its access list must let this certificate \
-             read that topic at QoS 1"
-        ))),
+fn subscribed(codes: &[SubscribeReasonCode], filters: &[String]) -> anyhow::Result<()> {
+    let is_taken = |code: &SubscribeReasonCode| {
+        matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce))
+    };
+    let filters = filters.join(" and ");
+    if codes.len() == 2 && codes.iter().all(is_taken) {
+        say(&format!("glovebox-recipient: subscribed to {filters}"));
+        return Ok(());
     }
+    Err(refused(format!(
+        "the broker refused the subscription to {filters}: {codes:?}; its access list must let this certificate read \
+         those topics at QoS 1"
+    )))
 }
 
 #[cfg(test)]
@@ -153,16 +157,21 @@ mod tests {
     #[test]
     fn a_refused_subscription_ends_the_program() {
         // Mosquitto's access list lets anybody subscribe and then delivers nothing; other brokers say no.
-        assert!(subscribed(&[SubscribeReasonCode::Success(QoS::AtLeastOnce)], "f").is_ok());
+        let filters = ["batch", "notice"].map(|kind| format!("glovebox/v1/acme/+/{kind}"));
+        let taken = SubscribeReasonCode::Success(QoS::AtLeastOnce);
+        assert!(subscribed(&[taken, taken], &filters).is_ok());
         for codes in [
-            [SubscribeReasonCode::NotAuthorized].as_slice(),
-            &[SubscribeReasonCode::Success(QoS::AtMostOnce)],
+            [taken, SubscribeReasonCode::NotAuthorized].as_slice(),
+            &[SubscribeReasonCode::Success(QoS::AtMostOnce), taken],
+            &[taken],
             &[],
         ] {
-            let error = subscribed(codes, "glovebox/v1/acme/+/batch").err();
+            let error = subscribed(codes, &filters).err();
             let error = error.and_then(|error| error.downcast::<crate::command::Refused>().ok());
             assert!(error.is_some_and(|error| {
-                error.0.contains("refused the subscription to glovebox/v1/acme/+/batch")
+                error.0.contains(
+                    "refused the subscription to glovebox/v1/acme/+/batch and glovebox/v1/acme/+/notice",
+                )
             }));
         }
     }

@@ -55,6 +55,10 @@ impl Screen {
 
     /// Anything but samples.
     pub(crate) fn event(&mut self, event: &Event) -> io::Result<()> {
+        if let (Self::Table { table, .. }, Event::Notice(header, notice)) = (&mut *self, event) {
+            table.event(&lines::notice_words(header, notice));
+            return Ok(());
+        }
         let mut line = String::new();
         lines::event(&mut line, event);
         self.line(&line)

@@ -27,13 +27,11 @@ pub(super) fn run(arguments: &Subscribe) -> anyhow::Result<ExitCode> {
     let state = arguments.state.as_deref().map(StateDir::open).transpose()?;
     let store = arguments.write_envelopes.as_deref().map(EnvelopeStore::open).transpose()?;
     let (client_id, is_lasting) = client_id(arguments, state.as_ref())?;
-    let filter = format!("{TOPIC_ROOT}/{}/+/batch", opener.recipient());
-    let filter = match &arguments.group {
-        Some(group) => format!("$share/{group}/{filter}"),
-        None => filter,
-    };
+    let share = arguments.group.as_ref().map_or_else(String::new, |group| format!("$share/{group}/"));
+    let filters =
+        ["batch", "notice"].map(|kind| format!("{share}{TOPIC_ROOT}/{}/+/{kind}", opener.recipient()));
     let keep_alive = Duration::from_secs(arguments.keep_alive.into());
-    let settings = Settings { target, client_id, filter, keep_alive, is_lasting };
+    let settings = Settings { target, client_id, filters, keep_alive, is_lasting };
     let screen = Screen::new(arguments.json, true);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let intake = Intake::new(opener, state, store, screen, arguments.group.is_some());

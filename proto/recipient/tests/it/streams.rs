@@ -111,7 +111,22 @@ fn epochs_flows_and_notices_are_apart() {
     assert_eq!(told(&streams.accept(seal(&flow, &batch))), ["gap 1-1", "ready 2"]);
     let notice = v1::Header { kind: v1::Kind::Notice.into(), ..car::header(1) };
     let message = v1::Notice { kind: v1::NoticeKind::Given.into(), ..v1::Notice::default() };
-    assert_eq!(told(&streams.accept(seal(&notice, &message.encode_to_vec()))), ["notice 1"]);
+    let message = message.encode_to_vec();
+    assert_eq!(told(&streams.accept(seal(&notice, &message))), ["notice 1"]);
+    assert_eq!(
+        told(&streams.accept(seal(&notice, &message))),
+        ["duplicate 1"],
+        "a car that was killed sends it again"
+    );
+    let later = v1::Header { sequence: 4, ..notice.clone() };
+    assert_eq!(told(&streams.accept(seal(&later, &message))), ["notice 4"]);
+    assert!(streams.gaps().all(|(id, ..)| !id.is_notice), "a notice is no link of a chain");
+    let folder = tempfile::tempdir().unwrap();
+    let state = StateDir::open(folder.path()).unwrap();
+    state.save(&streams).unwrap();
+    let mut streams = state.load().unwrap();
+    assert_eq!(told(&streams.accept(seal(&notice, &message))), ["duplicate 1"], "known over a restart");
+    assert_eq!(take(&mut streams, 1, &car::batch(true)), ["duplicate 1"]);
 }
 
 #[test]

@@ -101,6 +101,15 @@ impl Policy {
             .map(|key| key.hpke_key)
     }
 
+    /// The key for a notice: that of batches, or if no dates hold the one that ends last. An old key gives nothing away that
+    /// a notice holds, and what the owner asks for is not to get lost.
+    #[must_use]
+    pub fn notice_key(&self, recipient: &RecipientId, now: TrustedTime) -> Option<HpkeKey> {
+        let stated = self.hpke.iter().filter(|(id, _)| id == recipient).map(|(_, key)| key.payload());
+        let last = || stated.max_by_key(|key| key.not_after).map(|key| key.hpke_key);
+        self.hpke_key(recipient, now).or_else(last)
+    }
+
     /// What the catalogue says of this leaf; `None` is unknown, and unknown denies.
     #[must_use]
     pub fn catalogue(&self, signal: &SignalPath) -> Option<&CatalogueEntry> {

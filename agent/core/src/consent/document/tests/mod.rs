@@ -67,6 +67,8 @@ fn a_good_bundle_verifies_with_all_in_it() {
     let later = super::samples::time("2027-10-01T00:00:00Z");
     let doubtful = crate::names::TrustedTime { earliest: now.earliest, latest: later };
     assert!(policy.hpke_key(&acme, doubtful).is_none(), "its dates must hold over the whole interval");
+    assert_eq!(policy.notice_key(&acme, doubtful), policy.hpke_key(&acme, now), "a notice takes an old key");
+    assert_eq!(policy.notice_key(&"nobody".parse().unwrap(), now), None);
     assert!(policy.catalogue(&super::samples::SPEED.parse().unwrap()).is_some());
     assert!(policy.catalogue(&"Vehicle.Other".parse().unwrap()).is_none());
 }

@@ -1,0 +1,170 @@
+//! Who is asked to erase is told: by a car that was offline when its owner withdrew, by one whose daemon did not run, and
+//! once though it was killed with the notice on its way. Nothing else of the grant goes out, and nobody else is told.
+
+use anyhow::{Context, Result, ensure};
+use glovebox::ledger::{Config, Ledger};
+use glovebox::store::Store;
+use glovebox_core::ledger::Event;
+use glovebox_tests::process::until;
+use glovebox_tests::proxy::{Network, Proxy};
+use glovebox_tests::stage::{LEAVER, LIMIT, STORED_A_LIFE, Stage};
+use glovebox_tests::{foreign, need};
+use serde_json::Value;
+use std::time::Duration;
+
+/// A frame that no grant needs: nothing is collected.
+const QUIET: &str = "(1.000000) can0 7FF#00\n(2.000000) can0 7FF#00\n";
+
+fn waits(status: &Value, id: &str) -> bool {
+    status["notices"].as_array().is_some_and(|all| all.iter().any(|notice| notice["recipient"] == id))
+}
+
+fn all_told(status: &Value) -> bool {
+    status["notices"].as_array().is_some_and(Vec::is_empty) && status["link"]["state"] == "connected"
+}
+
+/// Publishes to a recipient on a kind of topic since then.
+fn published(stage: &Stage, since: u64, id: &str, kind: &str) -> Result<usize> {
+    let topics = stage.scene.broker.received_since(since)?;
+    let start = format!("glovebox/v1/{id}/");
+    Ok(topics.iter().filter(|topic| topic.starts_with(&start) && topic.ends_with(kind)).count())
+}
+
+/// The one notice that a recipient printed, which fits the data that it has.
+fn notice(stage: &Stage, id: &str) -> Result<Value> {
+    until("the notice", LIMIT, || Ok((!stage.printed_by(id)?.events("notice").is_empty()).then_some(())))?;
+    let printed = stage.printed_by(id)?;
+    let notices = printed.events("notice");
+    ensure!(notices.len() == 1, "{notices:?}");
+    let notice = notices[0];
+    ensure!(notice["kind"] == "withdrawn" && notice["erasure_requested"] == true, "{notice}");
+    ensure!(notice["request"].as_str().is_some_and(|digest| digest.len() == 64), "{notice}");
+    Ok(notice.clone())
+}
+
+/// What waits on disk is an envelope that a reader in Python opens as well: behind digest, version, time and recipient.
+fn foreign_reader_opens(stage: &Stage, flow: &str) -> Result<()> {
+    let bytes = std::fs::read(stage.agent.state().join(format!("notices/{flow}.notice")))?;
+    let envelope = stage.scene.path("notice.envelope")?;
+    std::fs::write(&envelope, bytes.get(32 + 1 + 8 + 1 + LEAVER.len()..).context("a short file")?)?;
+    foreign::reads_alike(&envelope, &stage.scene.fleet.file(&format!("{LEAVER}-hpke.key")), LEAVER)
+}
+
+/// In the ledger a notice stands before it is offered, and once more when the broker has it.
+fn ledger_has(stage: &Stage, id: &str) -> Result<()> {
+    let (store, opened) = Store::open(&stage.agent.state().join("ledger"))?;
+    let ledger = Ledger::open(store.table("ledger")?, &opened, Config::default())?;
+    let (mut events, mut from) = (Vec::new(), 1);
+    loop {
+        let page = ledger.read(from)?;
+        let Some(last) = page.last() else { break };
+        from = last.number + 1;
+        let of = page
+            .iter()
+            .map(|entry| &entry.record)
+            .filter(|record| record.recipient.as_ref().is_some_and(|recipient| recipient.as_str() == id));
+        events.extend(of.map(|record| record.event));
+    }
+    let at = |event| events.iter().position(|found| *found == event).with_context(|| format!("no {event:?}"));
+    ensure!(at(Event::NoticeOffered)? < at(Event::NoticeAcked)?, "{events:?}");
+    Ok(())
+}
+
+#[test]
+fn who_is_asked_to_erase_is_told_as_soon_as_there_is_a_network() -> Result<()> {
+    let test = "erasure";
+    let Some(()) = need::broker(test)? else { return Ok(()) };
+    let mut proxy = None;
+    let mut stage = Stage::new(test, |scene, settings| {
+        let between = Proxy::new(&scene.broker.address())?;
+        settings.broker = between.address();
+        proxy = Some(between);
+        Ok(())
+    })?;
+    let proxy = proxy.context("no proxy")?;
+    stage.agent.start()?;
+    until("samples at the leaver", LIMIT, || {
+        Ok((!stage.printed_by(LEAVER)?.samples.is_empty()).then_some(()))
+    })?;
+    let flow = stage.printed_by(LEAVER)?.samples[0].flow.clone();
+    // A garage without a network.
+    proxy.set(Network::HalfOpen);
+    stage.stores(STORED_A_LIFE)?;
+    let said = stage.agent.run(&["consent", "withdraw", "--recipient", LEAVER, "--erase"])?;
+    ensure!(
+        said.contains("leaver is asked to erase what it has; it is told as soon as there is a network"),
+        "{said}"
+    );
+    std::thread::sleep(Duration::from_millis(500));
+    let mark = stage.scene.broker.logged()?;
+    ensure!(waits(&stage.agent.status()?, LEAVER), "{}", stage.agent.status()?);
+    let words = stage.agent.run(&["status"])?;
+    ensure!(words.contains("notice   leaver is to be asked to erase what it has, since "), "{words}");
+    foreign_reader_opens(&stage, &flow)?;
+    stage.kill()?;
+    stage.agent.start()?;
+    ensure!(waits(&stage.agent.status()?, LEAVER), "the kill has cost the notice");
+    stage.stop()?;
+    // No daemon runs.
+    let said = stage.agent.run(&["consent", "withdraw", "--recipient", "insurer", "--erase"])?;
+    ensure!(said.contains("insurer is asked to erase"), "{said}");
+    proxy.set(Network::Good);
+    stage.agent.start()?;
+    stage.agent.wait_for("all to be told", LIMIT, all_told)?;
+    let told = notice(&stage, LEAVER)?;
+    ensure!(told["flow"] == flow.as_str(), "{told} is not about flow {flow}");
+    notice(&stage, "insurer")?;
+    // Nothing but that; and whoever keeps its grant hears nothing of what others lost, nor of a pause.
+    stage.agent.run(&["pause"])?;
+    stage.agent.run(&["location", "off"])?;
+    stage.idle()?;
+    for id in [LEAVER, "insurer"] {
+        ensure!(published(&stage, mark, id, "/notice")? == 1, "{id}");
+        ensure!(
+            published(&stage, mark, id, "/batch")? == 0,
+            "of a withdrawn grant something was sent to {id}"
+        );
+    }
+    ensure!(published(&stage, 0, "garage", "/notice")? == 0, "a pause is silent");
+    stage.agent.stop()?;
+    ensure!(std::fs::read_dir(stage.agent.state().join("notices"))?.next().is_none(), "a notice was left");
+    ledger_has(&stage, LEAVER)?;
+    ledger_has(&stage, "insurer")?;
+    stage.scene.finish();
+    Ok(())
+}
+
+#[test]
+fn a_notice_that_was_on_its_way_at_a_kill_is_sent_again_and_counts_once() -> Result<()> {
+    let test = "erasure_again";
+    let Some(()) = need::broker(test)? else { return Ok(()) };
+    let mut stage = Stage::new(test, |scene, settings| {
+        let quiet = scene.path("quiet.log")?;
+        std::fs::write(&quiet, QUIET)?;
+        settings.replay = Some(quiet);
+        Ok(())
+    })?;
+    stage.agent.start()?;
+    stage.agent.wait_for("the broker", LIMIT, |status| status["link"]["state"] == "connected")?;
+    // Nothing of the grant is on its way, so the connection stays; the broker does not answer.
+    stage.scene.broker.freeze()?;
+    stage.agent.run(&["consent", "withdraw", "--recipient", LEAVER, "--erase"])?;
+    stage.agent.wait_for("the notice to be on its way", LIMIT, |status| {
+        status["notices"][0]["state"] == "on its way"
+    })?;
+    stage.kill()?;
+    stage.scene.broker.thaw()?;
+    until("the notice at the broker", LIMIT, || {
+        Ok((published(&stage, 0, LEAVER, "/notice")? == 1).then_some(()))
+    })?;
+    stage.agent.start()?;
+    stage.agent.wait_for("the notice to be sent", LIMIT, all_told)?;
+    until("the duplicate", LIMIT, || {
+        Ok((!stage.printed_by(LEAVER)?.events("duplicate").is_empty()).then_some(()))
+    })?;
+    notice(&stage, LEAVER)?;
+    ensure!(published(&stage, 0, LEAVER, "/notice")? == 2, "once more, and no more");
+    stage.agent.stop()?;
+    stage.scene.finish();
+    Ok(())
+}
