@@ -80,17 +80,22 @@ async fn a_broker_that_acknowledges_nothing_is_left_and_all_is_offered_again() {
         seen
     });
     driver.until(10, |driver| driver.offered.len() == UPLINK_WINDOW_MESSAGES).await;
-    let mut stalled_ms = 0;
+    let (mut stalled_ms, mut looks) = (0, 0);
     while driver.connection.is_some() {
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(4)).await;
-        tokio::time::resume();
-        stalled_ms += 4_000;
+        // From there on it is only a slow machine that is waited for.
+        if stalled_ms < UPLINK_ACK_MS_MAX + 8_000 {
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(4)).await;
+            tokio::time::resume();
+            stalled_ms += 4_000;
+        } else {
+            looks += 1;
+        }
+        assert!(looks < 100, "still connected after {stalled_ms} ms");
         let end = Instant::now() + Duration::from_millis(60);
         while Instant::now() < end {
             driver.turn(Duration::from_millis(10)).await;
         }
-        assert!(stalled_ms <= UPLINK_ACK_MS_MAX + 8_000, "still connected after {stalled_ms} ms");
     }
     let expected = Failure::TimedOut {
         step: "an acknowledgement of the broker",
