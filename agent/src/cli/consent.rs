@@ -135,7 +135,7 @@ fn withdrawn(ended: &[Withdrawn]) -> String {
         match erasure {
             None => {}
             Some(Asked::Waits) => text.push_str(&format!(
-                "  {recipient} is asked to erase what it has; it is told as soon as there is a network\n"
+                "  {recipient} is asked to erase what it has; it is told as soon as the agent runs and has a network\n"
             )),
             Some(Asked::Not { why, contact }) => text.push_str(&printable(&format!(
                 "  {recipient} is NOT asked to erase what it has: {why}. Ask it yourself: {contact}\n"

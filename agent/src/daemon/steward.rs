@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules};
+use glovebox_core::consent::transform::Rule;
 use glovebox_core::consent::zone::Place;
 use glovebox_core::decode::Leaves;
 use glovebox_core::ledger::Record;
@@ -305,7 +306,7 @@ impl Steward {
                 ..lock(&self.link).clone()
             },
             buses: config.bus.interface.iter().zip(self.states.all()).map(bus).collect(),
-            flows: effective.flows.iter().map(|rules| flow_status(rules, &queue)).collect(),
+            flows: effective.flows.iter().map(|rules| self.flow_status(rules, &queue)).collect(),
             queue: QueueStatus {
                 batches: queue.figures.iter().map(|f| f.batches as u64).sum(),
                 bytes: queue.bytes,
@@ -316,16 +317,21 @@ impl Steward {
             counters: self.counters.snapshot(),
         }
     }
-}
 
-fn flow_status(rules: &FlowRules, queue: &Queue) -> FlowStatus {
-    let figures = queue.figures.iter().find(|figures| figures.flow == rules.flow);
-    FlowStatus {
-        recipient: rules.recipient.clone(),
-        purpose: rules.purpose.clone(),
-        held: queue.held.iter().find(|(flow, _)| *flow == rules.flow).map(|(_, why)| why.clone()),
-        queued_batches: figures.map_or(0, |figures| figures.batches as u64),
-        queued_bytes: figures.map_or(0, |figures| figures.bytes),
+    fn flow_status(&self, rules: &FlowRules, queue: &Queue) -> FlowStatus {
+        let figures = queue.figures.iter().find(|figures| figures.flow == rules.flow);
+        let of_trips = |rule: Rule| matches!(rule, Rule::Pass(transform) if transform.needs_trips());
+        let blind = self.threads.watches.trip.is_none()
+            && rules.signals.iter().all(|it| of_trips(it.permitted) || it.permitted == Rule::Deny);
+        let blind = blind.then(|| "it is of trips, and `[consent.trip]` names no signal".to_owned());
+        let held = queue.held.iter().find(|(flow, _)| *flow == rules.flow).map(|(_, why)| why.clone());
+        FlowStatus {
+            recipient: rules.recipient.clone(),
+            purpose: rules.purpose.clone(),
+            held: held.or(blind),
+            queued_batches: figures.map_or(0, |figures| figures.batches as u64),
+            queued_bytes: figures.map_or(0, |figures| figures.bytes),
+        }
     }
 }
 

@@ -141,8 +141,8 @@ pub fn notice_words(header: &Header, notice: &v1::Notice) -> String {
         v1::NoticeKind::Expired => "consent expired",
     };
     let erase =
-        if notice.erasure_requested { ": the owner asks you to ERASE what you have of it" } else { "" };
-    format!("{what}{erase}; alias {}, flow {:016x}", header.alias_id, header.flow)
+        if notice.erasure_requested { ", ERASE what you have of it: the owner asks you to" } else { "" };
+    format!("flow {:016x}: {what}{erase}; alias {}", header.flow, header.alias_id)
 }
 
 /// Integers as they are; what JSON has no number for as text.
@@ -196,10 +196,10 @@ mod tests {
         };
         let kind = v1::NoticeKind::Withdrawn.into();
         let mut notice = v1::Notice { kind, erasure_requested: true, ..v1::Notice::default() };
-        let asked = "consent withdrawn: the owner asks you to ERASE what you have of it; alias f704, flow 00000000000000ab";
+        let asked = "flow 00000000000000ab: consent withdrawn, ERASE what you have of it: the owner asks you to; alias f704";
         assert_eq!(notice_words(&header, &notice), asked);
         notice.erasure_requested = false;
-        assert_eq!(notice_words(&header, &notice), "consent withdrawn; alias f704, flow 00000000000000ab");
+        assert_eq!(notice_words(&header, &notice), "flow 00000000000000ab: consent withdrawn; alias f704");
     }
 
     #[test]

@@ -92,7 +92,9 @@ fn who_is_asked_to_erase_is_told_as_soon_as_there_is_a_network() -> Result<()> {
     stage.stores(STORED_A_LIFE)?;
     let said = stage.agent.run(&["consent", "withdraw", "--recipient", LEAVER, "--erase"])?;
     ensure!(
-        said.contains("leaver is asked to erase what it has; it is told as soon as there is a network"),
+        said.contains(
+            "leaver is asked to erase what it has; it is told as soon as the agent runs and has a network"
+        ),
         "{said}"
     );
     std::thread::sleep(Duration::from_millis(500));

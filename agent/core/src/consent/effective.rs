@@ -428,7 +428,12 @@ impl View<'_> {
         grant: &Grant,
         docket: &mut Docket,
     ) -> Result<(SignalRules, Option<Clause>), Clause> {
-        docket.hold(Clause::NotGranted, item.decision == Decision::Yes)?;
+        let stays = item.decision == Decision::InVehicle;
+        docket.hold(Clause::NotGranted, stays || item.decision == Decision::Yes)?;
+        docket.hold(Clause::StaysInCar, !stays)?;
+        if stays {
+            return Err(Clause::StaysInCar);
+        }
         let asked = request.signals.iter().find(|asked| asked.signal == item.signal);
         let asked = docket.need(Clause::NotRequested, asked)?;
         let leaf = self.leaves.find(&item.signal);

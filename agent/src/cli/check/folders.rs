@@ -76,9 +76,9 @@ pub(super) fn keys(config: &Config) -> Vec<Finding> {
         .and_then(|keys| Ok((owners_of(config, &keys)?, keys.pin_key())));
     match all {
         Ok((Some((owners, refused)), pin)) => enrolled(&owners.keys(), &refused, pin),
-        Ok((None, _)) | Err(KeyError::NotProvisioned { .. }) => vec![Finding::warn(
+        Ok((None, _)) | Err(KeyError::NotProvisioned { .. }) => vec![Finding::fail(
             "consent",
-            "no owner is enrolled: nothing can be granted, and nothing leaves",
+            "no owner is enrolled: the agent does not start without its keys, and nothing can be granted",
             "glovebox provision --authority A.pub --owner O.pub",
         )],
         Err(error) => {

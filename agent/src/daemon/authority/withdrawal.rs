@@ -99,7 +99,8 @@ impl LocalAuthority {
         if Digest::of(&known.request_key.0) != record.recipient.key_thumbprint {
             return Err("by the policy in force it has another key than when it was granted".to_owned());
         }
-        let at = self.stamp().now.max(self.store.mark());
+        // As in the record: when it was asked is what the clock says, and nothing is decided by it.
+        let at = self.stamp().at.max(self.store.mark());
         let now = self.now().unwrap_or(TrustedTime { earliest: at, latest: at });
         let key = policy.notice_key(&recipient, now).ok_or("the policy in force has no key for it")?;
         let sealer = self.sealer.as_deref().ok_or("this car has no keys")?;

@@ -55,6 +55,9 @@ pub enum Clause {
     /// Decision is not `yes`.
     #[error("the owner did not say yes to this signal")]
     NotGranted,
+    /// Decision is `in_vehicle`.
+    #[error("by the grant it stays in the car, and is used there")]
+    StaysInCar,
     /// Not each of the signals that it is derived of is granted, at least inside the car, and is as it was then.
     #[error("the owner did not agree to all that this signal is made of")]
     InputNotGranted,
@@ -105,7 +108,7 @@ pub enum Clause {
 impl Clause {
     /// All, in the order in which they are asked of a grant; but for the bound on flows, which no grant can pass. The last
     /// two are the session's.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::NoPolicy,
         Self::TimeInDoubt,
         Self::PolicyExpired,
@@ -121,6 +124,7 @@ impl Clause {
         Self::RequestExpired,
         Self::RequestSuspended,
         Self::NotGranted,
+        Self::StaysInCar,
         Self::NotRequested,
         Self::NoSuchLeaf,
         Self::ExtractionChanged,
@@ -158,6 +162,7 @@ impl Clause {
             Self::RequestSuspended => "the request is not suspended",
             Self::TooManyFlows => "there is room for the flow",
             Self::NotGranted => "the owner said yes to this signal",
+            Self::StaysInCar => "it is granted to leave, and not only to be used in the car",
             Self::InputNotGranted => "the owner agreed to all that it is made of, if it is derived",
             Self::InputHeld => "nothing holds back what it is made of, if it is derived",
             Self::NotRequested => "the request asks for this signal",
@@ -191,6 +196,9 @@ impl Clause {
     #[must_use]
     pub fn remedy(self, recipient: &RecipientId, purpose: &PurposeId) -> String {
         match self.owners_act() {
+            None if self == Self::Paused => format!(
+                "end it in the car: `glovebox resume`, or `glovebox resume --recipient {recipient}` if that alone is paused"
+            ),
             Some(act) => {
                 format!("{act}: `glovebox consent grant --recipient {recipient} --purpose {purpose}`")
             }
@@ -239,6 +247,9 @@ impl Clause {
             Self::CategoryUnknown => "a bundle whose catalogue gives the signal a category",
             Self::Implausible => "a range in the DBC or mapping that lies within the plausible one",
             Self::SignalDropped => "a bundle without the directive that drops the signal",
+            Self::StaysInCar => {
+                "nothing: so it was asked for and agreed to; for it to leave, a request that asks for that"
+            }
             Self::InputHeld => "a bundle that does not hold back what it is made of: ask `why` of that",
             Self::TransformDenies => "transforms that this agent can do, with a common coarsening",
             Self::PartOfAPlace => {

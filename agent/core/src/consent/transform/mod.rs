@@ -215,7 +215,8 @@ impl Transform {
     }
 
     /// Whether it depends on when trips begin and end.
-    pub(super) fn needs_trips(&self) -> bool {
+    #[must_use]
+    pub fn needs_trips(&self) -> bool {
         self.trim_ends.is_some() || self.aggregate.is_some_and(|aggregate| aggregate.window == Span::Trip)
     }
 

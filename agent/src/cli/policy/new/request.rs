@@ -3,13 +3,14 @@
 use super::super::read_file;
 use super::super::templates::{Template, Vss};
 use super::after;
-use super::spec::SignalSpec;
+use super::spec::{SignalSpec, in_vehicle};
 use anyhow::bail;
 use glovebox_core::consent::document::bundle::Text;
 use glovebox_core::consent::document::event::EventCondition;
 use glovebox_core::consent::document::request::{
     Necessity, PrivacyNotice, Purpose, Request, RequestedSignal,
 };
+use glovebox_core::decode::Predicate;
 use glovebox_core::names::{Digest, PurposeId, RecipientId, RequestId, WallTime};
 use std::path::PathBuf;
 
@@ -36,7 +37,8 @@ pub(super) struct Args {
     purpose: Option<PurposeId>,
     /// A signal, and how coarse it may be made: `Vehicle.Speed:rate=1000:quantise=0.5:optional`. Known are rate=MS,
     /// quantise=STEP, on_change=DELTA, time_bucket=SECONDS, geo_cell=RESOLUTION, delay=SECONDS, budget=SAMPLES_A_DAY,
-    /// optional; threshold and aggregate have more than a number: write them into the JSON.
+    /// in_vehicle, optional; threshold and aggregate have more than a number: write them into the JSON. What a derived
+    /// signal (`glovebox policy derived`) is made of is asked for with it, `in_vehicle`.
     #[arg(long, value_name = "SIGNAL[:OP=NUMBER…][:optional]")]
     signal: Vec<SignalSpec>,
     /// Its name within the recipient; the purpose if it is not given.
@@ -139,7 +141,21 @@ impl Args {
             None => Vec::new(),
         };
         signals.extend(self.signal.iter().map(SignalSpec::requested));
+        add_inputs(&mut signals);
         Ok(signals)
+    }
+}
+
+/// What is derived is nothing without what it is made of, which is asked for too, to stay in the car.
+fn add_inputs(signals: &mut Vec<RequestedSignal>) {
+    let made_of = |asked: &RequestedSignal| {
+        let (inputs, necessity) = (Predicate::named(&asked.signal).map(Predicate::made_of), asked.necessity);
+        inputs.into_iter().flatten().map(move |signal| (signal, necessity))
+    };
+    for (signal, necessity) in signals.iter().flat_map(made_of).collect::<Vec<_>>() {
+        if !signals.iter().any(|asked| asked.signal == signal) {
+            signals.push(RequestedSignal { signal, necessity, transforms: vec![in_vehicle()] });
+        }
     }
 }
 

@@ -54,6 +54,8 @@ impl FromStr for SignalSpec {
         for part in parts {
             if part == "optional" {
                 spec.optional = true;
+            } else if part == IN_VEHICLE {
+                spec.transforms.push(in_vehicle());
             } else {
                 spec.transforms.push(transform(part)?);
             }
@@ -73,10 +75,17 @@ const OPS: [(&str, &str); 7] = [
     ("budget", "samples_per_day"),
 ];
 
+const IN_VEHICLE: &str = "in_vehicle";
+
+/// It stays in the car, where something may be derived of it.
+pub(super) fn in_vehicle() -> TransformSpec {
+    TransformSpec { op: IN_VEHICLE.to_owned(), parameters: [].into() }
+}
+
 fn transform(text: &str) -> Result<TransformSpec, String> {
     let (op, value) = text.split_once('=').ok_or_else(|| {
         format!(
-            "`{text}` is no transform: known are {} and optional",
+            "`{text}` is no transform: known are {}, {IN_VEHICLE} and optional",
             OPS.map(|(op, name)| format!("{op}={name}")).join(", ")
         )
     })?;

@@ -157,7 +157,7 @@ fn the_clause_that_says_no_is_the_one_that_decides() {
             w.bundle.requests = vec![sign(&asked, ACME)];
             w.records[0].request_digest = Digest::of(&crate::consent::document::write(&asked).unwrap());
         }),
-        (Clause::NotGranted, |w| w.records[0].pii_information[0].decision = Decision::InVehicle),
+        (Clause::StaysInCar, |w| w.records[0].pii_information[0].decision = Decision::InVehicle),
         (Clause::NotGranted, |w| {
             let mut narrowed = w.records[0].clone();
             narrowed.record_id = crate::consent::document::samples::id(2);

@@ -135,7 +135,7 @@ const FRAMES: [(i64, u16, i16); 8] = [
 fn only_what_is_derived_leaves_stamped_as_the_input_that_was_read() {
     let world = world(&[PARKED, BRAKING]);
     assert_eq!((world.kept(PARKED), world.kept(BRAKING)), (None, None));
-    assert_eq!(world.kept(SPEED), Some(Clause::NotGranted));
+    assert_eq!(world.kept(SPEED), Some(Clause::StaysInCar));
     let out = world.drive(&world.ask(Effective::of), &FRAMES);
     let told: Vec<(&str, i64, u64)> =
         out.iter().map(|(path, ms, bits)| (path.as_str(), *ms, *bits)).collect();
