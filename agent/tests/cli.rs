@@ -144,7 +144,7 @@ fn check_says_that_nobody_is_enrolled_and_that_a_key_is_lost() {
     assert!(output.status.code() > Some(0), "{}", stdout(&output));
     std::fs::remove_dir_all(folder.path().join("state/keys")).unwrap();
     let output = check(folder.path(), &[]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2), "the agent does not start");
     assert!(stdout(&output).contains("no owner is enrolled"), "{}", stdout(&output));
 }
 
