@@ -9,6 +9,7 @@ use super::{Document, Verified, Verifier};
 use crate::consent::category::is_place;
 use crate::decode::Predicate;
 use crate::names::{Digest, HpkeKey, PurposeId, RecipientId, SignalPath, TrustedTime, VerifyingKey};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// A bundle, its signing key, its requests and HPKE keys: all verified, or there is no policy at all.
@@ -144,11 +145,11 @@ impl Policy {
     /// What applies to it unless the owner gives a separate yes to more; to what is derived also what the limits of its
     /// inputs say of when and how often.
     #[must_use]
-    pub fn floor(&self, signal: &SignalPath) -> Vec<TransformSpec> {
+    pub fn floor(&self, signal: &SignalPath) -> Cow<'_, [TransformSpec]> {
         let of = |signal: &SignalPath| self.catalogue(signal).map_or(&[][..], |entry| &entry.floor);
-        let mut floor = of(signal).to_vec();
+        let mut floor = Cow::Borrowed(of(signal));
         for input in inputs_of(signal) {
-            floor.extend(inherited(of(&input)).cloned());
+            floor.to_mut().extend(inherited(of(&input)).cloned());
         }
         floor
     }
