@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use glovebox_core::consent::category::{Category, Language};
 use glovebox_core::decode::Predicate;
+use glovebox_core::names::SignalPath;
 use serde_json::json;
 
 /// List the signals that a car works out of others: what each says, and of what. A request asks for one by its name, and
@@ -30,11 +31,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// At least: a bundle may say a more sensitive one.
 fn category(predicate: Predicate) -> Category {
-    predicate
-        .made_of()
-        .map(|input| Category::of(&input))
-        .reduce(Category::or_more)
-        .unwrap_or(Category::Unknown)
+    SignalPath::new(predicate.path()).map_or(Category::Unknown, |path| Category::of(&path))
 }
 
 fn listed(predicate: Predicate) -> String {
