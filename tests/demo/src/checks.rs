@@ -97,11 +97,15 @@ pub(crate) fn opened(truth: &Truth, company: &Company, reader: &Reader, is_prefi
     Ok(format!("{} samples of {granted} {signals}", reader.count))
 }
 
-/// All batches came, each once, in order, and nothing was declared as lost.
+/// All batches were taken, each once, in order, and nothing was declared as lost.
 pub(crate) fn complete(reader: &Reader) -> Result<String> {
     none(&reader.complaints)?;
     in_order(&reader.sequences)?;
-    Ok(format!("{} batches", reader.sequences.len()))
+    let again = match reader.again {
+        0 => String::new(),
+        again => format!("; {again} sent again and not taken again"),
+    };
+    Ok(format!("{} batches{again}", reader.sequences.len()))
 }
 
 fn in_order(sequences: &[u64]) -> Result<()> {

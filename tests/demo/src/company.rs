@@ -34,6 +34,9 @@ pub(crate) struct Reader {
     pub(crate) sequences: Vec<u64>,
     /// Gaps, losses, refusals.
     pub(crate) complaints: Vec<String>,
+    /// Batches that came again and were not taken again: where an acknowledgement was lost with the network, the agent
+    /// sends once more (MQTT 5, 4.4), and the reader knows it.
+    pub(crate) again: usize,
 }
 
 impl Reader {
@@ -69,6 +72,7 @@ impl Reader {
             flow: None,
             sequences: Vec::new(),
             complaints: Vec::new(),
+            again: 0,
         })
     }
 
@@ -90,9 +94,16 @@ impl Reader {
 
     fn take(&mut self, line: &str) -> Result<()> {
         let fields: Value = serde_json::from_str(line)?;
-        if fields.get("event").is_some() {
-            self.complaints.push(line.to_owned());
-            return Ok(());
+        match fields["event"].as_str() {
+            None => {}
+            Some("duplicate") => {
+                self.again += 1;
+                return Ok(());
+            }
+            Some(_) => {
+                self.complaints.push(line.to_owned());
+                return Ok(());
+            }
         }
         let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
         let seconds = fields["t"].as_f64().context("no stamp")?;
