@@ -5,9 +5,8 @@ use super::error::{DocumentError, DocumentKind, Fault, join};
 use crate::limits::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX};
 use serde::Serialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Reads a payload as the document `T`, without asking who signed it: for tools that are about to sign it.
@@ -45,25 +44,22 @@ pub(super) fn typed<T: DeserializeOwned + Serialize>(
         let fault = Fault::TooLarge { bytes: bytes.len(), max: DOCUMENT_BYTES_MAX };
         return Err(DocumentError::new(kind, "", fault));
     }
-    walk(kind, bytes)?;
+    let shape = walk(kind, bytes)?;
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let document: T = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = safe_path(error.path());
         let fault = explain(error.inner(), &path);
         DocumentError::new(kind, path, fault)
     })?;
-    by_name(kind, bytes, &document)?;
+    by_name(kind, &shape, &document)?;
     Ok(document)
 }
 
 /// Serde reads a struct from a list of its fields too. By position nobody sees what is said, so it is refused.
 /// What was read is written as [`write`] does: `to_value` would be another writer of each type in the program.
-fn by_name<T: Serialize>(kind: DocumentKind, bytes: &[u8], document: &T) -> Result<(), DocumentError> {
-    let tree = |bytes: &[u8]| {
-        serde_json::from_slice::<Value>(bytes).map_err(|error| DocumentError::new(kind, "", syntax(&error)))
-    };
-    let (there, meant) = (tree(bytes)?, tree(&pretty(kind, document)?)?);
-    match listed(&there, &meant, "") {
+fn by_name<T: Serialize>(kind: DocumentKind, there: &Shape, document: &T) -> Result<(), DocumentError> {
+    let meant = walk(kind, &pretty(kind, document)?)?;
+    match listed(there, &meant) {
         Some(path) => Err(DocumentError::new(
             kind,
             path,
@@ -73,31 +69,36 @@ fn by_name<T: Serialize>(kind: DocumentKind, bytes: &[u8], document: &T) -> Resu
     }
 }
 
+/// What a value is made of.
+enum Shape {
+    Plain,
+    List(Vec<Shape>),
+    Object(BTreeMap<String, Shape>),
+}
+
 /// The first place where an object is meant and a list stands.
-fn listed(there: &Value, meant: &Value, path: &str) -> Option<String> {
+fn listed(there: &Shape, meant: &Shape) -> Option<String> {
     match (there, meant) {
-        (Value::Array(_), Value::Object(_)) => Some(path.to_owned()),
-        (Value::Array(there), Value::Array(meant)) => there
+        (Shape::List(_), Shape::Object(_)) => Some(String::new()),
+        (Shape::List(there), Shape::List(meant)) => there
             .iter()
             .zip(meant)
             .enumerate()
-            .find_map(|(index, (there, meant))| listed(there, meant, &join(path, &format!("[{index}]")))),
-        (Value::Object(there), Value::Object(meant)) => {
-            there.iter().find_map(|(key, there)| listed(there, meant.get(key)?, &join(path, safe_key(key))))
+            .find_map(|(index, (there, meant))| Some(join(&format!("[{index}]"), &listed(there, meant)?))),
+        (Shape::Object(there), Shape::Object(meant)) => {
+            there.iter().find_map(|(key, there)| Some(join(safe_key(key), &listed(there, meant.get(key)?)?)))
         }
         _ => None,
     }
 }
 
 /// Depth and duplicate keys, everywhere: serde looks for them only in structs, not in the maps of a transform.
-fn walk(kind: DocumentKind, bytes: &[u8]) -> Result<(), DocumentError> {
+fn walk(kind: DocumentKind, bytes: &[u8]) -> Result<Shape, DocumentError> {
     let found = RefCell::new(None);
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let walked = Walk { path: String::new(), depth: 0, found: &found }
-        .deserialize(&mut json)
-        .and_then(|()| json.end());
-    let Err(error) = walked else { return Ok(()) };
-    Err(match found.into_inner() {
+    let walked =
+        Walk { depth: 0, found: &found }.deserialize(&mut json).and_then(|shape| json.end().map(|()| shape));
+    walked.map_err(|error| match found.into_inner() {
         Some((path, fault)) => DocumentError::new(kind, path, fault),
         None => DocumentError::new(kind, "", syntax(&error)),
     })
@@ -109,84 +110,95 @@ fn syntax(error: &serde_json::Error) -> Fault {
     Fault::Syntax { line: error.line(), column: error.column(), what }
 }
 
+#[derive(Clone, Copy)]
 struct Walk<'a> {
-    path: String,
     depth: usize,
+    /// The fault, and its place as seen from where the walk has come back to.
     found: &'a RefCell<Option<(String, Fault)>>,
 }
 
 impl Walk<'_> {
-    fn below(&self, step: &str) -> Self {
-        Self { path: join(&self.path, step), depth: self.depth + 1, found: self.found }
+    fn below(self) -> Self {
+        Self { depth: self.depth + 1, ..self }
     }
 
-    fn stop<E: serde::de::Error>(&self, path: String, fault: Fault) -> E {
-        *self.found.borrow_mut() = Some((path, fault));
+    fn stop<E: serde::de::Error>(self, fault: Fault) -> E {
+        *self.found.borrow_mut() = Some((String::new(), fault));
         E::custom("refused")
     }
 
-    fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
+    /// The fault lies in this step of here.
+    fn at<E>(self, step: &str, error: E) -> E {
+        if let Some((path, _)) = self.found.borrow_mut().as_mut() {
+            *path = join(step, path);
+        }
+        error
+    }
+
+    fn check_depth<E: serde::de::Error>(self) -> Result<(), E> {
         if self.depth < DOCUMENT_DEPTH_MAX {
             return Ok(());
         }
-        Err(self.stop(self.path.clone(), Fault::TooDeep { max: DOCUMENT_DEPTH_MAX }))
+        Err(self.stop(Fault::TooDeep { max: DOCUMENT_DEPTH_MAX }))
     }
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_> {
-    type Value = ();
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+    type Value = Shape;
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Shape, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Walk<'_> {
-    type Value = ();
+    type Value = Shape;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
+    fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
+        Ok(Shape::Plain)
     }
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
+    fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
+        Ok(Shape::Plain)
     }
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
+    fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
+        Ok(Shape::Plain)
     }
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
+    fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
+        Ok(Shape::Plain)
     }
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
+    fn visit_str<E>(self, _: &str) -> Result<Shape, E> {
+        Ok(Shape::Plain)
     }
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        Err(self.stop(self.path.clone(), Fault::Null))
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Shape, E> {
+        Err(self.stop(Fault::Null))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shape, A::Error> {
         self.check_depth()?;
-        for index in 0usize.. {
-            if list.next_element_seed(self.below(&format!("[{index}]")))?.is_none() {
-                break;
-            }
+        let mut items = Vec::new();
+        let step = |index: usize| format!("[{index}]");
+        while let Some(item) =
+            list.next_element_seed(self.below()).map_err(|error| self.at(&step(items.len()), error))?
+        {
+            items.push(item);
         }
-        Ok(())
+        Ok(Shape::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
         self.check_depth()?;
-        let mut keys = HashSet::new();
+        let mut fields = BTreeMap::new();
         while let Some(key) = map.next_key::<String>()? {
-            let step = safe_key(&key).to_owned();
-            if !keys.insert(key) {
+            if fields.contains_key(&key) {
                 map.next_value::<IgnoredAny>()?;
-                return Err(self.stop(join(&self.path, &step), Fault::DuplicateKey));
+                return Err(self.at(safe_key(&key), self.stop(Fault::DuplicateKey)));
             }
-            map.next_value_seed(self.below(&step))?;
+            let field = map.next_value_seed(self.below()).map_err(|error| self.at(safe_key(&key), error))?;
+            fields.insert(key, field);
         }
-        Ok(())
+        Ok(Shape::Object(fields))
     }
 }
 

@@ -174,10 +174,12 @@ impl Gate {
             waits_for_trip: effective.waits_for_trip,
             ..Self::default()
         };
-        let mut by_leaf: Vec<Vec<Route>> = vec![Vec::new(); leaves.len()];
+        let mut by_leaf: Vec<Vec<Route>> =
+            routes_at_most(effective, leaves).into_iter().map(Vec::with_capacity).collect();
         for (number, rules) in (0u16..).zip(&effective.flows) {
             gate.add_flow((FlowSlot(number), rules), leaves, &private, &mut by_leaf);
         }
+        gate.routes.reserve_exact(by_leaf.iter().map(Vec::len).sum());
         for routes in by_leaf {
             gate.starts.push(u32::try_from(gate.routes.len()).unwrap_or(u32::MAX));
             gate.routes.extend(routes);
@@ -195,7 +197,7 @@ impl Gate {
     ) {
         let mut groups: Vec<Group> = Vec::new();
         for (signal, rule) in (0u16..).zip(&rules.signals) {
-            let Rule::Pass(transform) = rule.permitted else { continue };
+            let Rule::Pass(transform) = &rule.permitted else { continue };
             if transform.geo_cell.is_some() && atom::coordinate(&rule.path) != Some(Coordinate::Latitude) {
                 // The latitude's stages take it.
                 continue;
@@ -203,7 +205,7 @@ impl Gate {
             let Some(steps) = Steps::new(rule, &rules.signals, leaves) else { continue };
             let private = is_private(rule.leaf);
             let shared = transform.on_change.is_none() && transform.is_plain() && !private;
-            let (times, thinning) = self.group(&mut groups, (rules.flow, shared), rule, &transform, leaves);
+            let (times, thinning) = self.group(&mut groups, (rules.flow, shared), rule, transform, leaves);
             // After its group was counted: what is not read changes no number of the others.
             if self.unread.contains(&rule.leaf) {
                 continue;
@@ -217,7 +219,7 @@ impl Gate {
             let place = Place { flow: rules.flow, leaf: rule.leaf, address, thinning, private };
             let stages = u32::try_from(self.stages.len()).unwrap_or(NONE);
             let beside = steps.geo.as_ref().map(|_| atom::partner(&rules.signals, rule));
-            self.stages.push(Stages::new(place, &transform, steps));
+            self.stages.push(Stages::new(place, transform, steps));
             routes.push(Route { address, thinning, stages, quantiser: None });
             if let Some(Some(longitude)) = beside
                 && let Some(routes) = by_leaf.get_mut(longitude.leaf.0 as usize)
@@ -486,6 +488,17 @@ impl Gate {
         let leaves = self.starts.windows(2).zip(0u32..);
         leaves.filter(|(pair, _)| pair[0] < pair[1]).map(|(_, leaf)| LeafIndex(leaf)).collect()
     }
+}
+
+/// By leaf: how many routes it has if all of its rules let something through. A longitude stands for its latitude's.
+fn routes_at_most(effective: &Effective, leaves: &Leaves) -> Vec<usize> {
+    let mut routes = vec![0; leaves.len()];
+    for rule in effective.flows.iter().flat_map(|rules| &rules.signals) {
+        if let Some(routes) = routes.get_mut(rule.leaf.0 as usize) {
+            *routes += 1;
+        }
+    }
+    routes
 }
 
 struct Group {
