@@ -322,10 +322,12 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(path, bytes).with_context(|| path.display().to_string())
 }
 
-/// A file that is a key stays.
+/// A file that is a key stays. A pipe holds none, and would let the reader wait.
 pub(crate) fn not_over_a_key(path: &Path) -> anyhow::Result<()> {
     let mut head = Vec::new();
-    if let Ok(file) = std::fs::File::open(path) {
+    if path.is_file()
+        && let Ok(file) = std::fs::File::open(path)
+    {
         file.take(16).read_to_end(&mut head).with_context(|| path.display().to_string())?;
     }
     if head.starts_with(b"-----BEGIN") {

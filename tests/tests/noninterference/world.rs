@@ -137,7 +137,7 @@ impl World {
         }
         let (recipient, purpose) = (pick(random, RECIPIENTS), pick(random, PURPOSES));
         match random.below(24) {
-            0 | 1 => {
+            0 => {
                 let policy = self.bundle(random);
                 if random.one_in(4) {
                     return Act::FalseBundle(policy);
@@ -145,6 +145,7 @@ impl World {
                 self.policy = policy;
                 Act::Bundle(self.policy.clone())
             }
+            // Documents cost a hundred times what a frame does: few of them, and most of what happens is driving.
             2..=5 => self.give(random, recipient, purpose),
             6 => self.narrow(random, recipient, purpose),
             7 if self.live.remove(&(recipient, purpose)).is_some() => Act::Withdraw { recipient, purpose },

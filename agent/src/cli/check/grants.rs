@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use glovebox_core::consent::session::HoldStatus;
+use glovebox_core::decode::Leaves;
+use glovebox_core::names::SignalPath;
 
 use super::Finding;
 use crate::cli::copy::Copied;
@@ -12,6 +14,7 @@ use crate::clock::{Clock, Time as _};
 use crate::config::Config;
 use crate::control::{Authority as _, Consent, ControlClient};
 use crate::daemon::authority::{Keys, LocalAuthority};
+use crate::daemon::databases::Databases;
 use crate::daemon::session::Kept;
 use crate::health::Status;
 use crate::policy_store::PolicyStore;
@@ -36,7 +39,14 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         },
     };
     match known {
-        Ok(known) => findings(&known),
+        Ok(known) => {
+            let mut all = findings(&known);
+            // A database that cannot be read is a finding of its own.
+            if let Ok(databases) = Databases::load(&config.decode) {
+                all.extend(not_given(&known.consents, &databases.leaves));
+            }
+            all
+        }
         Err(error) => vec![Finding::warn(STAGE, format!("{error:#}"), mend)],
     }
 }
@@ -82,6 +92,27 @@ fn findings(known: &Known) -> Vec<Finding> {
     all
 }
 
+/// What was granted and no database of this configuration gives: a mapping that is new gives its signals other names.
+fn not_given(consents: &[Consent], leaves: &Leaves) -> Vec<Finding> {
+    let is_given =
+        |signal: &&String| SignalPath::new(signal).is_ok_and(|signal| leaves.find(&signal).is_some());
+    let of = |consent: &Consent| {
+        let missing: Vec<&str> =
+            consent.signals.iter().filter(|signal| !is_given(signal)).map(String::as_str).collect();
+        (!missing.is_empty()).then(|| {
+            let (recipient, purpose) = (&consent.recipient, &consent.purpose);
+            let what = format!(
+                "{recipient} for {purpose}: granted, and no database gives it, so nothing of it leaves: {}",
+                missing.join(", ")
+            );
+            let mend = "configure the database that gives it; after a mapping gave it a VSS name, ask for that name \
+                        and let the owner decide again";
+            Finding::warn(STAGE, what, mend)
+        })
+    };
+    consents.iter().filter(|consent| consent.live).filter_map(of).collect()
+}
+
 fn of(consent: &Consent) -> Vec<Finding> {
     let whom = format!("{} for {}", consent.recipient, consent.purpose);
     let waits = consent.waits.iter().map(|waits| {
@@ -116,9 +147,8 @@ mod tests {
         assert_eq!(said(true, &[hold]), ["nothing is granted, so nothing leaves", held]);
     }
 
-    #[test]
-    fn what_was_granted_in_vain_is_said_with_its_mend() {
-        let consent = Consent {
+    fn consent() -> Consent {
+        Consent {
             recipient: "acme".parse().unwrap(),
             name: "Acme".to_owned(),
             purpose: "speed".parse().unwrap(),
@@ -131,8 +161,24 @@ mod tests {
             signals: vec!["Vehicle.Speed".to_owned()],
             never: vec![Never { signal: "Vehicle.Speed".to_owned(), why: "of a place".to_owned() }],
             waits: Some(Waits { why: "the request is gone".to_owned(), remedy: "agree".to_owned() }),
-        };
-        let said: Vec<String> = of(&consent).into_iter().map(|finding| finding.what).collect();
+        }
+    }
+
+    #[test]
+    fn what_no_database_gives_any_more_is_said() {
+        let none = Leaves::build(&[]).unwrap().0;
+        let said: Vec<String> = not_given(&[consent()], &none).into_iter().map(|it| it.what).collect();
+        assert_eq!(
+            said,
+            ["acme for speed: granted, and no database gives it, so nothing of it leaves: Vehicle.Speed"]
+        );
+        let ended = Consent { live: false, ..consent() };
+        assert!(not_given(&[ended], &none).is_empty());
+    }
+
+    #[test]
+    fn what_was_granted_in_vain_is_said_with_its_mend() {
+        let said: Vec<String> = of(&consent()).into_iter().map(|finding| finding.what).collect();
         assert_eq!(
             said,
             [

@@ -3,6 +3,7 @@
 use super::super::document::bundle::{Bundle, CatalogueEntry, Directive, Recipient, RecipientStatus};
 use super::super::document::request::Request;
 use super::super::document::{DocumentError, read};
+use super::super::plain::period;
 use super::request::{asked, dates, promises, signals};
 use super::{About, Change, Direction, Found, Reach, Said};
 use crate::consent::category::{Category, is_place};
@@ -205,8 +206,8 @@ fn flow(found: &mut Found, key: &(RecipientId, PurposeId), (old, new): (&Opened<
             &new.reach(key, signal),
         );
     }
-    if let (None, Some((_, Request { event: Some(event), .. }))) = both {
-        found.add(about, Direction::Other, format!("of what is new: {event}"));
+    if let (None, Some((_, request))) = both {
+        found.add(about, Direction::Other, format!("of what is new: {}", promised(request)));
     }
     if let (Some((was, old)), Some((is, new))) = both {
         promises(found, about, (old, new));
@@ -215,6 +216,21 @@ fn flow(found: &mut Found, key: &(RecipientId, PurposeId), (old, new): (&Opened<
             found.add(about, Direction::Other, what);
         }
     }
+}
+
+/// What becomes of the data of a request that is new, which is as much a part of the decision as the signals.
+fn promised(request: &Request) -> String {
+    let mut all = vec![format!(
+        "kept for {} in {}",
+        period(&request.retention_period),
+        request.storage_locations.join(", ")
+    )];
+    all.extend(request.event.as_ref().map(ToString::to_string));
+    let passed_on = &request.onward_disclosure;
+    all.extend((!passed_on.is_empty()).then(|| format!("passed on to {}", passed_on.join(", "))));
+    all.extend(request.profiling.then(|| "profiling".to_owned()));
+    all.extend(request.automated_decision.then(|| "automated decisions".to_owned()));
+    all.join("; ")
 }
 
 /// What the catalogue says, beside floors, which count in what each recipient gets.

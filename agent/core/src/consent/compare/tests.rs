@@ -292,6 +292,26 @@ fn every_field_of_a_request_is_compared() {
 }
 
 #[test]
+fn of_a_request_that_is_new_it_is_told_what_becomes_of_the_data() {
+    let changes = bent(|new| {
+        let other = Request {
+            profiling: true,
+            onward_disclosure: vec!["Example Broker".into()],
+            ..request("acme", "resale", &[RANGE])
+        };
+        new.requests.push(sign(&other, ACME));
+    });
+    let told = "kept for 30 days in DE; passed on to Example Broker; profiling";
+    tells(
+        &changes,
+        &[
+            &format!("More acme resale {RANGE} as it is (was: not asked for)"),
+            &format!("Other acme resale * of what is new: {told}"),
+        ],
+    );
+}
+
+#[test]
 fn an_event_is_less_than_all_and_a_longer_time_around_it_is_more() {
     let (always, _) = samples().remove(0);
     let signal = always.signals[0].signal.clone();
