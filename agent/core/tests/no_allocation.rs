@@ -1,4 +1,4 @@
-//! Neither decoding, mapped signals included, nor the plain way through the gate takes memory per frame: counted by an
+//! Neither decoding, mapped and derived signals included, nor the plain way through the gate takes memory per frame: counted by an
 //! allocator that a test crate brings.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
@@ -32,6 +32,7 @@ const MAP: &str = r#"{"Vehicle": {"children": {
         "transform": {"math": "floor(max(x*2, 10, abs(x) % 7)) + sin(x) ^ 2 / (x - 3)"}}},
     "Lamp": {"dbc2vss": {"signal": "D", "on_change": true,
         "transform": {"mapping": [{"from": "off", "to": "OFF"}, {"from": "on", "to": "ON"}, {"from": 7, "to": "ON"}]}}},
+    "Acceleration": {"children": {"Longitudinal": {"unit": "m/s^2", "dbc2vss": {"signal": "A", "interval_ms": 0}}}},
     "Plain": {"dbc2vss": {"signal": "D", "interval_ms": 3}}}}}"#;
 
 #[test]
@@ -50,7 +51,8 @@ fn no_frame_allocates() {
     let ids = [CanId::Standard(1), CanId::Standard(2), CanId::Extended(2), CanId::Extended(3)];
     let mut readings = Vec::with_capacity(8);
     let is_mapped = |leaf| leaves.get(leaf).unwrap().sampling.is_some();
-    let (mut count, mut mapped) = (0, 0);
+    let is_derived = |leaf| leaves.get(leaf).unwrap().path.as_str().starts_with("Derived.");
+    let (mut count, mut mapped, mut derived) = (0, 0, 0);
     let info = allocation_counter::measure(|| {
         for round in 0..1_000u16 {
             for id in ids {
@@ -63,11 +65,12 @@ fn no_frame_allocates() {
                 decoder.decode(&frame, &mut readings);
                 count += readings.len();
                 mapped += readings.iter().filter(|reading| is_mapped(reading.leaf)).count();
+                derived += readings.iter().filter(|reading| is_derived(reading.leaf)).count();
             }
         }
     });
     assert_eq!(info.count_total, 0);
-    assert!(count > 3_000 && mapped > 500, "{count} {mapped}");
+    assert!(count > 3_000 && mapped > 500 && derived > 200, "{count} {mapped} {derived}");
     let seen = allocation_counter::measure(|| readings.reserve(1_000));
     assert_eq!(seen.count_total, 1, "the counter counts");
 }

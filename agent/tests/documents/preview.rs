@@ -426,3 +426,39 @@ fn a_long_log_of_many_signals_gives_a_small_page() {
     assert!((150..400).contains(&plots) && page.contains(&left), "{plots} plots");
     is_strict(&page);
 }
+
+/// Of a derived signal what it is made of is read and none of it leaves.
+#[test]
+fn a_derived_signal_is_shown_beside_what_it_is_made_of() {
+    let car = car();
+    let folder = car.path();
+    drive(folder);
+    let map = r#"{"Vehicle": {"children": {"Acceleration": {"children": {"Longitudinal": {"unit": "m/s^2",
+        "dbc2vss": {"signal": "Speed", "interval_ms": 0, "transform": {"math": "x / (-10)"}}}}}}}}"#;
+    std::fs::write(folder.join("map.json"), map).unwrap();
+    for line in [
+        "policy new request --recipient acme --purpose score --signal Derived.IsBrakingHard:rate=1000 -o d.json",
+        "policy sign d.json --type request --key acme.key -o d.dsse",
+        "policy new bundle --device car-1 --recipient acme:Acme:DE:acme.pub:h.dsse --request d.dsse \
+         --category driving=Vehicle.* --category driving=Derived.* -o derived.json",
+    ] {
+        glovebox(folder, line);
+    }
+    let line = format!("preview --policy derived.json {FILES} --map map.json --samples out.jsonl");
+    let report = json(folder, &line);
+    let signals = report["flows"][0]["signals"].as_array().unwrap().iter();
+    let shown: BTreeMap<&str, [&Value; 3]> = signals
+        .map(|it| (it["signal"].as_str().unwrap(), [&it["samples_in"], &it["samples_out"], &it["leaves"]]))
+        .collect();
+    let all = [&Value::from(600), &Value::from(60), &Value::from(true)];
+    let none = [&Value::from(600), &Value::from(0), &Value::from(false)];
+    assert_eq!(
+        shown,
+        BTreeMap::from([("Derived.IsBrakingHard", all), ("Vehicle.Acceleration.Longitudinal", none)])
+    );
+    // Beyond 3.4 m/s² after the 34th second.
+    let samples = std::fs::read_to_string(folder.join("out.jsonl")).unwrap();
+    let values: Vec<bool> =
+        samples.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["value"] == true).collect();
+    assert_eq!(values, (0..60).map(|second| second > 34).collect::<Vec<_>>());
+}
