@@ -440,6 +440,9 @@ pub const OUTBOX_UNSYNCED_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Batches that wait in memory for others or for a disk that fails. So many do not wait for others any more; while the
 /// disk fails, older ones of the lowest class are declared lost beyond it. 2 MiB at most.
 pub const BATCHES_UNSTORED_MAX: usize = 16;
+/// Bytes of batches that have waited for others long enough: beside so many, what a sync costs the flash is little, and
+/// memory is dear.
+pub const BYTES_GATHERED_MAX: usize = 256 * 1024;
 /// Ledger entries that may wait for the next offer: two a batch, and as many batches as acknowledgements may be undone.
 pub const NOTES_WAITING_MAX: usize = 2 * ACKS_UNSAVED_MAX;
 /// Acknowledgements that a power cut may undo, so that these batches are sent again: each saving writes some KiB.

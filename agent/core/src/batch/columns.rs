@@ -336,6 +336,14 @@ impl Batch {
         self.samples
     }
 
+    /// Bytes of its columns.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let times = self.times.iter().map(|times| times.deltas.len());
+        let columns = self.columns.iter().map(|column| column.values.len() + column.states.len());
+        times.chain(columns).sum()
+    }
+
     /// The coded columns, taken out.
     #[must_use]
     pub fn into_columns(self) -> (Vec<Times>, Vec<Column>) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use glovebox_core::batch::Batch;
 use glovebox_core::ledger::Event;
-use glovebox_core::limits::{BATCHES_UNSTORED_MAX, NOTES_WAITING_MAX};
+use glovebox_core::limits::{BATCHES_UNSTORED_MAX, BYTES_GATHERED_MAX, NOTES_WAITING_MAX};
 use glovebox_core::names::{FlowId, Moment};
 use glovebox_core::outbox::{LossReason, Priority};
 use glovebox_core::seal::Sealed;
@@ -55,6 +55,13 @@ impl Waiting {
         }
     }
 
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Batch(batch) => batch.bytes(),
+            Self::Sealed(sealed, _) => sealed.envelope().len(),
+        }
+    }
+
     fn samples(&self) -> u64 {
         match self {
             Self::Batch(batch) => u64::from(batch.samples()),
@@ -93,15 +100,16 @@ impl Custody {
         }
     }
 
-    /// What waits need not wait for others any more: long enough, for something urgent, or as nothing more comes. While
-    /// the disk fails it is tried once a second.
+    /// What waits need not wait for others any more: long enough, much enough, for something urgent, or as nothing more
+    /// comes. While the disk fails it is tried once a second.
     pub(super) fn is_due(&self) -> bool {
         let Storing { waiting, due, trouble, .. } = &self.state.storing;
         let urgent = |it: &Waiting| self.outbox.priority(it.flow()) == Priority::Urgent;
         let over = due.is_none_or(|due| due <= self.clock.monotonic());
+        let enough = || waiting.iter().map(Waiting::bytes).sum::<usize>() >= BYTES_GATHERED_MAX;
         trouble.is_none()
             && !waiting.is_empty()
-            && (over || self.state.source_ended || waiting.iter().any(urgent))
+            && (over || self.state.source_ended || waiting.iter().any(urgent) || enough())
     }
 
     /// Oldest first, until the disk fails.
