@@ -1,16 +1,20 @@
 //! Who is asked to erase is told: by a car that was offline when its owner withdrew, by one whose daemon did not run, and
-//! once though it was killed with the notice on its way. Nothing else of the grant goes out, and nobody else is told.
+//! once though it was killed with the notice on its way; one that is suspended and not listening too. Nothing else of the
+//! grant goes out, and nobody else is told.
 
 use anyhow::{Context, Result, ensure};
 use glovebox::ledger::{Config, Ledger};
 use glovebox::store::Store;
 use glovebox_core::ledger::Event;
+use glovebox_tests::agent::Bus;
+use glovebox_tests::fleet::Party;
 use glovebox_tests::process::until;
 use glovebox_tests::proxy::{Network, Proxy};
+use glovebox_tests::scene::Scene;
 use glovebox_tests::stage::{LEAVER, LIMIT, STORED_A_LIFE, Stage};
 use glovebox_tests::{foreign, need};
-use serde_json::Value;
-use std::time::Duration;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// A frame that no grant needs: nothing is collected.
 const QUIET: &str = "(1.000000) can0 7FF#00\n(2.000000) can0 7FF#00\n";
@@ -168,5 +172,52 @@ fn a_notice_that_was_on_its_way_at_a_kill_is_sent_again_and_counts_once() -> Res
     ensure!(published(&stage, 0, LEAVER, "/notice")? == 2, "once more, and no more");
     stage.agent.stop()?;
     stage.scene.finish();
+    Ok(())
+}
+
+/// The authority suspended it and nobody listens for it: neither changes that the owner wants the data erased. What the
+/// broker refuses is tried again, not each second.
+#[test]
+fn who_is_suspended_and_away_is_asked_when_it_comes_back() -> Result<()> {
+    let Some(()) = need::broker("erasure_suspended")? else { return Ok(()) };
+    let scene = Scene::new(vec![Party::plain("shop", &["CAN.can0.Motion.Speed"])])?;
+    let file = |name: &str, text: &str| {
+        let path = scene.path(name)?;
+        std::fs::write(&path, text).map(|()| path).context("write")
+    };
+    let dbc = file("car.dbc", "BO_ 256 Motion: 2 X\n SG_ Speed : 0|16@1+ (1,0) [0|0] \"\" X\n")?;
+    let bus = Bus { name: "can0".to_owned(), interface: "can0".to_owned(), dbc: vec![dbc] };
+    let mut settings = scene.live(vec![bus], 10);
+    settings.replay = Some(file("quiet.log", QUIET)?);
+    let mut agent = scene.agent(&settings)?;
+    scene.fleet.prepare(&agent, &["shop"])?;
+    agent.start()?;
+    agent.wait_for("the broker", LIMIT, |status| status["link"]["state"] == "connected")?;
+    let mut bundle = scene.fleet.bundle(2)?;
+    bundle["directives"] = json!([{ "verb": "suspend", "recipient": "shop" }]);
+    let bundle = scene.fleet.sign_bundle("bundle-2", &bundle)?;
+    agent.run(&["policy", "install", &bundle.display().to_string()])?;
+    agent.run(&["consent", "withdraw", "--recipient", "shop", "--erase"])?;
+    let refused = |status: &Value| {
+        let state = status["notices"][0]["state"].as_str().unwrap_or_default();
+        state.starts_with("no subscriber") && state.contains("tried again in ")
+    };
+    agent.wait_for("that nobody listens", LIMIT, refused)?;
+    let sent = || scene.broker.received().iter().filter(|topic| topic.ends_with("/notice")).count();
+    std::thread::sleep(Duration::from_secs(5));
+    ensure!(sent() == 1, "tried again too soon: {} times", sent());
+    let begin = Instant::now();
+    let mut shop = scene.subscribe("shop", &[])?;
+    agent.wait_for("it to be told", Duration::from_secs(60), all_told)?;
+    ensure!(begin.elapsed() < Duration::from_secs(40), "tried again after {:?} only", begin.elapsed());
+    until("the notice", LIMIT, || Ok((!shop.printed()?.events("notice").is_empty()).then_some(())))?;
+    agent.stop()?;
+    let printed = shop.finish()?;
+    ensure!(
+        printed.events("notice").len() == 1 && printed.samples.is_empty(),
+        "{:?}",
+        printed.events("notice")
+    );
+    scene.finish();
     Ok(())
 }
