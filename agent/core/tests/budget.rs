@@ -1,6 +1,9 @@
 //! `budget` through the real gate: never more than it a day, over swaps, restarts, cuts and clocks that step.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
 use glovebox_core::consent::gate::Spending;
 use glovebox_core::consent::transform::{Rule, TransformSpec};
@@ -47,20 +50,7 @@ fn flow(number: u64, lists: &[&str]) -> Arc<FlowRules> {
             permitted: Rule::Pass(transform),
         }
     };
-    Arc::new(FlowRules {
-        flow: FlowId(number),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 1,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals: (0..).zip(lists).map(signal).collect(),
-    })
+    Arc::new(rules::flow(number, (0..).zip(lists).map(signal).collect()))
 }
 
 fn gate(flows: Vec<Arc<FlowRules>>) -> Gate {

@@ -1,6 +1,9 @@
 //! What leaves around an event, through the real gate, against windows that are laid over all samples afterwards.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::consent::document::event::EventCondition;
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
@@ -47,20 +50,7 @@ fn rules(event: &EventCondition, transform: &str) -> (FlowRules, Leaves) {
             permitted: rule,
         })
         .collect();
-    let rules = FlowRules {
-        flow: FlowId(1),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: Occasion::new(event, &signals),
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 1,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals,
-    };
+    let rules = FlowRules { event: Occasion::new(event, &signals), ..rules::flow(1, signals) };
     (rules, leaves)
 }
 

@@ -1,6 +1,9 @@
 //! The gate against a simple model of each transform: exact fractions, one signal at a time.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
 use glovebox_core::consent::gate::{LastRun, Lost, Remembered};
 use glovebox_core::consent::transform::{Rule, Transform, TransformSpec};
@@ -45,20 +48,7 @@ fn flow(number: u64, leaves: &Leaves, transforms: &[Option<Transform>]) -> Arc<F
             permitted: Rule::Pass(*transform),
         });
     }
-    Arc::new(FlowRules {
-        flow: FlowId(number),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 1,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals,
-    })
+    Arc::new(rules::flow(number, signals))
 }
 
 fn gate(leaves: &Leaves, flows: Vec<Arc<FlowRules>>) -> Gate {

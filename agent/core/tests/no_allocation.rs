@@ -2,15 +2,18 @@
 //! allocator that a test crate brings.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use glovebox_core::consent::Gate;
-use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
+use glovebox_core::consent::effective::{Effective, SignalRules};
 use glovebox_core::consent::transform::{Rule, Transform, TransformSpec};
 use glovebox_core::decode::dbc::Database;
 use glovebox_core::decode::leaves::{BusDatabase, Leaf};
 use glovebox_core::decode::map::Mapping;
 use glovebox_core::decode::{Decoder, LeafIndex, Leaves, Plan, Reading, SourceAddress, State};
 use glovebox_core::frame::{BusIndex, CanId, Frame};
-use glovebox_core::names::{BusName, Digest, FlowId, HpkeKey, Moment, PurposeId, RecipientId, WallTime};
+use glovebox_core::names::{BusName, Moment};
 use std::sync::Arc;
 
 const DBC: &str = "BO_ 1 M: 8 X
@@ -148,19 +151,6 @@ fn gate(leaves: &Leaves, rules: [&str; 3]) -> Gate {
             permitted: Rule::of(&specs),
         }
     };
-    let rules = FlowRules {
-        flow: FlowId(1),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 1,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals: leaves.iter().zip(rules).map(signal).collect(),
-    };
+    let rules = rules::flow(1, leaves.iter().zip(rules).map(signal).collect());
     Gate::compile(&Effective { flows: vec![Arc::new(rules)], ..Effective::default() }, leaves)
 }

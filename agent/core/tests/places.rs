@@ -1,7 +1,10 @@
 //! `geo_cell` through the real gate: of a place only cells leave, each of one position.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
+#[path = "common/rules.rs"]
+mod rules;
+
+use glovebox_core::consent::effective::{Effective, SignalRules};
 use glovebox_core::consent::transform::{Resolution, Rule, Transform};
 use glovebox_core::consent::{Consented, Gate};
 use glovebox_core::decode::dbc::Database;
@@ -40,20 +43,7 @@ fn gate(together: bool, transform: &Transform) -> (Gate, [LeafIndex; 2]) {
         })
         .collect();
     let indexes = [signals[0].leaf, signals[1].leaf];
-    let rules = FlowRules {
-        flow: FlowId(1),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 1,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals,
-    };
+    let rules = rules::flow(1, signals);
     (Gate::compile(&Effective { flows: vec![Arc::new(rules)], ..Effective::default() }, &leaves), indexes)
 }
 

@@ -1,6 +1,9 @@
 //! A signal that several controllers of a J1939 bus send is a series for each, from the frame to the batch.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use glovebox_core::batch::{Batch, ClockQuality, TimeMapping};
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
@@ -43,20 +46,7 @@ fn pipeline(min_interval_us: i64) -> (Pipeline, Arc<FlowRules>) {
         granted: transform,
         permitted: Rule::Pass(transform),
     });
-    let rules = Arc::new(FlowRules {
-        flow: FlowId(1),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 3_600_000_000,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals: signals.collect(),
-    });
+    let rules = Arc::new(FlowRules { batch_age_us: 3_600_000_000, ..rules::flow(1, signals.collect()) });
     let effective = Effective { flows: vec![rules.clone()], ..Effective::default() };
     let gate = Gate::compile(&effective, &leaves);
     let plan = Plan::compile(&leaves, &gate.needed());

@@ -2,6 +2,9 @@
 //! pipeline twice over one drive, and what it gives to be sealed compared byte for byte.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
@@ -69,18 +72,9 @@ fn signal(number: usize) -> SignalRules {
 
 fn documents() -> Effective {
     let flow = |number: usize| FlowRules {
-        flow: FlowId(number as u64),
         recipient: RecipientId::new(&format!("r{number}")).unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
         batch_age_us: BATCH_MS * 1_000,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals: FLOWS[number].iter().map(|leaf| signal(*leaf)).collect(),
+        ..rules::flow(number as u64, FLOWS[number].iter().map(|leaf| signal(*leaf)).collect())
     };
     let flows = (0..FLOWS.len()).map(|number| Arc::new(flow(number))).collect();
     Effective { policy_version: PolicyVersion(1), flows, ..Effective::default() }

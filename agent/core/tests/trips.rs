@@ -1,7 +1,10 @@
 //! `trim_ends` and windows of trips through the real gate, against a model that looks at the whole drive at once.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
+#[path = "common/rules.rs"]
+mod rules;
+
+use glovebox_core::consent::effective::{Effective, SignalRules};
 use glovebox_core::consent::transform::{Rule, TransformSpec};
 use glovebox_core::consent::{Consented, Gate};
 use glovebox_core::decode::dbc::Database;
@@ -44,20 +47,7 @@ fn gate_of(json: &str, flows: &[u64]) -> Gate {
         granted: transform,
         permitted: Rule::Pass(transform),
     };
-    let rules = |flow: &u64| FlowRules {
-        flow: FlowId(*flow),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 1,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals: vec![signal.clone()],
-    };
+    let rules = |flow: &u64| rules::flow(*flow, vec![signal.clone()]);
     let flows = flows.iter().map(|flow| Arc::new(rules(flow))).collect();
     Gate::compile(&Effective { flows, ..Effective::default() }, &leaves)
 }

@@ -1,7 +1,10 @@
 //! `aggregate` through the real gate: figures against those of plain lists, window by window.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
+#[path = "common/rules.rs"]
+mod rules;
+
+use glovebox_core::consent::effective::{Effective, SignalRules};
 use glovebox_core::consent::transform::{Aggregate, Function, Rule, Transform, TransformSpec};
 use glovebox_core::consent::{Consented, Gate};
 use glovebox_core::decode::dbc::Database;
@@ -50,20 +53,7 @@ fn gate(transforms: &[Transform]) -> Gate {
         granted: *transform,
         permitted: Rule::Pass(*transform),
     };
-    let rules = FlowRules {
-        flow: FlowId(1),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 1,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals: transforms.iter().map(signal).collect(),
-    };
+    let rules = rules::flow(1, transforms.iter().map(signal).collect());
     let mut gate =
         Gate::compile(&Effective { flows: vec![Arc::new(rules)], ..Effective::default() }, &leaves);
     // As in a car: the clock is known before there are rules.

@@ -1,6 +1,9 @@
 //! Private places through the real pipeline: from inside of one, and while nobody knows, nothing of places and trips leaves.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "common/rules.rs"]
+mod rules;
+
 use glovebox_core::batch::{ClockQuality, TimeMapping};
 use glovebox_core::consent::Gate;
 use glovebox_core::consent::effective::{Effective, FlowRules, SignalRules};
@@ -60,20 +63,7 @@ fn compiled(leaves: &Leaves, zones: Zones, granted: &[&str]) -> Compiled {
     let signals: Vec<SignalRules> = granted.iter().map(signal).collect();
     let private = signals.iter().filter(|signal| !signal.path.as_str().ends_with("Speed"));
     let private: BTreeSet<_> = private.map(|signal| signal.leaf).collect();
-    let rules = FlowRules {
-        flow: FlowId(1),
-        recipient: RecipientId::new("r").unwrap(),
-        purpose: PurposeId::new("p").unwrap(),
-        request_digest: Digest([0; 32]),
-        event: None,
-        hpke_key: HpkeKey([0; 32]),
-        live_until: WallTime(i64::MAX),
-        batch_age_us: 3_600_000_000,
-        age_us_max: None,
-        bytes_per_day_max: None,
-        microseconds: false,
-        signals,
-    };
+    let rules = FlowRules { batch_age_us: 3_600_000_000, ..rules::flow(1, signals) };
     let effective = Effective { flows: vec![Arc::new(rules)], private, ..Effective::default() };
     let gate = Gate::compile_for(&effective, leaves, &zones);
     let place = Place::new(leaves, Arc::new(zones));
