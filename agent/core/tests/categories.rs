@@ -102,6 +102,12 @@ fn the_most_specific_rule_counts() {
         ("Vehicle.SpeedLimit", Category::Unknown),
         ("Vehicle.Private.Branch", Category::Unknown),
         ("CAN.can0.GNSS.PositionLatitude", Category::Location),
+        ("CAN.can0.POSITION.LAT", Category::Location),
+        ("CAN.can0.Position.Lon", Category::Location),
+        ("CAN.can0.GPS_FIX.SPEED", Category::Location),
+        ("CAN.can0.Fix.GpsHeading", Category::Location),
+        ("CAN.can0.MOTION.LAT_ACC", Category::Unknown),
+        ("CAN.can0.MOTION.LongAcceleration", Category::Unknown),
         ("CAN.can0.SPEED.SPEED", Category::Unknown),
         ("CAN.can0.Vehicle.Speed", Category::Unknown),
     ] {

@@ -20,7 +20,9 @@ use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
 use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
-use glovebox_core::consent::document::{Document as _, DsseEnvelope, describe_in, never_leave, write};
+use glovebox_core::consent::document::{
+    Document as _, DocumentKind, DsseEnvelope, describe_in, never_leave, write,
+};
 use glovebox_core::consent::effective::{Situation, halted};
 use glovebox_core::consent::grants::{Effect, Grant, Listed};
 use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
@@ -252,7 +254,13 @@ impl LocalAuthority {
         let accepted = match examined {
             Ok(accepted) => accepted,
             Err(Refusal::AlreadyThere { kind }) => {
-                let effect = "was in force already".to_owned();
+                let effect = match kind {
+                    DocumentKind::Consent => {
+                        "was taken before and changes nothing: `consent list` says whether it counts"
+                    }
+                    _ => "was in force already",
+                };
+                let effect = effect.to_owned();
                 return Ok(Accepted { kind: kind.to_string(), digest, effect });
             }
             Err(refusal @ Refusal::RolledBack { .. }) => {

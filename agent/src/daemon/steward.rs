@@ -227,7 +227,8 @@ impl Steward {
     ) -> Result<crate::control::Accepted, AuthorityError> {
         let taken = self.act(|authority| authority.submit(document));
         let was_there = dropped.is_some_and(|dropped| dropped.was_there);
-        let file = dropped.map(|dropped| tracing::field::display(dropped.file.display()));
+        // As Rust writes a string: a line end in a name begins no line of the log.
+        let file = dropped.map(|dropped| tracing::field::debug(dropped.file));
         match &taken {
             Ok(accepted) => {
                 self.counters.count(Counter::DocumentsAccepted);

@@ -43,6 +43,12 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The other half.
+    #[error("{path} holds a public key: name the private one, which lies beside it as `.key`")]
+    Public {
+        /// The file.
+        path: PathBuf,
+    },
     /// Far larger than a key.
     #[error("{path} has {bytes} bytes, too many for a private key")]
     Size {
@@ -135,6 +141,9 @@ fn secret_of(der: &[u8]) -> Option<&[u8]> {
     Some(secret)
 }
 
+/// How a public key's file begins (RFC 7468).
+const PUBLIC_PEM: &[u8; 26] = b"-----BEGIN PUBLIC KEY-----";
+
 /// Reads a private key file after a look at its mode, from the same open file.
 ///
 /// # Errors
@@ -145,7 +154,12 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let about = file.metadata().map_err(failed)?;
     let mode = about.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyError::Mode { path: path.to_owned(), mode });
+        // Who named the wrong file is not to change its mode.
+        let mut head = [0; PUBLIC_PEM.len()];
+        return Err(match file.read_exact(&mut head) {
+            Ok(()) if head == *PUBLIC_PEM => KeyError::Public { path: path.to_owned() },
+            _ => KeyError::Mode { path: path.to_owned(), mode },
+        });
     }
     if about.len() > KEY_FILE_BYTES_MAX {
         return Err(KeyError::Size { path: path.to_owned(), bytes: about.len() });

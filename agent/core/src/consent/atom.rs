@@ -16,7 +16,10 @@ const BELONGS: [&str; 5] = ["altitude", "heading", "accuracy", "bearing", "cours
 /// Which coordinate a leaf is, by its name.
 pub(super) fn coordinate(path: &SignalPath) -> Option<Coordinate> {
     let name = leaf(path).to_ascii_lowercase();
-    match (name.contains("latitude"), name.contains("longitude")) {
+    let short = ["gps", "gnss"].iter().find_map(|of| name.strip_prefix(of)).unwrap_or(&name);
+    let short = short.trim_start_matches('_');
+    let is = |long: &str, shorts: &[&str]| name.contains(long) || shorts.contains(&short);
+    match (is("latitude", &["lat"]), is("longitude", &["lon", "lng", "long"])) {
         (true, false) => Some(Coordinate::Latitude),
         (false, true) => Some(Coordinate::Longitude),
         _ => None,

@@ -146,9 +146,16 @@ pub fn is_place(signal: &SignalPath) -> bool {
     if let Some(predicate) = Predicate::named(signal) {
         return predicate.made_of().any(|input| is_place(&input));
     }
-    let names_one = |part: &str| {
-        let part = part.to_ascii_lowercase();
-        part.contains("latitude") || part.contains("longitude")
-    };
     rules::find(signal.as_str()) == Some(Category::Location) || signal.as_str().split('.').any(names_one)
+}
+
+/// Words and short names by which makers' databases call coordinates and their receivers. A short one must be the whole
+/// name: `LAT_ACC` is lateral.
+fn names_one(part: &str) -> bool {
+    let part = part.to_ascii_lowercase();
+    let receives = |word: &str| word.starts_with("gps") || word.starts_with("gnss");
+    part.contains("latitude")
+        || part.contains("longitude")
+        || matches!(part.as_str(), "lat" | "lon" | "lng" | "long")
+        || part.split(|c: char| !c.is_ascii_alphanumeric()).any(receives)
 }

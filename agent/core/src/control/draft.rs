@@ -72,6 +72,14 @@ pub enum DraftError {
          `policy show` shows what is asked for, `decode` what the car's databases name"
     )]
     NothingWanted,
+    /// Of all that is wanted the inputs are missing.
+    #[error("nothing would leave: {signal} is made of {input}, which is not agreed to; take it too")]
+    NotFed {
+        /// The derived signal.
+        signal: SignalPath,
+        /// What it is made of.
+        input: SignalPath,
+    },
     /// Over before it begins.
     #[error("`until` {until} is not after now, {now}; take a later one")]
     Dates {
@@ -123,10 +131,13 @@ impl Control {
         }
         let asked = &request.payload().signals;
         let leaves: Vec<_> = asked.iter().map(|it| decide((it, asked), wish, policy, leaf_digest)).collect();
-        let given = leaves.iter().filter(|leaf| leaf.decision == Decision::Yes).count() as u64;
-        if given == 0 {
-            return Err(DraftError::NothingWanted);
+        let given: Vec<_> = leaves.iter().filter(|leaf| leaf.decision == Decision::Yes).collect();
+        let unfed = given.iter().map(|leaf| not_fed(&leaf.signal, &leaves)).collect::<Option<Vec<_>>>();
+        if let Some(all) = unfed {
+            let not_fed = |(signal, input)| DraftError::NotFed { signal, input };
+            return Err(all.into_iter().next().map_or(DraftError::NothingWanted, not_fed));
         }
+        let given = given.len() as u64;
         let least = DAY_BATCH_BYTES_MIN.saturating_add(given.saturating_mul(DAY_SIGNAL_BYTES_MIN));
         if let Some(wanted) = wish.max_bytes_per_day.filter(|wanted| *wanted < least) {
             return Err(DraftError::TooFewBytes { wanted, least });
@@ -220,6 +231,16 @@ fn stamped(mut record: ConsentRecord, state: EventState, word: &str, stamp: Stam
         event.ui_digest = shown;
     }
     record
+}
+
+/// A derived signal and the first input of it that is not agreed to beside it.
+fn not_fed(signal: &SignalPath, beside: &[PiiInformation]) -> Option<(SignalPath, SignalPath)> {
+    let agreed = |input: &SignalPath| {
+        let feeds = |leaf: &PiiInformation| matches!(leaf.decision, Decision::Yes | Decision::InVehicle);
+        beside.iter().any(|leaf| leaf.signal == *input && feeds(leaf))
+    };
+    let input = Predicate::named(signal)?.made_of().find(|input| !agreed(input))?;
+    Some((signal.clone(), input))
 }
 
 /// What the catalogue does not list is unknown, and unknown is denied; what the car does not have cannot be decided. What

@@ -12,7 +12,7 @@ use super::Finding;
 use crate::cli::copy::Copied;
 use crate::clock::{Clock, Time as _};
 use crate::config::Config;
-use crate::control::{Authority as _, Consent, ControlClient};
+use crate::control::{Authority as _, Consent, ControlClient, Meanwhile, Why, WhyOrder};
 use crate::daemon::authority::{Keys, LocalAuthority};
 use crate::daemon::databases::Databases;
 use crate::daemon::session::Kept;
@@ -22,11 +22,30 @@ use crate::policy_store::PolicyStore;
 const STAGE: &str = "consent";
 
 /// What is in force.
+#[derive(Default)]
 struct Known {
     has_policy: bool,
     consents: Vec<Consent>,
     holds: Vec<HoldStatus>,
+    /// What is wrong with the stores.
+    complaints: Vec<String>,
+    /// Granted, and kept back by what the car or the policy says of the signal.
+    in_vain: Vec<Finding>,
 }
+
+/// Clauses by which a signal that was granted does not leave for as long as car and policy are as they are. Not that no
+/// database gives it: that is looked at in the configuration, which the daemon may not have read yet.
+const OF_THE_SIGNAL: [&str; 9] = [
+    "extraction_changed",
+    "category_unknown",
+    "category_changed",
+    "implausible",
+    "signal_dropped",
+    "input_not_granted",
+    "input_held",
+    "transform_denies",
+    "event_unseen",
+];
 
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     // A socket that cannot be asked is a finding of its own, and so is a car without keys.
@@ -55,7 +74,9 @@ fn asked(mut client: ControlClient) -> anyhow::Result<Known> {
     let consents = client.list()?;
     let status: Status =
         serde_json::from_value(client.status()?).context("what the daemon says of itself")?;
-    Ok(Known { has_policy: status.policy.is_some(), consents, holds: status.held_back })
+    let in_vain = in_vain(&consents, &mut |order| client.why(order).ok());
+    let (has_policy, holds) = (status.policy.is_some(), status.held_back);
+    Ok(Known { has_policy, consents, holds, complaints: Vec::new(), in_vain })
 }
 
 fn stored(config: &Config, keys: Keys) -> anyhow::Result<Known> {
@@ -66,11 +87,45 @@ fn stored(config: &Config, keys: Keys) -> anyhow::Result<Known> {
     let (kept, _) = Kept::open(copy.path().join("session"), &clock);
     let mut session = kept.session().clone();
     session.pass(clock.monotonic());
+    let consents = authority.list()?;
+    let leaves = Databases::load(&config.decode).map(|databases| databases.leaves);
+    let in_vain = leaves.map_or(Vec::new(), |leaves| {
+        in_vain(&consents, &mut |order| Some(authority.why(order, &leaves, &Meanwhile::default())))
+    });
     Ok(Known {
         has_policy: authority.control().policy().is_some(),
-        consents: authority.list()?,
+        consents,
         holds: session.status(clock.monotonic()),
+        complaints: authority.complaints().to_vec(),
+        in_vain,
     })
+}
+
+/// Of each signal that is granted, as `glovebox why` has it.
+fn in_vain(consents: &[Consent], why: &mut dyn FnMut(&WhyOrder) -> Option<Why>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for consent in consents.iter().filter(|consent| consent.live && consent.waits.is_none()) {
+        for signal in consent.signals.iter().filter_map(|signal| SignalPath::new(signal).ok()) {
+            let recipient = Some(consent.recipient.clone());
+            let Some(why) = why(&WhyOrder { signal: signal.clone(), recipient }) else { continue };
+            let no = why
+                .purposes
+                .iter()
+                .filter(|purpose| purpose.purpose == consent.purpose)
+                .flat_map(|purpose| &purpose.clauses)
+                .find(|clause| clause.holds == Some(false) && OF_THE_SIGNAL.contains(&clause.id.as_str()));
+            found.extend(no.map(|clause| {
+                let (recipient, purpose) = (&consent.recipient, &consent.purpose);
+                let what = format!(
+                    "{recipient} for {purpose}: {signal} is granted and does not leave, for it would have to be that {}",
+                    clause.clause
+                );
+                let mend = clause.remedy.clone().unwrap_or_else(|| format!("`glovebox why {signal}`"));
+                Finding::warn(STAGE, what, mend)
+            }));
+        }
+    }
+    found
 }
 
 fn findings(known: &Known) -> Vec<Finding> {
@@ -88,6 +143,13 @@ fn findings(known: &Known) -> Vec<Finding> {
         Finding::note(STAGE, format!("held back: {hold}"), mend)
     };
     all.extend(known.holds.iter().map(held));
+    let wrong = |complaint: &String| {
+        let mend =
+            "`glovebox consent list` shows what is left of it; grant or withdraw again what is missing";
+        Finding::warn(STAGE, complaint, mend)
+    };
+    all.extend(known.complaints.iter().map(wrong));
+    all.extend(known.in_vain.iter().cloned());
     all.extend(known.consents.iter().filter(is_live).flat_map(of));
     all
 }
@@ -130,7 +192,7 @@ fn of(consent: &Consent) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::cli::check::Level;
-    use crate::control::{Never, Waits};
+    use crate::control::{Never, Waits, WhyClause, WhyPurpose};
     use glovebox_core::consent::session::{Lasts, Scope, What};
     use glovebox_core::names::WallTime;
 
@@ -138,7 +200,7 @@ mod tests {
     fn what_lets_nothing_leave_is_said_and_is_no_fault() {
         let hold = HoldStatus { what: What::All, lasts: Lasts::UntilEnded, left_s: None, scope: Scope::Car };
         let said = |has_policy, holds: &[HoldStatus]| {
-            let found = findings(&Known { has_policy, consents: Vec::new(), holds: holds.to_vec() });
+            let found = findings(&Known { has_policy, holds: holds.to_vec(), ..Known::default() });
             assert!(found.iter().all(|finding| finding.level == Level::Note));
             found.into_iter().map(|finding| finding.what).collect::<Vec<_>>()
         };
@@ -174,6 +236,50 @@ mod tests {
         );
         let ended = Consent { live: false, ..consent() };
         assert!(not_given(&[ended], &none).is_empty());
+    }
+
+    #[test]
+    fn a_signal_that_is_read_in_another_way_than_it_was_granted_is_said() {
+        let clause = |id: &str, holds| WhyClause {
+            id: id.to_owned(),
+            clause: format!("not {id}"),
+            holds: Some(holds),
+            remedy: Some("grant it again".to_owned()),
+        };
+        let purpose = |purpose: &str, clauses| WhyPurpose {
+            recipient: "acme".parse().unwrap(),
+            purpose: purpose.parse().unwrap(),
+            flow: None,
+            leaves: false,
+            reduced: String::new(),
+            clauses,
+            made_of: Vec::new(),
+            meanwhile: Vec::new(),
+        };
+        let why = |order: &WhyOrder| Why {
+            signal: order.signal.clone(),
+            leaves: false,
+            purposes: vec![
+                purpose("other", vec![clause("implausible", false)]),
+                purpose(
+                    "speed",
+                    vec![
+                        clause("paused", false),
+                        clause("implausible", true),
+                        clause("extraction_changed", false),
+                    ],
+                ),
+            ],
+            known: true,
+            near: Vec::new(),
+        };
+        let live = Consent { waits: None, ..consent() };
+        let said = |consent| in_vain(&[consent], &mut |order| Some(why(order)));
+        let found = said(live.clone());
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.ends_with("that not extraction_changed"), "{}", found[0].what);
+        assert_eq!(found[0].mend.as_deref(), Some("grant it again"));
+        assert!(said(Consent { live: false, ..live }).is_empty() && said(consent()).is_empty());
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Lines {
         });
         let parts = parts.collect::<Result<_, serde_json::Error>>()?;
         let interface = match format {
-            Format::Table => interface.to_owned(),
+            Format::Table => printable(interface),
             Format::Jsonl => serde_json::to_string(interface)?,
             Format::Csv => csv_text(interface),
         };
@@ -79,7 +79,7 @@ impl Lines {
         out.write_all(before.as_bytes())?;
         match self.format {
             Format::Table => {
-                let note = state.or(label).unwrap_or_default();
+                let note = printable(state.or(label).unwrap_or_default());
                 writeln!(out, " {:>16} {unit:<8} {note}", plain(value))?;
             }
             Format::Jsonl => {
@@ -171,16 +171,18 @@ fn csv_parts(leaf: &Leaf) -> (String, String) {
 fn table_parts(leaf: &Leaf) -> (String, String) {
     let both = format!("{}.{}", leaf.message, leaf.signal);
     let name = vss_path(leaf).unwrap_or(&both);
-    (format!(" {name:<44}"), leaf.unit.clone())
+    (format!(" {name:<44}"), printable(&leaf.unit))
 }
 
-/// RFC 4180: quoted where a comma, a quote or a line end is in it.
+/// RFC 4180: quoted where a comma or a quote is in it. Names come from files: without what moves a terminal's cursor.
 fn csv_text(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
+    let text = printable(text);
+    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+/// A name as it may stand in a line.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
 }
 
 /// Microseconds as `seconds.fraction`, exactly.

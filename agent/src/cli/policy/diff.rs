@@ -86,7 +86,7 @@ fn changes(old: &Held, new: &Held) -> anyhow::Result<Vec<Change>> {
 
 pub(super) fn in_words(same: bool, changes: &[Change]) -> String {
     if same {
-        return "the same document\n".to_owned();
+        return "the same document; signatures were not looked at\n".to_owned();
     }
     if changes.is_empty() {
         return "other bytes that say the same; a grant names its request by these bytes\n".to_owned();

@@ -28,6 +28,9 @@ impl Held {
         if let Some(kind) = bare(&bytes) {
             return Ok(Self { kind, payload: bytes, envelope: None });
         }
+        if let Some(fault) = at_fault(&bytes) {
+            return Err(fault.into());
+        }
         let neither = "neither a signed document nor a payload that `glovebox policy sign` would take";
         let envelope = DsseEnvelope::parse(&bytes).context(neither)?;
         let kind = kind_of(&envelope)?;
@@ -89,6 +92,21 @@ fn bare(bytes: &[u8]) -> Option<Kind> {
         (Kind::HpkeKey, read::<HpkeStatement>(bytes).is_ok()),
     ];
     fits.into_iter().find_map(|(kind, fits)| fits.then_some(kind))
+}
+
+/// What is wrong with a payload, by a field that no other kind has.
+fn at_fault(bytes: &[u8]) -> Option<DocumentError> {
+    let value = serde_json::from_slice::<serde_json::Value>(bytes).ok()?;
+    let has = |field| value.get(field).is_some();
+    match () {
+        () if has("catalogue") || has("directives") => read::<Bundle>(bytes).err(),
+        () if has("pii_information") => read::<ConsentRecord>(bytes).err(),
+        () if has("retention_period") || has("signals") => read::<Request>(bytes).err(),
+        () if has("owner_key") => read::<OwnerEnrolment>(bytes).err(),
+        () if has("hpke_key") => read::<HpkeStatement>(bytes).err(),
+        () if has("serial") => read::<SigningKeyStatement>(bytes).err(),
+        () => None,
+    }
 }
 
 /// Two documents that can be compared.

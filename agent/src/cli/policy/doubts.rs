@@ -29,6 +29,8 @@ pub(super) fn of_bundle(bundle: &Bundle) -> Result<Vec<Doubt>, DocumentError> {
         if let Directive::Tighten { transforms, .. } = directive {
             look(&mut found, &format!("directives[{index}].transforms"), transforms);
         }
+        let nobody = bears_on_nothing(directive, bundle);
+        found.extend(nobody.map(|what| Doubt::Strange(format!("directives[{index}]: {what}"))));
     }
     for (index, envelope) in bundle.requests.iter().enumerate() {
         let request: Request = read(&envelope.payload_bytes()?)?;
@@ -37,6 +39,20 @@ pub(super) fn of_bundle(bundle: &Bundle) -> Result<Vec<Doubt>, DocumentError> {
         found.extend(of_request(&request).into_iter().map(within));
     }
     Ok(found)
+}
+
+/// A directive with a slip of the pen in it holds nobody back, and that nobody would notice.
+fn bears_on_nothing(directive: &Directive, bundle: &Bundle) -> Option<String> {
+    let (what, is_known) = match directive {
+        Directive::Suspend { recipient, .. } => {
+            (recipient.as_str(), bundle.recipients.iter().any(|known| known.id == *recipient))
+        }
+        Directive::Drop { signal } | Directive::Tighten { signal, .. } => {
+            (signal.as_str(), bundle.catalogue.iter().any(|entry| entry.signal == *signal))
+        }
+        Directive::RequireMinVersion { .. } => return None,
+    };
+    (!is_known).then(|| format!("is about {what}, which nothing else in this bundle names: is it misspelt?"))
 }
 
 pub(super) fn of_request(request: &Request) -> Vec<Doubt> {

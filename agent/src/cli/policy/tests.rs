@@ -194,6 +194,38 @@ fn another_tools_envelope_and_rubbish_are_named() {
     assert!(trial.fails("policy show @huge").contains("longer than"));
 }
 
+/// Who edits the JSON by hand is told of the slip, not that it is no signed document.
+#[test]
+fn what_is_wrong_with_a_payload_is_said_where_it_is_looked_at() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    trial.bundle(1, "");
+    for (name, from, to, said) in [
+        ("request", "\"P30D\"", "\"30 days\"", "request at `retention_period`"),
+        ("bundle", "\"schema_version\": 1", "\"schema_version\": 2", "policy bundle at `schema_version`"),
+        ("signing", "\"serial\": 1", "\"serial\": -1", "signing-key statement at `serial`"),
+        ("hpke", "\"recipient\": \"tyres\"", "\"recipient\": \"Tyres\"", "HPKE-key statement at `recipient`"),
+    ] {
+        let text = String::from_utf8(trial.read(&format!("{name}.json"))).unwrap();
+        assert!(text.contains(from), "{name}: {text}");
+        fs::write(trial.path("wrong.json"), text.replacen(from, to, 1)).unwrap();
+        let error = trial.fails("policy show @wrong.json");
+        assert!(error.contains(said), "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_directive_about_nobody_is_said() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    trial.bundle(1, "--suspend tyre --drop CAN.can0.ENGINE.RMP --suspend tyres --drop CAN.can0.ENGINE.RPM");
+    let bundle = super::read::<super::Bundle>(&trial.read("bundle.json")).unwrap();
+    let said = format!("{:?}", super::doubts::of_bundle(&bundle).unwrap());
+    let about = |what: &str| format!("is about {what}, which nothing else in this bundle names");
+    assert!(said.contains(&about("tyre")) && said.contains(&about("CAN.can0.ENGINE.RMP")), "{said}");
+    assert_eq!(said.matches("is about").count(), 2, "{said}");
+}
+
 #[test]
 fn what_a_derived_signal_is_made_of_is_missed_where_the_request_is_signed() {
     let trial = Trial::new();

@@ -96,6 +96,11 @@ fn private_keys_are_checked() {
         let (code, _, error) = open(&desk, "envelope");
         assert!(code == 2 && error.contains("run `chmod 600 acme.key`"), "{mode:o}: {error}");
     }
+    let private = fs::read_to_string(desk.path("acme.key")).unwrap();
+    desk.private("acme.key", &private.replace("PRIVATE", "PUBLIC"));
+    fs::set_permissions(desk.path("acme.key"), Permissions::from_mode(0o644)).unwrap();
+    let error = open(&desk, "envelope").2;
+    assert!(error.contains("holds a public key") && !error.contains("chmod"), "{error}");
     desk.private("acme.key", "nonsense");
     assert!(open(&desk, "envelope").2.contains("no PEM section"));
     // The same, with the object identifier of Ed25519.

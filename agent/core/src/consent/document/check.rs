@@ -74,7 +74,7 @@ pub(super) fn distinct<'a, T, K: Hash + Eq>(
     Ok(())
 }
 
-/// Words that a person will read: not blank, not endless, nothing that moves the cursor or turns the line around.
+/// Words that a person will read: one line, not blank, not endless, nothing that moves the cursor or turns the line around.
 pub(super) fn words(text: &str, path: &str) -> Checked {
     rule(!text.trim().is_empty(), path, "is empty; the owner must be told it (GDPR Art. 13)")?;
     plain(text, path)
@@ -85,12 +85,14 @@ pub(super) fn plain(text: &str, path: &str) -> Checked {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Complaint::new(path, Fault::TooLarge { bytes: text.len(), max: TEXT_BYTES_MAX }));
     }
-    rule(!text.chars().any(hides), path, "holds a control or direction character; leave it out")
+    rule(!text.chars().any(hides), path, "holds a line end, a control or a direction character; leave it out")
 }
 
+/// A line end too: a company's words would go on as if they were the car's.
 fn hides(c: char) -> bool {
-    (c.is_control() && c != '\n')
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 pub(super) fn texts(texts: &[Text], min: usize, path: &str) -> Checked {

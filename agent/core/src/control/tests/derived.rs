@@ -12,6 +12,7 @@ use crate::consent::document::{describe, never_leave};
 use crate::consent::effective::Clause;
 use crate::consent::grants::Effect;
 use crate::consent::transform::TransformSpec;
+use crate::control::DraftError;
 use crate::names::SignalPath;
 
 const PARKED: &str = "Derived.IsParked";
@@ -60,6 +61,26 @@ fn what_is_asked_for_inside_the_car_is_agreed_to_with_what_is_made_of_it() {
     other.catalogue.push(catalogued("Vehicle.Powertrain.Range", Category::Energy));
     let range = |signal: &SignalPath| signal.as_str() == "Vehicle.Powertrain.Range";
     assert_eq!(decisions(&drafted(&other, &range)), [No, No, No, Yes]);
+}
+
+/// A renewal that lets nothing leave would end the grant that is there without a word.
+#[test]
+fn a_derived_signal_alone_is_not_drafted_without_what_it_is_made_of() {
+    let mut bundle = asks();
+    bundle.requests = vec![sign(&request("acme", "tyre-care", &[PARKED, SPEED, BRAKE]), ACME)];
+    let mut control = empty();
+    take(&mut control, &bundle_file(&bundle)).unwrap();
+    let names = Names("acme".parse().unwrap(), "tyre-care".parse().unwrap());
+    let draft = |wanted: &[&str]| {
+        let wanted = |signal: &SignalPath| wanted.contains(&signal.as_str());
+        control.draft(&wish(&names, 1, &wanted), &leaf_digest, &aliases)
+    };
+    let not_fed = |input: &str| {
+        Err(DraftError::NotFed { signal: PARKED.parse().unwrap(), input: input.parse().unwrap() })
+    };
+    assert_eq!(draft(&[PARKED]), not_fed(SPEED));
+    assert_eq!(draft(&[PARKED, SPEED]).map(|_| ()), Ok(()), "the speed leaves");
+    assert_eq!(draft(&[PARKED, SPEED, BRAKE]).map(|_| ()), Ok(()));
 }
 
 #[test]
