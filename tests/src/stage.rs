@@ -29,8 +29,11 @@ pub const LEAVER: &str = "leaver";
 /// Everybody.
 pub const RECIPIENTS: [&str; 3] = ["garage", "insurer", LEAVER];
 
-/// Two messages each half second of the log, for two hours.
+/// Two messages each half second of the log, for two hours: six minutes of a test. Tests that strike more often last
+/// longer.
 const TICKS: i64 = 14_400;
+/// For each so many lives it is so long.
+const LIVES_A_LOG: u64 = 250;
 const TICK_US: i64 = 500_000;
 /// When the log begins.
 pub const BEGIN_US: i64 = 1_000_000_000;
@@ -60,7 +63,8 @@ fn raw(signal: &str, tick: i64) -> Option<i64> {
 
 fn log() -> String {
     let mut text = String::new();
-    for tick in 0..TICKS {
+    let times = i64::try_from(crate::need::lives() / LIVES_A_LOG).unwrap_or(1).max(1);
+    for tick in 0..TICKS * times {
         let bytes = |signal| {
             let [low, high, ..] = raw(signal, tick).unwrap_or(0).to_le_bytes();
             format!("{low:02X}{high:02X}")
