@@ -234,3 +234,15 @@ fn written(number: Number, quoted: bool) -> Written {
         Number::Float(value) => Written::Float(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names of a log or a database may be anybody's: they neither colour the terminal nor begin a line.
+    #[test]
+    fn no_name_moves_the_cursor() {
+        assert_eq!(csv_text("can\u{1b}[31m0\n,b"), "\"can[31m0,b\"");
+        assert_eq!((printable("\u{b0}C\r\u{9b}2J").as_str(), csv_text("kph").as_str()), ("\u{b0}C2J", "kph"));
+    }
+}
