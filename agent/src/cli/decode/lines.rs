@@ -7,6 +7,7 @@
 //! ```
 
 use super::Format;
+use crate::cli::consent::printable;
 use glovebox_core::decode::leaves::{Leaf, Number};
 use glovebox_core::decode::{Leaves, Origin, Reading, SourceAddress, State};
 use glovebox_core::frame::{CanId, Frame};
@@ -49,7 +50,7 @@ impl Lines {
         });
         let parts = parts.collect::<Result<_, serde_json::Error>>()?;
         let interface = match format {
-            Format::Table => printable(interface),
+            Format::Table => in_a_line(interface),
             Format::Jsonl => serde_json::to_string(interface)?,
             Format::Csv => csv_text(interface),
         };
@@ -79,7 +80,7 @@ impl Lines {
         out.write_all(before.as_bytes())?;
         match self.format {
             Format::Table => {
-                let note = printable(state.or(label).unwrap_or_default());
+                let note = in_a_line(state.or(label).unwrap_or_default());
                 writeln!(out, " {:>16} {unit:<8} {note}", plain(value))?;
             }
             Format::Jsonl => {
@@ -171,18 +172,18 @@ fn csv_parts(leaf: &Leaf) -> (String, String) {
 fn table_parts(leaf: &Leaf) -> (String, String) {
     let both = format!("{}.{}", leaf.message, leaf.signal);
     let name = vss_path(leaf).unwrap_or(&both);
-    (format!(" {name:<44}"), printable(&leaf.unit))
+    (format!(" {name:<44}"), in_a_line(&leaf.unit))
 }
 
 /// RFC 4180: quoted where a comma or a quote is in it. Names come from files: without what moves a terminal's cursor.
 fn csv_text(text: &str) -> String {
-    let text = printable(text);
+    let text = in_a_line(text);
     if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
 /// A name as it may stand in a line.
-fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+fn in_a_line(text: &str) -> String {
+    printable(text).replace('\n', "")
 }
 
 /// Microseconds as `seconds.fraction`, exactly.
@@ -243,6 +244,6 @@ mod tests {
     #[test]
     fn no_name_moves_the_cursor() {
         assert_eq!(csv_text("can\u{1b}[31m0\n,b"), "\"can[31m0,b\"");
-        assert_eq!((printable("\u{b0}C\r\u{9b}2J").as_str(), csv_text("kph").as_str()), ("\u{b0}C2J", "kph"));
+        assert_eq!((in_a_line("\u{b0}C\r\u{9b}2J").as_str(), csv_text("kph").as_str()), ("\u{b0}C2J", "kph"));
     }
 }
