@@ -382,7 +382,7 @@ pub const UPLINK_SUBACK_MS_MAX: u64 = 15_000;
 pub const UPLINK_ACK_MS_MAX: u64 = 120_000;
 /// From DISCONNECT to the broker's own close: a stop has 2 s for everything.
 pub const UPLINK_DISCONNECT_MS_MAX: u64 = 1_000;
-/// A connection that held this long starts the back-off anew.
+/// A connection that held this long starts the back-off anew, whether it delivered or not.
 pub const UPLINK_HELD_MS: u64 = 60_000;
 /// A PEM file: chains of certificates have under 20 KiB.
 pub const PEM_FILE_BYTES_MAX: u64 = 256 * 1024;

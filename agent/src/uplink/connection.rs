@@ -55,6 +55,8 @@ pub(super) struct Ended {
     pub(super) taken: bool,
     /// The broker has our subscription.
     pub(super) subscribed: bool,
+    /// The broker has acknowledged a batch.
+    pub(super) delivered: bool,
 }
 
 /// What is to follow.
@@ -70,7 +72,8 @@ pub(super) enum Then {
 
 impl Ended {
     pub(super) fn failed(reason: Failure) -> Self {
-        Self { reason, cut: None, then: Then::Back(End::Lost), taken: false, subscribed: false }
+        let then = Then::Back(End::Lost);
+        Self { reason, cut: None, then, taken: false, subscribed: false, delivered: false }
     }
 
     fn told(then: Then) -> Self {
@@ -119,6 +122,7 @@ pub(super) struct Connection<'a> {
     number: Option<ConnectionNumber>,
     network: Option<Network>,
     subscribed: bool,
+    delivered: bool,
     packet_bytes_max: usize,
     window: Window,
     /// Answers go before batches, whatever the rate limit says.
@@ -167,6 +171,7 @@ pub(super) async fn serve(
         number: None,
         network,
         subscribed: false,
+        delivered: false,
         packet_bytes_max: 0,
         window: Window::new(None),
         answers: VecDeque::new(),
@@ -262,6 +267,7 @@ impl Connection<'_> {
 
     fn conclude(&self, ended: &mut Ended) {
         (ended.taken, ended.subscribed) = (self.number.is_some(), self.subscribed);
+        ended.delivered = self.delivered;
         match self.phase {
             // A cut has its own reason and wait, but what was told before it holds.
             Phase::Leaving(then, _) if ended.cut.is_some() => {

@@ -244,6 +244,9 @@ impl Uplink {
             self.keeper.failed(&material, &ended.reason);
         }
         self.known[place] |= ended.subscribed;
+        if ended.delivered {
+            self.course.delivered();
+        }
         self.after(ended, attempt)
     }
 

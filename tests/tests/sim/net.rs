@@ -184,7 +184,10 @@ impl Net {
         };
         self.old.push(ticket);
         out.events.push(match NotTaken::from_code(code) {
-            None => Event::Acked { ticket },
+            None => {
+                self.course.delivered();
+                Event::Acked { ticket }
+            }
             Some(reason) => Event::NotTaken { ticket, reason },
         });
     }

@@ -87,6 +87,8 @@ pub struct Course {
     wanted: bool,
     backoff: Backoff,
     number: ConnectionNumber,
+    /// On this connection a batch was acknowledged.
+    delivered: bool,
     brokers: usize,
     broker: usize,
 }
@@ -100,6 +102,7 @@ impl Course {
             wanted: true,
             backoff: Backoff::default(),
             number: ConnectionNumber::default(),
+            delivered: false,
             brokers: brokers.max(1),
             broker: 0,
         }
@@ -121,11 +124,20 @@ impl Course {
     pub fn connected(&mut self, now: Moment) -> ConnectionNumber {
         self.number = ConnectionNumber(self.number.0.wrapping_add(1));
         self.state = State::Connected { number: self.number, since: now };
+        self.delivered = false;
         self.number
     }
 
-    /// The connection, or the attempt, ended. `random` is 64 fresh random bits. A connection that did not hold counts
-    /// as a failed attempt, or a broker that takes us and lets us go would keep us from the next for ever.
+    /// The broker has acknowledged a batch on this connection: it did its work, however soon it ends. Where coverage
+    /// flaps every few seconds, no connection holds for long, and waits that grow would keep the car away from a
+    /// broker that takes something each time.
+    pub fn delivered(&mut self) {
+        self.delivered = true;
+    }
+
+    /// The connection, or the attempt, ended. `random` is 64 fresh random bits. A connection that neither
+    /// held nor delivered counts as a failed attempt, or a broker that takes us and lets us go would keep us from the
+    /// next for ever.
     pub fn ended(&mut self, end: End, now: Moment, random: u64) -> State {
         let held = self.held(now);
         if held {
@@ -153,7 +165,8 @@ impl Course {
 
     fn held(&self, now: Moment) -> bool {
         let enough = i64::try_from(UPLINK_HELD_MS * 1_000).unwrap_or(i64::MAX);
-        matches!(self.state, State::Connected { since, .. } if now.0.saturating_sub(since.0) >= enough)
+        let State::Connected { since, .. } = self.state else { return false };
+        self.delivered || now.0.saturating_sub(since.0) >= enough
     }
 
     /// The wait is over.
@@ -198,21 +211,24 @@ mod tests {
         }
 
         /// Whatever fails when: a round begins with the first broker, goes on in order, and only a whole round, or a
-        /// connection that held, is followed by the back-off; all other waits are short.
+        /// connection that held or delivered, is followed by the back-off; all other waits are short.
         #[test]
-        fn a_round_tries_the_brokers_in_order(brokers in 1..6_usize, steps in prop::collection::vec((any::<bool>(), 0..120_000_u64, any::<u64>()), 1..60)) {
+        fn a_round_tries_the_brokers_in_order(brokers in 1..6_usize, steps in prop::collection::vec((any::<bool>(), any::<bool>(), 0..120_000_u64, any::<u64>()), 1..60)) {
             let mut course = Course::new(brokers);
             let mut now = Moment(0);
             let mut fails_in_a_row = 0;
             prop_assert_eq!(course.broker(), 0);
-            for (connects, lasts_ms, random) in steps {
+            for (connects, delivers, lasts_ms, random) in steps {
                 prop_assert_eq!(course.state(), State::Connecting);
                 let before = course.broker();
                 if connects {
                     course.connected(now);
+                    if delivers {
+                        course.delivered();
+                    }
                 }
                 now = now.plus_us(i64::try_from(lasts_ms * 1_000).unwrap());
-                let held = connects && lasts_ms >= UPLINK_HELD_MS;
+                let held = connects && (delivers || lasts_ms >= UPLINK_HELD_MS);
                 let State::Waiting { until } = course.ended(End::Lost, now, random) else {
                     prop_assert!(false, "not waiting");
                     return Ok(());
@@ -246,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_that_held_starts_the_backoff_anew() {
+    fn only_a_connection_that_held_or_delivered_starts_the_backoff_anew() {
         let mut course = Course::new(1);
         let mut now = Moment(0);
         for _ in 0..8 {
@@ -261,6 +277,19 @@ mod tests {
         now = now.plus_us(60_000_000);
         let wait = i64::try_from(2 * BACKOFF_MIN_MS * 1_000).unwrap();
         assert_eq!(course.ended(End::Lost, now, u64::MAX), State::Waiting { until: now.plus_us(wait) });
+        for _ in 0..8 {
+            course.waited();
+            course.connected(now);
+            course.delivered();
+            assert_eq!(course.ended(End::Lost, now, u64::MAX), State::Waiting { until: now.plus_us(wait) });
+        }
+        course.waited();
+        course.connected(now);
+        assert_eq!(
+            course.ended(End::Lost, now, u64::MAX),
+            State::Waiting { until: now.plus_us(2 * wait) },
+            "only its own"
+        );
     }
 
     #[test]

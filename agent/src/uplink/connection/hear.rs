@@ -90,6 +90,7 @@ impl Connection<'_> {
             self.expect_answer();
             return Ok(());
         };
+        self.delivered |= reason.is_none();
         self.around.daemon.reports.push(match reason {
             None => Event::Acked { ticket },
             Some(reason) => Event::NotTaken { ticket, reason },
