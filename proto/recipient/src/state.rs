@@ -40,6 +40,18 @@ pub enum StateError {
         /// The folder.
         path: PathBuf,
     },
+    /// It is the account of somebody else: in it all that comes would look new, or old.
+    #[error(
+        "the state folder {path} belongs to the recipient `{owner}`, not `{recipient}`: give each its own"
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Who asks.
+        recipient: String,
+    },
     /// The file is not what this program writes.
     #[error(
         "{path} is damaged ({why}): move it away to start anew; batches that come again will be output again"
@@ -89,11 +101,11 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Opens or makes the folder.
+    /// Opens or makes the folder of a recipient.
     ///
     /// # Errors
-    /// If it cannot be made or another reader has it.
-    pub fn open(path: &Path) -> Result<Self, StateError> {
+    /// If it cannot be made, another reader has it, or it is another recipient's.
+    pub fn open(path: &Path, recipient: &str) -> Result<Self, StateError> {
         let held = path.join("held");
         DirBuilder::new().recursive(true).mode(0o700).create(&held).map_err(failed("make", &held))?;
         let lock_path = path.join("lock");
@@ -105,7 +117,12 @@ impl StateDir {
             Err(TryLockError::Error(cause)) => return Err(failed("lock", &lock_path)(cause)),
         }
         let held_files = fs::read_dir(&held).map_err(failed("list", &held))?.count();
-        Ok(Self { path: path.to_owned(), held_files, _lock: lock })
+        let state = Self { path: path.to_owned(), held_files, _lock: lock };
+        let owner = state.constant("recipient", || recipient.to_owned())?;
+        match owner == recipient {
+            true => Ok(state),
+            false => Err(StateError::Foreign { path: state.path, owner, recipient: recipient.to_owned() }),
+        }
     }
 
     /// The account as it was saved, or an empty one.

@@ -24,7 +24,8 @@ const GOOD_SESSION: Duration = Duration::from_secs(30);
 pub(super) fn run(arguments: &Subscribe) -> anyhow::Result<ExitCode> {
     let opener = arguments.reader.opener()?;
     let target = Target::new(&arguments.broker, &arguments.ca, &arguments.cert, &arguments.key)?;
-    let state = arguments.state.as_deref().map(StateDir::open).transpose()?;
+    let state =
+        arguments.state.as_deref().map(|path| StateDir::open(path, opener.recipient())).transpose()?;
     let store = arguments.write_envelopes.as_deref().map(EnvelopeStore::open).transpose()?;
     let (client_id, is_lasting) = client_id(arguments, state.as_ref())?;
     let share = arguments.group.as_ref().map_or_else(String::new, |group| format!("$share/{group}/"));

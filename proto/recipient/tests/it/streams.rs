@@ -122,7 +122,7 @@ fn epochs_flows_and_notices_are_apart() {
     assert_eq!(told(&streams.accept(seal(&later, &message))), ["notice 4"]);
     assert!(streams.gaps().all(|(id, ..)| !id.is_notice), "a notice is no link of a chain");
     let folder = tempfile::tempdir().unwrap();
-    let state = StateDir::open(folder.path()).unwrap();
+    let state = StateDir::open(folder.path(), "acme").unwrap();
     state.save(&streams).unwrap();
     let mut streams = state.load().unwrap();
     assert_eq!(told(&streams.accept(seal(&notice, &message))), ["duplicate 1"], "known over a restart");
@@ -134,8 +134,8 @@ fn a_restart_forgets_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
     {
-        let mut state = StateDir::open(&path).unwrap();
-        assert!(StateDir::open(&path).is_err(), "one reader at a time");
+        let mut state = StateDir::open(&path, "acme").unwrap();
+        assert!(StateDir::open(&path, "acme").is_err(), "one reader at a time");
         let mut streams = state.load().unwrap();
         take(&mut streams, 1, &car::batch(true));
         take(&mut streams, 4, &car::batch(false));
@@ -146,7 +146,9 @@ fn a_restart_forgets_nothing() {
         assert!(state.keep(&waiting.header, &car::payload(5, &stranger)).unwrap());
         state.save(&streams).unwrap();
     }
-    let mut state = StateDir::open(&path).unwrap();
+    let error = StateDir::open(&path, "globex").unwrap_err().to_string();
+    assert!(error.contains("belongs to the recipient `acme`, not `globex`"), "{error}");
+    let mut state = StateDir::open(&path, "acme").unwrap();
     let mut streams = state.load().unwrap();
     assert_eq!(streams.gaps().map(|(_, first, last)| (first, last)).collect::<Vec<_>>(), [(2, 3)]);
     assert_eq!(take(&mut streams, 1, &car::batch(true)), ["duplicate 1"]);
@@ -170,7 +172,7 @@ proptest! {
     #[test]
     fn once_each_in_any_order(arrivals in prop::collection::vec((1u64..40, any::<bool>(), 0u8..10), 1..80)) {
         let folder = tempfile::tempdir().unwrap();
-        let state = StateDir::open(folder.path()).unwrap();
+        let state = StateDir::open(folder.path(), "acme").unwrap();
         let (with, without) = (opened(1, &car::batch(true)), opened(1, &car::batch(false)));
         let mut streams = Streams::new();
         let (mut came, mut output) = (BTreeSet::new(), Vec::new());
