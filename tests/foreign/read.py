@@ -231,6 +231,12 @@ def alias_id(header):
     return hashlib.sha256(lp(b"glovebox/v1/alias", header.alias_public_key)).digest()[:16].hex()
 
 
+def signal_fields(signal):
+    """What left of a signal."""
+    transforms = [{"op": it.op, "parameters": {one.name: one.value for one in it.parameters}} for it in signal.transforms]
+    return {"path": signal.path, "unit": signal.unit, "transforms": transforms}
+
+
 def notice_lines(pb, header, message):
     """The JSON line of a notice."""
     notice = pb.Notice.FromString(message)
@@ -241,7 +247,7 @@ def notice_lines(pb, header, message):
 
 
 def lines(pb, header, message):
-    """JSON Lines of a batch: its losses, then column by column its samples."""
+    """JSON Lines of a batch: its own, its losses, then column by column its samples."""
     batch = pb.Batch.FromString(message)
     need(batch.HasField("descriptor"), "the descriptor does not travel in this envelope")
     # Known fields by rising number, no maps: every protobuf library encodes it the same.
@@ -252,6 +258,10 @@ def lines(pb, header, message):
     need(unit is not None, f"time unit {batch.time_unit}")
     common = {"alias": alias_id(header), "flow": f"{header.flow:016x}"}
 
+    clock = pb.ClockQuality.Name(batch.clock_quality).removeprefix("CLOCK_QUALITY_").lower()
+    event = {"event": "batch", **common, "epoch": header.epoch, "seq": header.sequence, "clock": clock}
+    event |= {"request": batch.descriptor.request_digest.hex(), "policy_version": batch.policy_version}
+    yield json.dumps(event | {"signals": [signal_fields(signal) for signal in signals]}, ensure_ascii=False)
     for loss in batch.losses:
         reason = pb.LossReason.Name(loss.reason).removeprefix("LOSS_REASON_").lower()
         paths = [signals[index].path for index in loss.signals]

@@ -36,7 +36,7 @@ pub struct Sample {
 pub struct Printed {
     /// Samples in order.
     pub samples: Vec<Sample>,
-    /// Events: gap, loss, duplicate, held, refused, notice.
+    /// Events: batch, gap, loss, duplicate, held, refused, notice.
     pub events: Vec<Value>,
 }
 

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use glovebox_proto::v1::{self, State};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::open::Header;
 use crate::samples::{Sample, Value};
-use crate::stream::Event;
+use crate::stream::{Event, Ready};
 
 /// Appends the line of one sample.
 pub fn sample(out: &mut String, header: &Header, sample: &Sample<'_>) {
@@ -28,7 +28,7 @@ pub fn sample(out: &mut String, header: &Header, sample: &Sample<'_>) {
     out.push('\n');
 }
 
-/// Appends the lines of an event; of a ready batch, those of its losses (its samples are the caller's).
+/// Appends the lines of an event; of a ready batch, those of its losses (its own line and its samples are the caller's).
 pub fn event(out: &mut String, event: &Event) {
     match event {
         Event::Ready(ready) => {
@@ -88,6 +88,37 @@ fn push(out: &mut String, name: &str, header: &Header, fields: Json) {
     // The kind of line first, for people who read it.
     let text = line.to_string();
     let _ = writeln!(out, "{{\"event\":\"{name}\",{}", text.trim_start_matches('{'));
+}
+
+/// Appends the line of a batch: under which consent it was collected, how far its times can be trusted, and, if it brings
+/// its descriptor along, how each signal was reduced.
+pub fn batch(out: &mut String, ready: &Ready) {
+    let Ready { header, batch, descriptor } = ready;
+    let clock = match batch.clock_quality() {
+        v1::ClockQuality::Unspecified => "unspecified",
+        v1::ClockQuality::Unknown => "unknown",
+        v1::ClockQuality::Rtc => "rtc",
+        v1::ClockQuality::Synchronised => "synchronised",
+        v1::ClockQuality::Replay => "replay",
+    };
+    let mut fields = json!({
+        "request": hex::encode(&descriptor.request_digest),
+        "policy_version": batch.policy_version,
+        "clock": clock,
+    });
+    if batch.descriptor.is_some() {
+        fields["signals"] = descriptor.signals.iter().map(signal_fields).collect();
+    }
+    push(out, "batch", header, fields);
+}
+
+fn signal_fields(signal: &v1::Signal) -> Json {
+    let transform = |transform: &v1::Transform| {
+        let parameter = |it: &v1::Parameter| (it.name.clone(), Json::from(it.value.as_str()));
+        json!({ "op": transform.op, "parameters": transform.parameters.iter().map(parameter).collect::<Map<_, _>>() })
+    };
+    let transforms: Vec<Json> = signal.transforms.iter().map(transform).collect();
+    json!({ "path": signal.path, "unit": signal.unit, "transforms": transforms })
 }
 
 fn loss_fields(loss: &v1::Loss, descriptor: &v1::Descriptor) -> Json {

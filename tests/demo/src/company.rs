@@ -96,6 +96,8 @@ impl Reader {
         let fields: Value = serde_json::from_str(line)?;
         match fields["event"].as_str() {
             None => {}
+            // Every batch has one.
+            Some("batch") => return Ok(()),
             Some("duplicate") => {
                 self.again += 1;
                 return Ok(());

@@ -104,11 +104,11 @@ Prints a table of the latest values on a terminal, else one JSON object a line:
    \"unit\":\"km/h\",\"label\":null,\"state\":\"value\"}
 and where it is more than a reading \"what\":\"event\"|\"cell\"|\"min\"|\"max\"|\"mean\"|\"sum\"|\"count\"|\"last\"; a cell's value
 is its H3 index as hexadecimal text.
-  {\"event\":\"gap\"|\"loss\"|\"duplicate\"|\"held\"|\"refused\"|\"notice\", …}
+  {\"event\":\"batch\"|\"gap\"|\"loss\"|\"duplicate\"|\"held\"|\"refused\"|\"notice\", …}
 
 A message is acknowledged to the broker after its samples were written out and, with --state, after that was
-recorded on disk. Without --state, duplicates are known only until the next restart, and a batch that waits for
-its descriptor is lost when the program ends.
+recorded on disk. Without --state, duplicates are known only until the next restart, a batch that waits for its
+descriptor is lost when the program ends, and one that is sealed to a key that you did not give is lost at once.
 
 Example:
   glovebox-recipient subscribe --id acme --broker broker.example:8883 --ca ca.crt --cert acme.crt \\

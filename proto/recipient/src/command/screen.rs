@@ -29,7 +29,7 @@ impl Screen {
         }
     }
 
-    /// Losses and samples of a batch. The outer error is the output's, the inner one the batch's.
+    /// A batch, its losses and its samples. The outer error is the output's, the inner one the batch's.
     pub(crate) fn ready(&mut self, ready: Ready) -> io::Result<Result<(), SamplesError>> {
         let descriptor = std::sync::Arc::clone(&ready.descriptor);
         let all = match samples(&ready.batch, &descriptor) {
@@ -37,6 +37,9 @@ impl Screen {
             Err(error) => return Ok(Err(error)),
         };
         let header = ready.header.clone();
+        if let Self::Lines { text, .. } = self {
+            lines::batch(text, &ready);
+        }
         self.event(&Event::Ready(ready))?;
         match self {
             Self::Table { table, .. } => all.for_each(|sample| table.sample(&header, &sample)),

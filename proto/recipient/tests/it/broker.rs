@@ -160,6 +160,7 @@ impl Subscriber {
             let text = match what {
                 "gap" => format!("gap {}-{}", line["first"], line["last"]),
                 "refused" => "refused".to_owned(),
+                "batch" => continue,
                 other => format!("{other} {}", line["seq"]),
             };
             if told.last() != Some(&text) {

@@ -115,6 +115,9 @@ fn json_lines(payload: &[u8]) -> String {
     let (mut out, mut streams) = (String::new(), Streams::new());
     streams.set_partial(true);
     for event in streams.accept(open(payload)) {
+        if let Event::Ready(ready) = &event {
+            lines::batch(&mut out, ready);
+        }
         lines::event(&mut out, &event);
         if let Event::Ready(ready) = event {
             let all = samples(&ready.batch, &ready.descriptor).unwrap();
