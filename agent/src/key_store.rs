@@ -49,6 +49,16 @@ pub enum KeyError {
         /// The folder of the keys.
         dir: PathBuf,
     },
+    /// The owner's file is written last, so the others were there.
+    #[error(
+        "{} is gone, though an owner is enrolled: put it back from a backup; only if there is none, run `glovebox erase` \
+         and provision again",
+        path.display()
+    )]
+    Lost {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The PIN.
     #[error(transparent)]
     Pin(#[from] pin::PinError),
@@ -186,7 +196,7 @@ impl KeyStore {
     /// # Errors
     /// If the car is not provisioned, or the file is damaged or open to others.
     pub fn alias(&self) -> Result<AliasSecret, KeyError> {
-        self.read_alias()?.ok_or_else(|| self.not_provisioned())
+        self.read_alias()?.ok_or_else(|| self.missing(&self.dir.join("alias")))
     }
 
     /// The agent's record key: signs what narrows.
@@ -232,13 +242,16 @@ impl KeyStore {
 
     fn provisioned<T>(&self, key: Result<T, PemError>) -> Result<T, KeyError> {
         key.map_err(|error| match error {
-            PemError::Missing { .. } => self.not_provisioned(),
+            PemError::Missing { path } => self.missing(&path),
             other => other.into(),
         })
     }
 
-    fn not_provisioned(&self) -> KeyError {
-        KeyError::NotProvisioned { dir: self.dir.clone() }
+    fn missing(&self, path: &Path) -> KeyError {
+        match self.no_owner_yet() {
+            Ok(()) => KeyError::NotProvisioned { dir: self.dir.clone() },
+            Err(_) => KeyError::Lost { path: path.to_owned() },
+        }
     }
 
     fn read_alias(&self) -> Result<Option<AliasSecret>, KeyError> {

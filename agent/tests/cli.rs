@@ -139,9 +139,19 @@ fn decode_of_a_file_that_is_not_there_is_unusable() {
 #[test]
 fn check_says_that_nobody_is_enrolled_and_that_a_key_is_lost() {
     let folder = fine();
-    std::fs::remove_file(folder.path().join("state/keys/record.key")).unwrap();
+    let key = folder.path().join("state/keys/record.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
     let output = check(folder.path(), &[]);
-    assert!(output.status.code() > Some(0), "{}", stdout(&output));
+    let said = stdout(&output);
+    assert!(output.status.code() > Some(0) && said.contains("run `chmod 600"), "{said}");
+    assert!(!said.contains("glovebox erase"), "a mode is no reason to end all grants: {said}");
+    std::fs::remove_file(&key).unwrap();
+    let output = check(folder.path(), &[]);
+    let said = stdout(&output);
+    assert!(
+        output.status.code() > Some(0) && said.contains("record.key is gone, though an owner is enrolled"),
+        "{said}"
+    );
     std::fs::remove_dir_all(folder.path().join("state/keys")).unwrap();
     let output = check(folder.path(), &[]);
     assert_eq!(output.status.code(), Some(2), "the agent does not start");

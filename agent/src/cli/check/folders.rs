@@ -1,5 +1,6 @@
 //! The folder of the state, the keys in it, the control socket: who may read and write them.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -7,9 +8,11 @@ use nix::unistd::{AccessFlags, access};
 
 use super::Finding;
 use crate::config::Config;
+use crate::key_store::pem::PemError;
 use crate::key_store::{KeyError, KeyStore, thumb};
 use crate::policy_store;
 use crate::sealer::StrictVerifier;
+use crate::store::files::FileError;
 use glovebox_core::control::{Control, Enrolment, Owners, Refusal, Stored};
 use glovebox_core::names::VerifyingKey;
 
@@ -82,8 +85,30 @@ pub(super) fn keys(config: &Config) -> Vec<Finding> {
             "glovebox provision --authority A.pub --owner O.pub",
         )],
         Err(error) => {
-            vec![Finding::fail("consent", error, "put back the file, or begin again: glovebox erase")]
+            let mend = mend(&error);
+            vec![Finding::fail("consent", error, mend)]
         }
+    }
+}
+
+/// To erase ends every grant: that is the last thing to try.
+const RESTORE: &str = "put back the file from a backup; only if there is none, begin again: glovebox erase";
+
+fn mend(error: &KeyError) -> &'static str {
+    let file = match error {
+        KeyError::File(file) | KeyError::Pem(PemError::File(file)) => Some(file),
+        _ => None,
+    };
+    match (file, error) {
+        (Some(FileError::Open { .. }), _) => {
+            "set that mode, and ask who could have read or changed it meanwhile"
+        }
+        (Some(FileError::Io { source, .. }), _) if source.kind() != ErrorKind::NotFound => {
+            "see that this user may read it; is the disk well?"
+        }
+        (_, KeyError::Busy { .. }) => "try again when it has ended",
+        (_, KeyError::Pin(_)) => "the other keys, and all that is granted, are not touched by that",
+        _ => RESTORE,
     }
 }
 
@@ -108,9 +133,7 @@ fn enrolled(
     refused: &[Refusal],
     pin: Result<Option<VerifyingKey>, KeyError>,
 ) -> Vec<Finding> {
-    let damaged = |error: &dyn std::fmt::Display| {
-        Finding::warn("consent", error, "put back the file from a backup, or begin again: glovebox erase")
-    };
+    let damaged = |error: &dyn std::fmt::Display| Finding::warn("consent", error, RESTORE);
     let mut findings: Vec<Finding> = refused.iter().map(|refusal| damaged(refusal)).collect();
     if !owners.is_empty() {
         findings.push(Finding::ok("consent", format!("{} owner key(s) enrolled", owners.len())));
@@ -126,7 +149,7 @@ fn enrolled(
             "a PIN is set, and the key that it opens is not enrolled: it can grant nothing",
             "glovebox owner pin --key OWNER.key, or install the enrolment that was drafted",
         )),
-        Err(error) => findings.push(damaged(&error)),
+        Err(error) => findings.push(Finding::warn("consent", &error, mend(&error))),
     }
     findings
 }
