@@ -496,10 +496,10 @@ pub(crate) fn random_uuid() -> Option<Uuid> {
     Some(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
-/// SHA-256 of the payload; of nothing if the bytes are no document.
+/// SHA-256 of the payload; of the bytes as they came if they are no document, so that the sender knows them again.
 pub(super) fn payload_digest(document: &[u8]) -> Digest {
     let payload = DsseEnvelope::parse(document).and_then(|envelope| envelope.payload_bytes());
-    Digest::of(&payload.unwrap_or_default())
+    Digest::of(payload.as_deref().unwrap_or(document))
 }
 
 fn refused(error: &dyn std::error::Error) -> AuthorityError {
