@@ -1,6 +1,7 @@
 //! `glovebox policy`: bundles, requests and key statements from a shell.
 
 mod categories;
+mod dates;
 mod derived;
 mod diff;
 pub(super) mod document;
@@ -10,6 +11,7 @@ mod new;
 mod templates;
 
 use self::doubts::Doubt;
+use super::consent::printable;
 use crate::control::Authority;
 use crate::key_store;
 use crate::sealer::StrictVerifier;
@@ -151,9 +153,9 @@ pub fn run(
 ) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::New(args) => new::run(args, now),
-        Command::Sign(args) => sign(args),
+        Command::Sign(args) => sign(args, now),
         Command::Show { file, json } => inspect::run(file, *json),
-        Command::Verify { file, authority } => check(file, authority),
+        Command::Verify { file, authority } => check(file, authority, now),
         Command::Diff(args) => diff::run(args),
         Command::Templates(args) => templates::run(args),
         Command::Categories(args) => categories::run(args),
@@ -170,7 +172,7 @@ pub fn run(
     }
 }
 
-fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
+fn sign(args: &SignArgs, now: WallTime) -> anyhow::Result<ExitCode> {
     let place = || args.file.display().to_string();
     not_over_an_input(&args.out, [&args.file])?;
     let payload = read_file(&args.file)?;
@@ -179,6 +181,7 @@ fn sign(args: &SignArgs) -> anyhow::Result<ExitCode> {
     let payload_type = args.kind.payload_type();
     document::other_kind(&payload, args.kind).with_context(place)?;
     doubts(&doubtful(args.kind, &payload).with_context(place)?, &args.file)?;
+    dates::tell(&args.file, (args.kind, &payload), now)?;
     let envelope = DsseEnvelope::unsigned(payload_type, &payload);
     let signature = key.sign(&envelope.signing_input().with_context(place)?).to_bytes();
     let mut envelope = envelope.with_signature(&own.to_string(), &signature);
@@ -222,7 +225,10 @@ fn doubts(found: &[Doubt], file: &Path) -> anyhow::Result<()> {
     for doubt in found {
         match doubt {
             Doubt::Wrong(what) => wrong.push(format!("{}: {what}", file.display())),
-            Doubt::Strange(what) => writeln!(stderr, "{}: {what}; nothing of it will leave", file.display())?,
+            Doubt::Strange(what) => {
+                let said = format!("{}: {what}; nothing of it will leave", file.display());
+                writeln!(stderr, "{}", printable(&said))?;
+            }
         }
     }
     if wrong.is_empty() {
@@ -247,12 +253,14 @@ fn statement(file: &Path, own: &VerifyingKey) -> anyhow::Result<DsseEnvelope> {
     Ok(envelope)
 }
 
-fn check(file: &Path, authority: &Path) -> anyhow::Result<ExitCode> {
+fn check(file: &Path, authority: &Path, now: WallTime) -> anyhow::Result<ExitCode> {
     let bytes = read_file(file)?;
     let root = key_store::read_verifying_key(authority)?;
     let envelope = document::signed(&bytes, file)?;
-    let words = checked_words((&bytes, &envelope), &root).with_context(|| file.display().to_string())?;
+    let place = || format!("{}, checked with {}", file.display(), authority.display());
+    let words = checked_words((&bytes, &envelope), &root).with_context(place)?;
     writeln!(std::io::stdout().lock(), "{}: good: {words}", file.display())?;
+    dates::tell(file, (kind_of(&envelope)?, &envelope.payload_bytes()?), now)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -267,7 +275,7 @@ fn checked_words((bytes, envelope): (&[u8], &DsseEnvelope), root: &VerifyingKey)
                 bundle.version.0,
                 bundle.recipients.len(),
                 policy.requests().len(),
-                policy.bundle().signer(),
+                key_store::thumb(&policy.bundle().signer()),
                 policy.signing().payload().serial
             ))
         }

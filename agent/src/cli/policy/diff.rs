@@ -3,13 +3,14 @@
 use super::super::UNUSABLE;
 use super::super::consent::printable;
 use super::super::out::{answered, chain};
-use super::Kind;
 use super::document::{Held, both};
+use super::doubts::Doubt;
+use super::{Kind, doubtful};
 use glovebox_core::consent::compare::{Change, Direction, bundles, records, refusals, requests};
 use glovebox_core::names::Digest;
 use serde_json::json;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Exit code when the two differ, as diff has it.
@@ -59,6 +60,9 @@ fn compared(args: &Args) -> anyhow::Result<ExitCode> {
         Kind::Bundle if !same => refusals(&old.read()?, &new.read()?)?,
         _ => Vec::new(),
     };
+    if !same {
+        doubts(&new, &args.new)?;
+    }
     let text = if args.json {
         let document = json!({ "same": same, "old": Digest::of(&old.payload), "new": Digest::of(&new.payload),
             "changes": changes, "refused": refused });
@@ -69,6 +73,15 @@ fn compared(args: &Args) -> anyhow::Result<ExitCode> {
     let printed = std::io::stdout().lock().write_all(text.as_bytes());
     let code = if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) };
     answered(printed.map_err(Into::into), code)
+}
+
+/// What of the new one would hold nobody back, or let nothing leave, though it was hardly meant so.
+fn doubts(new: &Held, file: &Path) -> anyhow::Result<()> {
+    let mut stderr = std::io::stderr().lock();
+    for Doubt::Wrong(what) | Doubt::Strange(what) in doubtful(new.kind, &new.payload)? {
+        write!(stderr, "{}", printable(&format!("{}: {what}\n", file.display())))?;
+    }
+    Ok(())
 }
 
 fn changes(old: &Held, new: &Held) -> anyhow::Result<Vec<Change>> {

@@ -241,3 +241,31 @@ fn what_a_derived_signal_is_made_of_is_missed_where_the_request_is_signed() {
     request.signals[score].signal = "Derived.IsRich".parse().unwrap();
     assert!(said(&request).contains("is no derived signal of this agent"), "{}", said(&request));
 }
+
+#[test]
+fn what_is_over_is_said_though_its_signature_is_good() {
+    let trial = Trial::new();
+    trial.keys_and_statements();
+    trial.bundle(1, "");
+    let over = |name: &str, kind, year| {
+        let now = glovebox_core::names::WallTime::parse(&format!("{year}-01-01T00:00:00Z")).unwrap();
+        super::dates::over((kind, &trial.read(name)), now).unwrap()
+    };
+    for (name, kind, fields) in [
+        (
+            "bundle.json",
+            super::Kind::Bundle,
+            vec!["expires", "recipients[0].hpke_keys", "requests[0].expires"],
+        ),
+        ("request.json", super::Kind::Request, vec!["expires"]),
+        ("signing.json", super::Kind::SigningKey, vec!["not_after"]),
+        ("hpke.json", super::Kind::HpkeKey, vec!["not_after"]),
+    ] {
+        assert_eq!(over(name, kind, 2020), Vec::<String>::new(), "{name}");
+        let said = over(name, kind, 2200);
+        assert_eq!(said.len(), fields.len(), "{name}: {said:?}");
+        for (said, field) in said.iter().zip(fields) {
+            assert!(said.starts_with(&format!("{field}: this was over at ")), "{name}: {said}");
+        }
+    }
+}
