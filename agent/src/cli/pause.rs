@@ -29,7 +29,7 @@ Exit codes: 0 in force and stored, 1 refused or not stored, 2 unusable arguments
 const RESUME: &str = "\
 Examples:
   glovebox resume                                  what was paused as a whole
-  glovebox resume --recipient acme                 what was paused for one recipient
+  glovebox resume --recipient acme                 what was paused for one recipient, all purposes
   glovebox resume --trip                           all that was set for a trip, which has ended:
                                                    where no signal of [consent.trip] says so
 
@@ -131,7 +131,7 @@ impl ForDriver {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Shown {
-    /// What is set now, as JSON.
+    /// Print what is set afterwards as JSON.
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -37,6 +37,14 @@ pub enum What {
     },
 }
 
+impl What {
+    /// All is not: it is set and ended as a whole, and what was stopped beside it stays so.
+    fn includes(&self, other: &Self) -> bool {
+        let of_its_own = |whose| matches!(other, Self::Flow { recipient, .. } if recipient == whose);
+        self == other || matches!(self, Self::Recipient(whose) if of_its_own(whose))
+    }
+}
+
 /// How long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -145,9 +153,10 @@ impl Session {
         Ok(())
     }
 
-    /// Ends this, set for this driver or for whoever drives, and nothing else. False if it was not set.
+    /// Ends this, set for this driver or for whoever drives; of a recipient, what was set for one of its purposes too.
+    /// False if nothing of it was set.
     pub fn end(&mut self, what: &What, driver: Option<&DriverId>) -> bool {
-        self.keep(|hold| (&hold.what, hold.driver.as_ref()) != (what, driver))
+        self.keep(|hold| hold.driver.as_ref() != driver || !what.includes(&hold.what))
     }
 
     /// Ends all that was set for this driver. False if nothing was.

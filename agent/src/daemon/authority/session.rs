@@ -6,7 +6,7 @@ use crate::daemon::session::{Keep, Kept};
 use glovebox_core::consent::category::is_place;
 use glovebox_core::consent::effective::{Effective, Explanation};
 use glovebox_core::consent::session::{Driver, Hold, HoldStatus, Lasts, Scope, Session, What};
-use glovebox_core::names::{DriverId, RecipientId, SignalPath};
+use glovebox_core::names::{DriverId, PurposeId, RecipientId, SignalPath};
 use std::collections::BTreeSet;
 
 impl LocalAuthority {
@@ -71,6 +71,25 @@ impl LocalAuthority {
         )))
     }
 
+    /// The same of a purpose.
+    fn has_purpose(&self, recipient: &RecipientId, purpose: &PurposeId) -> Result<(), AuthorityError> {
+        let requests = self.control().policy().map(|policy| policy.requests()).unwrap_or_default();
+        let asked = requests.iter().map(|request| request.payload());
+        let asked =
+            asked.filter(|request| request.recipient == *recipient).map(|request| &request.purpose.id);
+        let granted = self.control().grants().live().iter().map(|grant| grant.given().payload());
+        let granted = granted.filter(|given| given.recipient.party_id == *recipient);
+        let known: BTreeSet<&PurposeId> = asked.chain(granted.map(|given| &given.purpose.id)).collect();
+        if known.contains(purpose) {
+            return Ok(());
+        }
+        let known: Vec<&str> = known.into_iter().map(PurposeId::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(AuthorityError::Refused(format!(
+            "{recipient} has no purpose called {purpose}; in the policy there is {known}"
+        )))
+    }
+
     /// Whose name something is set under.
     fn whose(&self, scope: Scope) -> Result<Option<DriverId>, AuthorityError> {
         let driver = self.session().driver();
@@ -109,6 +128,9 @@ impl InCar for LocalAuthority {
     fn hold(&mut self, what: &What, lasts: Lasts, scope: Scope) -> Result<Vec<HoldStatus>, AuthorityError> {
         if let What::Recipient(recipient) | What::Flow { recipient, .. } = what {
             self.known(recipient)?;
+        }
+        if let What::Flow { recipient, purpose } = what {
+            self.has_purpose(recipient, purpose)?;
         }
         let driver = self.whose(scope)?;
         let mut session = self.session().clone();

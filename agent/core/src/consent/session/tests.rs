@@ -71,6 +71,20 @@ fn the_end_of_the_trip_ends_what_was_set_for_it_and_nothing_else() {
 }
 
 #[test]
+fn who_lets_a_recipient_go_lets_its_purposes_go_and_nobody_elses() {
+    let flow = |whose: &str| What::Flow { recipient: recipient(whose), purpose: purpose("p") };
+    let mut set = session(&[
+        hold(flow("a"), Lasts::UntilEnded, 0),
+        hold(What::Recipient(recipient("a")), Lasts::Trip, 0),
+        hold(flow("b"), Lasts::Seconds(60), 0),
+    ]);
+    assert!(!set.clone().end(&What::All, None), "what was stopped beside it stays");
+    assert!(set.end(&What::Recipient(recipient("a")), None));
+    assert!(!set.stops(&recipient("a"), &purpose("p")) && set.stops(&recipient("b"), &purpose("p")));
+    assert!(set.end(&flow("b"), None) && set == Session::default());
+}
+
+#[test]
 fn what_one_driver_set_holds_while_that_driver_drives_and_while_nobody_knows_who_does() {
     let of = |name: &str, what| Hold { driver: Some(driver(name)), ..hold(what, Lasts::UntilEnded, 0) };
     let mut set = session(&[
@@ -256,7 +270,7 @@ proptest! {
             let (recipient, purpose) = (rules.recipient.clone(), rules.purpose.clone());
             let asked = vec![Answer { clause: Clause::TooOldWhenDue, holds: true }];
             let mut told =
-                Explanation { recipient, purpose, flow: None, answers: asked, reduced_by: Vec::new(), bytes_per_day_max: None, made_of: Vec::new() };
+                Explanation { recipient, purpose, flow: None, answers: asked, reduced_by: Vec::new(), bytes_per_day_max: None, event: None, made_of: Vec::new() };
             set.answer(&mut told, true);
             prop_assert_eq!(told.leaves(), leaves);
             let flows = left.flows.iter().find(|flow| flow.flow == rules.flow);

@@ -54,6 +54,29 @@ fn a_driver_without_a_name_sets_nothing_for_himself() {
     assert_eq!(car.driver(&DriverOrder::Is(driver("a"))).unwrap().holds, []);
 }
 
+/// A name that nobody has would hold nothing back, and be believed to.
+#[test]
+fn nobody_pauses_a_recipient_or_a_purpose_that_is_misspelt() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    let mut car = trial.local();
+    let flow = |recipient: &str, purpose: &str| What::Flow {
+        recipient: recipient.parse().unwrap(),
+        purpose: purpose.parse().unwrap(),
+    };
+    let mut hold = |what: &What| car.hold(what, Lasts::UntilEnded, Scope::Car);
+    let error = hold(&flow("tyres", "tyre-car")).unwrap_err().to_string();
+    assert!(
+        error.contains("tyres has no purpose called tyre-car; in the policy there is tyre-care"),
+        "{error}"
+    );
+    let error = hold(&flow("tyre", "tyre-care")).unwrap_err().to_string();
+    assert!(error.contains("no recipient is called tyre"), "{error}");
+    assert_eq!(hold(&flow("tyres", "tyre-care")).unwrap().len(), 1);
+    let left = car.release(&What::Recipient("tyres".parse().unwrap()), Scope::Car).unwrap();
+    assert_eq!(left, [], "as `why` says");
+}
+
 #[test]
 fn invariant_3_a_driver_that_cannot_be_stored_counts_as_not_known() {
     let full = Arc::new(AtomicBool::new(false));
