@@ -11,6 +11,7 @@ mod new;
 mod templates;
 
 use self::doubts::Doubt;
+use super::FINDINGS;
 use super::consent::printable;
 use crate::control::Authority;
 use crate::key_store;
@@ -51,7 +52,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Check signature and content of a signed document.
+    /// Check signature, content and dates of a signed document.
+    ///
+    /// Exit codes: 0 good, 1 not good, or good and over by now, which is said on standard error.
     Verify {
         /// The signed document.
         file: PathBuf,
@@ -260,8 +263,8 @@ fn check(file: &Path, authority: &Path, now: WallTime) -> anyhow::Result<ExitCod
     let place = || format!("{}, checked with {}", file.display(), authority.display());
     let words = checked_words((&bytes, &envelope), &root).with_context(place)?;
     writeln!(std::io::stdout().lock(), "{}: good: {words}", file.display())?;
-    dates::tell(file, (kind_of(&envelope)?, &envelope.payload_bytes()?), now)?;
-    Ok(ExitCode::SUCCESS)
+    let is_over = dates::tell(file, (kind_of(&envelope)?, &envelope.payload_bytes()?), now)?;
+    Ok(if is_over { ExitCode::from(FINDINGS) } else { ExitCode::SUCCESS })
 }
 
 fn checked_words((bytes, envelope): (&[u8], &DsseEnvelope), root: &VerifyingKey) -> anyhow::Result<String> {

@@ -13,6 +13,12 @@ use crate::wire::{self, Descriptor, Verifier};
 use glovebox_proto::{body, envelope};
 use std::collections::HashMap;
 
+/// By which a recipient's key is named on the wire: SHA-256 over suite and public key.
+#[must_use]
+pub fn key_id(key: &HpkeKey) -> Digest {
+    Digest(envelope::key_id(&key.0))
+}
+
 /// The cryptography of the car: HPKE (RFC 9180, base mode) and the alias keys. Passed in.
 pub trait Sealer {
     /// The alias public key under which `recipient` knows this car.
@@ -159,7 +165,7 @@ impl Sealing {
         let message = wire::encode_batch(batch, &descriptor, carried, losses);
         let body = self.packer.pack(&message).map_err(|_| SealError::Body { bytes: message.len() })?;
         let header = Header {
-            recipient_key: Digest(envelope::key_id(&rules.hpke_key.0)),
+            recipient_key: key_id(&rules.hpke_key),
             alias: sealer.alias(&rules.recipient)?,
             flow: rules.flow,
             epoch: place.0,

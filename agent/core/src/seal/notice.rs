@@ -1,11 +1,11 @@
 //! A notice: what a recipient is told of an act of consent, sealed like a batch. There is one, that the owner has withdrawn
 //! and asks for erasure; nothing of a reading can get into it.
 
-use super::{ReadmitError, SealError, Sealed, Sealer, enclose, readmit};
+use super::{ReadmitError, SealError, Sealed, Sealer, enclose, key_id, readmit};
 use crate::limits::NOTICE_BYTES_MAX;
 use crate::names::{Digest, Epoch, FlowId, HpkeKey, RecipientId, Sequence, WallTime};
 use crate::wire::{self, Header, Kind, Verifier};
-use glovebox_proto::{body, envelope};
+use glovebox_proto::body;
 
 /// The owner has withdrawn from a recipient, and asks it to erase what it has of a flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl SealedNotice {
         let message = wire::encode_erasure(erasure.request_digest, erasure.at);
         let body = body::pack(&message, body::LEVEL).map_err(|_| SealError::Body { bytes: message.len() })?;
         let header = Header {
-            recipient_key: Digest(envelope::key_id(&key.0)),
+            recipient_key: key_id(key),
             alias: sealer.alias(&erasure.recipient)?,
             flow: erasure.flow,
             epoch: Epoch { counter: 0, tag },

@@ -12,16 +12,17 @@ use std::path::Path;
 
 use super::Kind;
 
-/// Says on standard error what of `payload` is over at `now`.
+/// Says on standard error what of `payload` is over at `now`; whether anything is.
 ///
 /// # Errors
 /// If it is no document of that kind, or cannot be said.
-pub(super) fn tell(file: &Path, document: (Kind, &[u8]), now: WallTime) -> anyhow::Result<()> {
+pub(super) fn tell(file: &Path, document: (Kind, &[u8]), now: WallTime) -> anyhow::Result<bool> {
     let mut stderr = std::io::stderr().lock();
-    for what in over(document, now)? {
+    let all = over(document, now)?;
+    for what in &all {
         writeln!(stderr, "{}: {what}", file.display())?;
     }
-    Ok(())
+    Ok(!all.is_empty())
 }
 
 pub(super) fn over((kind, payload): (Kind, &[u8]), now: WallTime) -> Result<Vec<String>, DocumentError> {

@@ -15,6 +15,7 @@ use glovebox_core::consent::document::{DsseEnvelope, describe, read};
 use glovebox_core::consent::plain::{moment, period, term};
 use glovebox_core::consent::transform::transforms;
 use glovebox_core::names::Digest;
+use glovebox_core::seal::key_id;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -103,7 +104,13 @@ fn signing_key(text: &mut String, statement: &SigningKeyStatement) -> fmt::Resul
 
 fn hpke_key(text: &mut String, statement: &HpkeStatement) -> fmt::Result {
     let HpkeStatement { hpke_key, not_before, not_after, .. } = statement;
-    writeln!(text, "\n    sealed to {hpke_key} from {} until {}", moment(*not_before), moment(*not_after))
+    let id = key_id(hpke_key);
+    writeln!(
+        text,
+        "\n    sealed to {hpke_key} (key id {id}) from {} until {}",
+        moment(*not_before),
+        moment(*not_after)
+    )
 }
 
 fn bundle(text: &mut String, bundle: &Bundle, statement: Option<&SigningKeyStatement>) -> anyhow::Result<()> {
