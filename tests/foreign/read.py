@@ -261,6 +261,7 @@ def lines(pb, header, message):
     clock = pb.ClockQuality.Name(batch.clock_quality).removeprefix("CLOCK_QUALITY_").lower()
     event = {"event": "batch", **common, "epoch": header.epoch, "seq": header.sequence, "clock": clock}
     event |= {"request": batch.descriptor.request_digest.hex(), "policy_version": batch.policy_version}
+    event |= {"descriptor": batch.descriptor_digest.hex()}
     yield json.dumps(event | {"signals": [signal_fields(signal) for signal in signals]}, ensure_ascii=False)
     for loss in batch.losses:
         reason = pb.LossReason.Name(loss.reason).removeprefix("LOSS_REASON_").lower()

@@ -90,9 +90,9 @@ fn push(out: &mut String, name: &str, header: &Header, fields: Json) {
     let _ = writeln!(out, "{{\"event\":\"{name}\",{}", text.trim_start_matches('{'));
 }
 
-/// Appends the line of a batch: under which consent it was collected, how far its times can be trusted, and, if it brings
-/// its descriptor along, how each signal was reduced.
-pub fn batch(out: &mut String, ready: &Ready) {
+/// Appends the line of a batch: under which consent it was collected, how far its times can be trusted, and, `in_full`,
+/// what its descriptor says of how each signal was reduced.
+pub fn batch(out: &mut String, ready: &Ready, in_full: bool) {
     let Ready { header, batch, descriptor } = ready;
     let clock = match batch.clock_quality() {
         v1::ClockQuality::Unspecified => "unspecified",
@@ -105,8 +105,9 @@ pub fn batch(out: &mut String, ready: &Ready) {
         "request": hex::encode(&descriptor.request_digest),
         "policy_version": batch.policy_version,
         "clock": clock,
+        "descriptor": hex::encode(&batch.descriptor_digest),
     });
-    if batch.descriptor.is_some() {
+    if in_full {
         fields["signals"] = descriptor.signals.iter().map(signal_fields).collect();
     }
     push(out, "batch", header, fields);
@@ -158,6 +159,37 @@ fn notice_fields(notice: &v1::Notice) -> Json {
         "request": hex::encode(&notice.request_digest),
         "erasure_requested": notice.erasure_requested,
     })
+}
+
+/// An event in words, for people; empty: nothing that they would miss.
+#[must_use]
+pub fn words(event: &Event) -> String {
+    let place = |header: &Header| format!("flow {:016x}, alias {}", header.flow, header.alias_id);
+    match event {
+        Event::Ready(ready) => {
+            let lost = |loss: &v1::Loss| {
+                let fields = loss_fields(loss, &ready.descriptor);
+                let (what, count) = match loss.batches {
+                    0 => ("samples", loss.samples),
+                    batches => ("batches", batches),
+                };
+                let reason = fields["reason"].as_str().unwrap_or_default();
+                format!("the car lost {count} {what} ({reason}); {}\n", place(&ready.header))
+            };
+            ready.batch.losses.iter().map(lost).collect()
+        }
+        Event::Notice(header, notice) => notice_words(header, notice),
+        Event::Gap { header, first, last } => {
+            format!("batches {first} to {last} did not come so far; {}", place(header))
+        }
+        Event::Duplicate(header) => format!("batch {} came again; {}", header.sequence, place(header)),
+        Event::Held(header) => {
+            format!("batch {} waits for its descriptor; {}", header.sequence, place(header))
+        }
+        Event::GivenUp(header) => {
+            format!("batch {} is given up: its descriptor did not come; {}", header.sequence, place(header))
+        }
+    }
 }
 
 /// A notice in words.
@@ -231,6 +263,36 @@ mod tests {
         assert_eq!(notice_words(&header, &notice), asked);
         notice.erasure_requested = false;
         assert_eq!(notice_words(&header, &notice), "flow 00000000000000ab: consent withdrawn; alias f704");
+    }
+
+    #[test]
+    fn people_read_an_event_in_words() {
+        let header = Header {
+            key_id: [0; 32],
+            alias: [1; 32],
+            alias_id: "f704".to_owned(),
+            flow: 0xAB,
+            epoch: 0,
+            epoch_tag: 1,
+            sequence: 7,
+            kind: v1::Kind::Batch,
+        };
+        let place = "flow 00000000000000ab, alias f704";
+        let gap = Event::Gap { header: header.clone(), first: 3, last: 5 };
+        assert_eq!(words(&gap), format!("batches 3 to 5 did not come so far; {place}"));
+        let held = Event::Held(header.clone());
+        assert_eq!(words(&held), format!("batch 7 waits for its descriptor; {place}"));
+        let loss = |batches, samples| v1::Loss {
+            reason: v1::LossReason::Quota.into(),
+            batches,
+            samples,
+            ..v1::Loss::default()
+        };
+        let batch = Box::new(v1::Batch { losses: vec![loss(3, 0), loss(0, 9)], ..v1::Batch::default() });
+        let ready = Event::Ready(Ready { header, batch, descriptor: v1::Descriptor::default().into() });
+        let lost =
+            format!("the car lost 3 batches (quota); {place}\nthe car lost 9 samples (quota); {place}\n");
+        assert_eq!(words(&ready), lost);
     }
 
     #[test]

@@ -20,6 +20,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// A session that lived for so long was a good one: start over with short waits.
 const GOOD_SESSION: Duration = Duration::from_secs(30);
+/// So many in a row that ended soon after they began look like another reader of the same name.
+const SHORT_SESSIONS: u32 = 3;
 
 pub(super) fn run(arguments: &Subscribe) -> anyhow::Result<ExitCode> {
     let opener = arguments.reader.opener()?;
@@ -88,6 +90,7 @@ impl Stop {
 async fn connect(settings: &Settings, intake: &mut Intake) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
     let mut wait = BACKOFF_MIN;
+    let mut short = 0;
     loop {
         let began = Instant::now();
         let session = tokio::select! {
@@ -98,7 +101,10 @@ async fn connect(settings: &Settings, intake: &mut Intake) -> anyhow::Result<()>
             Err(error) => error,
             Ok(session) => match take_all(session, intake, &mut stop).await? {
                 None => return Ok(()),
-                Some(error) => error,
+                Some(error) => {
+                    short = if began.elapsed() < GOOD_SESSION { short + 1 } else { 0 };
+                    error
+                }
             },
         };
         if error.is::<Refused>() {
@@ -108,7 +114,14 @@ async fn connect(settings: &Settings, intake: &mut Intake) -> anyhow::Result<()>
             wait = BACKOFF_MIN;
         }
         let pause = jitter(wait)?;
-        say(&format!("glovebox-recipient: {error:#}; next attempt in {:.1} s", pause.as_secs_f64()));
+        let rival = match short >= SHORT_SESSIONS {
+            true => format!(
+                "; does another reader use the client id `{}`? `--group` or `--client-id`",
+                settings.client_id
+            ),
+            false => String::new(),
+        };
+        say(&format!("glovebox-recipient: {error:#}{rival}; next attempt in {:.1} s", pause.as_secs_f64()));
         tokio::select! {
             () = sleep(pause) => {}
             () = stop.wait() => return Ok(()),

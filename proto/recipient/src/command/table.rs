@@ -12,8 +12,10 @@ const ROWS_MAX: usize = 48;
 const SIGNALS_MAX: usize = 10_000;
 /// Events below the table.
 const EVENTS_MAX: usize = 6;
-/// Characters of a name or an event.
+/// Characters of a name.
 const WIDTH_MAX: usize = 110;
+/// Characters of an event: the terminal breaks it.
+const EVENT_MAX: usize = 300;
 /// First characters of an alias: enough to tell cars apart.
 const ALIAS_CHARS: usize = 8;
 
@@ -38,7 +40,11 @@ pub(crate) struct Table {
 
 /// Names come from the car: no control characters, so that none can steer the terminal.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(WIDTH_MAX).collect()
+    plain_to(text, WIDTH_MAX)
+}
+
+fn plain_to(text: &str, most: usize) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(most).collect()
 }
 
 impl Table {
@@ -56,7 +62,7 @@ impl Table {
     }
 
     pub(crate) fn event(&mut self, line: &str) {
-        self.events.push_back(plain(line));
+        self.events.push_back(plain_to(line, EVENT_MAX));
         if self.events.len() > EVENTS_MAX {
             self.events.pop_front();
         }

@@ -122,7 +122,7 @@ fn descriptor() -> v1::Descriptor {
         .map(|(raw, name)| v1::EnumName { raw, name: name.to_owned() })
         .to_vec();
     let mut speed = signal("Vehicle.Speed", "km/h", ValueType::Unsigned, 0.01, 0.0);
-    let parameter = v1::Parameter { name: "period_ms".to_owned(), value: "20".to_owned() };
+    let parameter = v1::Parameter { name: "min_interval_ms".to_owned(), value: "20".to_owned() };
     speed.transforms = vec![v1::Transform { op: "rate".to_owned(), parameters: vec![parameter] }];
     v1::Descriptor {
         request_digest: vec![0xaa; 32],

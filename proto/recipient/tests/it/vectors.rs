@@ -116,7 +116,7 @@ fn json_lines(payload: &[u8]) -> String {
     streams.set_partial(true);
     for event in streams.accept(open(payload)) {
         if let Event::Ready(ready) = &event {
-            lines::batch(&mut out, ready);
+            lines::batch(&mut out, ready, true);
         }
         lines::event(&mut out, &event);
         if let Event::Ready(ready) = event {
