@@ -506,6 +506,7 @@ async fn wait_for_the_end(until: Until, drained: &AtomicBool) -> Result<(), Daem
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).map_err(system("wait for SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("wait for SIGINT"))?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(system("wait for SIGHUP"))?;
     let sent = async {
         while until == Until::Stopped || !drained.load(Ordering::Acquire) {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -514,6 +515,8 @@ async fn wait_for_the_end(until: Until, drained: &AtomicBool) -> Result<(), Daem
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // A terminal that was closed, or who thinks that this reloads: either way it ends in order.
+        _ = hang_up.recv() => tracing::warn!(target: "health", "SIGHUP ends the agent as SIGTERM does: policy files, private places and certificates are taken as they change, all else needs a restart"),
         () = sent => tracing::info!(target: "health", "all of the log is sent"),
     }
     Ok(())

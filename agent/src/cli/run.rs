@@ -22,6 +22,7 @@ Exit codes:
 pub(super) struct Args {
     /// End when the replayed log has ended and the broker has acknowledged all of it.
     ///
+    /// It waits for as long as a broker cannot be reached or takes nothing: `glovebox status` says for what.
     /// A recording has a time of its own, so each run of it begins anew: `at most once in 30 d` holds within one run.
     #[arg(long)]
     until_sent: bool,

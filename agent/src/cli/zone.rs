@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use glovebox_core::consent::transform::Resolution;
+use glovebox_core::consent::transform::{Resolution, boundary};
 
 use crate::daemon::zones::ZoneFile;
 
@@ -21,7 +21,7 @@ enum Command {
     Add(Coordinates),
     /// Make it public again: any place in the same cell.
     Remove(Coordinates),
-    /// The cells (H3, resolution 8) that are private.
+    /// The cells (H3, resolution 8) that are private, and about where they are: degrees by which one is removed.
     List,
 }
 
@@ -52,6 +52,13 @@ impl Coordinates {
     }
 }
 
+/// The middle of a cell: its corners lie evenly around it, and a thousandth of a degree is far less than its width.
+fn about(cell: u64) -> String {
+    let corners = boundary(cell).unwrap_or_default();
+    let mean = |of: fn(&(f64, f64)) -> f64| corners.iter().map(of).sum::<f64>() / corners.len().max(1) as f64;
+    format!("{:.3} {:.3}", mean(|corner| corner.0), mean(|corner| corner.1))
+}
+
 /// Runs it on the state folder of the configuration.
 ///
 /// # Errors
@@ -68,7 +75,7 @@ pub(super) fn run(args: &Args, state: &Path) -> anyhow::Result<ExitCode> {
                 writeln!(std::io::stderr(), "no place is private: `glovebox zone add LATITUDE LONGITUDE`")?;
             }
             for cell in &cells {
-                writeln!(out, "{cell:x}")?;
+                writeln!(out, "{cell:x}  {}", about(*cell))?;
             }
             false
         }

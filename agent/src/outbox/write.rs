@@ -146,6 +146,14 @@ impl Outbox {
         Ok(Entry { position: batch.position(), segment, offset, stored })
     }
 
+    /// How much of what is to stay free on the file system is missing: until it is there again, what is new takes the
+    /// place of what is oldest.
+    #[must_use]
+    pub fn bytes_below_floor(&self) -> u64 {
+        let free = self.dir.disk.free_bytes(&self.dir.path).unwrap_or(u64::MAX);
+        self.config.free_bytes_min.saturating_sub(free)
+    }
+
     /// Drops by the rule until `bytes` more of `flow` have room under the caps and above the floor of the file system.
     fn make_room(&mut self, flow: FlowId, bytes: u64) -> Result<(), OutboxError> {
         let free = self.dir.disk.free_bytes(&self.dir.path).unwrap_or(u64::MAX);

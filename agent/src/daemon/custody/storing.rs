@@ -329,6 +329,12 @@ impl Custody {
                 self.passed(*since) / 1_000_000
             ));
         }
+        let missing = self.outbox.bytes_below_floor().div_ceil(1 << 20);
+        if missing > 0 {
+            notices.push(format!(
+                "the disk has {missing} MiB less free than `outbox.free_mib` wants: what is new takes the place of the oldest"
+            ));
+        }
         notices
     }
 }
