@@ -211,6 +211,9 @@ pub struct Consent {
     pub at: Option<WallTime>,
     /// The leaves that were granted.
     pub signals: Vec<String>,
+    /// How each of them is reduced, in words, in the same order.
+    #[serde(default)]
+    pub reduced: Vec<String>,
     /// Those of them of which nothing leaves whatever the car does, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never: Vec<Never>,

@@ -170,13 +170,20 @@ fn check_finds_what_another_user_left_in_the_state_folder() {
     }
 }
 
-/// A daemon that says one thing.
+/// A daemon that says its status, and of one grant that it waits.
 struct Says(Status);
 
 impl Handler for Says {
     fn handle(&self, request: Request) -> Result<serde_json::Value, String> {
-        assert_eq!(request, Request::Status {});
-        serde_json::to_value(&self.0).map_err(|error| error.to_string())
+        match request {
+            Request::Status {} => serde_json::to_value(&self.0).map_err(|error| error.to_string()),
+            Request::Consents {} => Ok(serde_json::json!({ "consents": [{
+                "recipient": "borg", "name": "Borg", "purpose": "all", "record": "", "state": "given", "live": true,
+                "not_before": "2026-01-01T00:00:00Z", "not_after": "2027-01-01T00:00:00Z", "signals": [],
+                "waits": { "why": "the request is gone", "remedy": "agree anew" },
+            }] })),
+            other => Err(format!("{other:?}")),
+        }
     }
 }
 
@@ -249,6 +256,7 @@ fn status_shows_what_the_daemon_says_as_a_table_and_as_json() {
         "places   2 are private: from there nothing of places and trips leaves",
         "acme for tyre-care: flows, 3 queued, 2.0 KiB",
         "other for tyre-care: waits: policy expired",
+        "flow     borg for all: nothing leaves: the request is gone; needs: agree anew",
         "frames read                  123456",
     ] {
         assert!(shown.contains(part), "`{part}` is not in\n{shown}");

@@ -213,11 +213,15 @@ fn list(consents: &[Consent], json: bool) -> anyhow::Result<ExitCode> {
         if let Some(Waits { why, remedy }) = &consent.waits {
             writeln!(out, "         nothing leaves: {why}; needs: {remedy}")?;
         }
-        for signal in &consent.signals {
+        for (number, signal) in consent.signals.iter().enumerate() {
             match consent.never.iter().find(|never| never.signal == *signal) {
                 // What it once let leave: by this record nothing does any more.
                 None if live == "over" => writeln!(out, "         - {signal}")?,
-                None => writeln!(out, "         + {signal}")?,
+                None => {
+                    let reduced =
+                        consent.reduced.get(number).map_or_else(String::new, |it| format!(": {it}"));
+                    writeln!(out, "         + {signal}{}", printable(&reduced))?;
+                }
                 Some(never) => writeln!(out, "         ! {signal}: nothing of it leaves: {}", never.why)?,
             }
         }

@@ -11,7 +11,7 @@ use super::out::Paint;
 use super::{Common, FINDINGS};
 use crate::clock::{Clock, Time as _};
 use crate::config::Files;
-use crate::control::ControlClient;
+use crate::control::{Authority as _, Consent, ControlClient, Waits};
 use crate::health::{BusStatus, FlowStatus, LinkState, LinkStatus, QueueStatus, Status};
 
 /// Shows what the running daemon does: connection, flows, queue, counters.
@@ -43,12 +43,14 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
     } else {
         let status: Status = serde_json::from_value(answer)
             .context("the daemon is of another version: --json shows its answer as it is")?;
-        show(&mut stdout, &status, Paint::of_stdout())?;
+        // What is granted and waits for something else than a network has no flow.
+        let granted = ControlClient::connect(socket)?.and_then(|mut client| client.list().ok());
+        show(&mut stdout, (&status, &granted.unwrap_or_default()), Paint::of_stdout())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<()> {
+fn show(out: &mut impl Write, (status, granted): (&Status, &[Consent]), paint: Paint) -> anyhow::Result<()> {
     writeln!(out, "glovebox {}, {}, up {}", status.version, status.device, duration(status.up_s))?;
     match (&status.policy, &status.held) {
         (None, _) => writeln!(out, "policy   {}", paint.doubtful("none yet: nothing leaves"))?,
@@ -78,7 +80,7 @@ fn show(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<(
     for notice in &status.notices {
         writeln!(out, "notice   {}", paint.doubtful(&notice.to_string()))?;
     }
-    show_flows(out, status, paint)?;
+    show_flows(out, (status, granted), paint)?;
     writeln!(out)?;
     let mut last = "";
     for (stage, name, number) in status.counters.iter() {
@@ -115,8 +117,18 @@ fn outbox(queue: &QueueStatus, flows: &[FlowStatus]) -> String {
     )
 }
 
-fn show_flows(out: &mut impl Write, status: &Status, paint: Paint) -> anyhow::Result<()> {
-    if status.flows.is_empty() {
+fn show_flows(
+    out: &mut impl Write,
+    (status, granted): (&Status, &[Consent]),
+    paint: Paint,
+) -> anyhow::Result<()> {
+    let waiting: Vec<(&Consent, &Waits)> =
+        granted.iter().filter_map(|consent| Some((consent, consent.waits.as_ref()?))).collect();
+    for (consent, Waits { why, remedy }) in &waiting {
+        let said = paint.doubtful(&format!("nothing leaves: {why}"));
+        writeln!(out, "flow     {} for {}: {said}; needs: {remedy}", consent.recipient, consent.purpose)?;
+    }
+    if status.flows.is_empty() && waiting.is_empty() {
         let why = status.held.as_deref().unwrap_or("no live grant");
         return Ok(writeln!(out, "flows    none: {why}")?);
     }

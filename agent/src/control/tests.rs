@@ -50,6 +50,7 @@ impl Authority for Echo {
             not_after: WallTime(1),
             at: None,
             signals: vec!["Vehicle.Speed".to_owned()],
+            reduced: vec!["as it is".to_owned()],
             never: Vec::new(),
             waits: None,
         }])

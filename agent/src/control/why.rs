@@ -1,5 +1,6 @@
 //! Why a signal leaves or does not, as the daemon answers it.
 
+use glovebox_core::consent::document::event::EventCondition;
 use glovebox_core::consent::effective::{Answer, Clause, Explanation, MadeOf};
 use glovebox_core::consent::transform::transforms_in;
 use glovebox_core::names::{FlowId, PurposeId, RecipientId, SignalPath};
@@ -150,9 +151,12 @@ impl WhyPurpose {
     }
 }
 
+/// What holds for all of the flow.
 fn limit(explained: &Explanation) -> String {
     let words = |bytes| format!("; at most {bytes} bytes a day (UTC) of all for this purpose");
-    explained.bytes_per_day_max.map_or_else(String::new, words)
+    let around = |event: &EventCondition| format!("; {event}");
+    let event = explained.event.as_ref().map_or_else(String::new, around);
+    event + &explained.bytes_per_day_max.map_or_else(String::new, words)
 }
 
 impl WhyInput {

@@ -18,13 +18,16 @@ use crate::notice_store::NoticeStore;
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
+use glovebox_core::consent::compare::{records, words};
 use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
+use glovebox_core::consent::document::request::Request;
 use glovebox_core::consent::document::{
     Document as _, DocumentKind, DsseEnvelope, describe_in, never_leave, write,
 };
 use glovebox_core::consent::effective::{Situation, halted};
 use glovebox_core::consent::grants::{Effect, Grant, Listed};
+use glovebox_core::consent::transform::transforms_in;
 use glovebox_core::control::{self, Control, Enrolment, Refusal, Stamp, Wish};
 use glovebox_core::decode::Leaves;
 use glovebox_core::limits::GRANT_US_DEFAULT;
@@ -365,6 +368,21 @@ impl LocalAuthority {
         self.control.grants().live().iter().filter_map(of).collect()
     }
 
+    /// What a record would change of what is in force: whoever renews sees at once what is new in it.
+    fn otherwise_than_now(&self, record: &ConsentRecord) -> String {
+        let grant = self.control.grants().find_for(&record.recipient.party_id, &record.purpose.id);
+        let Some(now) = grant.map(|grant| grant.narrowed().last().unwrap_or(grant.given()).payload()) else {
+            return String::new();
+        };
+        // That it is another record, given now, goes without saying.
+        let mut new = record.clone();
+        (new.not_before, new.events) = (now.not_before, now.events.clone());
+        match words(&records(now, &new)) {
+            none if none.is_empty() => "It says the same as what is in force now.\n".to_owned(),
+            some => format!("What changes of what is in force now:\n{some}"),
+        }
+    }
+
     fn listed(&self, listed: &Listed<'_>) -> Consent {
         let record = listed.record.payload();
         let grant = listed.flow.and_then(|flow| self.control.grants().find(flow));
@@ -374,7 +392,8 @@ impl LocalAuthority {
         });
         let dates =
             self.now().is_some_and(|now| record.not_before <= now.earliest && now.latest < record.not_after);
-        let granted = record.pii_information.iter().filter(|pii| pii.decision == Decision::Yes);
+        let granted = || record.pii_information.iter().filter(|pii| pii.decision == Decision::Yes);
+        let unit = |signal: &SignalPath| (self.leaves)(signal).map(|leaf| leaf.unit).unwrap_or_default();
         let never = never_leave(record).into_iter();
         Consent {
             recipient: record.recipient.party_id.clone(),
@@ -386,7 +405,8 @@ impl LocalAuthority {
             not_before: record.not_before,
             not_after: record.not_after,
             at: record.events.last().map(|event| event.event_time),
-            signals: granted.map(|pii| pii.signal.to_string()).collect(),
+            signals: granted().map(|pii| pii.signal.to_string()).collect(),
+            reduced: granted().map(|pii| transforms_in(&pii.transform, &unit(&pii.signal))).collect(),
             never: never
                 .map(|(path, why)| Never { signal: path.to_string(), why: why.to_string() })
                 .collect(),
@@ -433,11 +453,9 @@ impl Authority for LocalAuthority {
         let unit = |signal: &SignalPath| (self.leaves)(signal).map(|leaf| leaf.unit).unwrap_or_default();
         let record = self.control.draft(&wish, &digest, &aliases).map_err(|error| refused(&error))?;
         let payload = write(&record).map_err(|error| refused(&error))?;
-        // The company's own words: the record holds only their digest.
-        let texts = request.map(|request| request.payload().purpose.text.clone()).unwrap_or_default();
-        let text = texts.iter().find(|text| text.language == "en").or(texts.first());
-        let words = text.map_or_else(String::new, |text| format!("In the company's words: {}\n", text.text));
-        Ok(Draft { payload, words: words + &describe_in(&record, &unit) })
+        let asked = request.map_or_else(String::new, |request| in_its_own_words(request.payload()));
+        let words = asked + &describe_in(&record, &unit) + &self.otherwise_than_now(&record);
+        Ok(Draft { payload, words })
     }
 
     fn submit(&mut self, document: &[u8]) -> Result<Accepted, AuthorityError> {
@@ -459,6 +477,17 @@ impl Authority for LocalAuthority {
     fn owners(&mut self) -> Result<Vec<Owner>, AuthorityError> {
         Ok(self.listed_owners())
     }
+}
+
+/// The company's: what for, and what it gives. The record holds only the digest of that.
+fn in_its_own_words(request: &Request) -> String {
+    let texts = &request.purpose.text;
+    let text = texts.iter().find(|text| text.language == "en").or(texts.first());
+    let mut words = text.map_or_else(String::new, |text| format!("In the company's words: {}\n", text.text));
+    if !request.incentive.is_empty() {
+        words += &format!("In return it offers: {}\n", request.incentive);
+    }
+    words
 }
 
 /// Whether `name` is what `glob` stands for; `*` is any number of any characters.

@@ -46,6 +46,38 @@ pub struct Change {
     pub what: String,
 }
 
+/// In words: more, less, neither, and a line for each change.
+#[must_use]
+pub fn words(changes: &[Change]) -> String {
+    let mut text = String::new();
+    for (direction, title) in [
+        (Direction::More, "More:\n"),
+        (Direction::Less, "Less:\n"),
+        (Direction::Other, "Neither more nor less for certain:\n"),
+    ] {
+        let mut lines = changes.iter().filter(|change| change.direction == direction).peekable();
+        if lines.peek().is_some() {
+            text.push_str(title);
+        }
+        lines.for_each(|change| text.push_str(&line(change)));
+    }
+    text
+}
+
+/// `  acme for tyre-care, Vehicle.Speed: at most once in 1 s (was: not asked for)`
+fn line(change: &Change) -> String {
+    let mut about = Vec::new();
+    let whom = match (&change.recipient, &change.purpose) {
+        (Some(recipient), Some(purpose)) => Some(format!("{recipient} for {purpose}")),
+        (Some(recipient), None) => Some(recipient.to_string()),
+        (None, _) => None,
+    };
+    about.extend(whom);
+    about.extend(change.signal.as_ref().map(ToString::to_string));
+    let about = if about.is_empty() { "everybody".to_owned() } else { about.join(", ") };
+    format!("  {about}: {}\n", change.what)
+}
+
 /// Whom and what the changes of one part are about.
 #[derive(Debug, Clone, Copy, Default)]
 struct About<'a> {

@@ -221,6 +221,7 @@ mod tests {
             not_after: WallTime(1),
             at: None,
             signals: vec!["Vehicle.Speed".to_owned()],
+            reduced: vec!["as it is".to_owned()],
             never: vec![Never { signal: "Vehicle.Speed".to_owned(), why: "of a place".to_owned() }],
             waits: Some(Waits { why: "the request is gone".to_owned(), remedy: "agree".to_owned() }),
         }

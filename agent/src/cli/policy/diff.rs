@@ -6,7 +6,7 @@ use super::super::out::{answered, chain};
 use super::document::{Held, both};
 use super::doubts::Doubt;
 use super::{Kind, doubtful};
-use glovebox_core::consent::compare::{Change, Direction, bundles, records, refusals, requests};
+use glovebox_core::consent::compare::{Change, Direction, bundles, records, refusals, requests, words};
 use glovebox_core::names::Digest;
 use serde_json::json;
 use std::io::Write;
@@ -104,20 +104,7 @@ pub(super) fn in_words(same: bool, changes: &[Change]) -> String {
     if changes.is_empty() {
         return "other bytes that say the same; a grant names its request by these bytes\n".to_owned();
     }
-    let mut text = String::new();
-    for (direction, title) in [
-        (Direction::More, "More:"),
-        (Direction::Less, "Less:"),
-        (Direction::Other, "Neither more nor less for certain:"),
-    ] {
-        let mut lines = changes.iter().filter(|change| change.direction == direction).map(line).peekable();
-        if lines.peek().is_some() {
-            text.push_str(title);
-            text.push('\n');
-        }
-        lines.for_each(|line| text.push_str(&line));
-    }
-    text
+    words(changes)
 }
 
 /// Why no car that has the old one would take the new one.
@@ -128,20 +115,6 @@ fn refused_words(refused: &[String]) -> String {
     } else {
         format!("A car that has the old one in force refuses the new one:\n{lines}")
     }
-}
-
-/// `  acme for tyre-care, Vehicle.Speed: at most once in 1 s (was: not asked for)`
-fn line(change: &Change) -> String {
-    let mut about = Vec::new();
-    let whom = match (&change.recipient, &change.purpose) {
-        (Some(recipient), Some(purpose)) => Some(format!("{recipient} for {purpose}")),
-        (Some(recipient), None) => Some(recipient.to_string()),
-        (None, _) => None,
-    };
-    about.extend(whom);
-    about.extend(change.signal.as_ref().map(ToString::to_string));
-    let about = if about.is_empty() { "everybody".to_owned() } else { about.join(", ") };
-    format!("  {about}: {}\n", change.what)
 }
 
 #[cfg(test)]

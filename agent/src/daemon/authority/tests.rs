@@ -87,6 +87,37 @@ fn what_the_owner_grants_is_live_after_a_restart_and_ends_for_good() {
 }
 
 #[test]
+fn who_renews_is_told_what_is_new_in_it_and_what_is_given_for_it() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    let words = trial.local().draft(&order(&[])).unwrap().words;
+    assert!(!words.contains("in force now") && !words.contains("In return"), "{words}");
+    trial.run(&format!("{GRANT} --signal CAN.* --days 3 --max-bytes-per-day 100000")).unwrap();
+    let text = String::from_utf8(trial.read("request.json")).unwrap();
+    let text = text
+        .replace("\"version\": 1", "\"version\": 2")
+        .replace("\"profiling\": false", "\"profiling\": true");
+    let text = text.replace("\"incentive\": \"\"", "\"incentive\": \"Ten percent off.\"");
+    fs::write(trial.path("request.json"), text).unwrap();
+    trial.run("policy sign @request.json --type request --key @tyres.key -o @request.dsse").unwrap();
+    trial.bundle(2, "");
+    let mut local = trial.local();
+    local.submit(&trial.read("bundle.dsse")).unwrap();
+    let words = local.draft(&order(&[])).unwrap().words;
+    for line in [
+        "In return it offers: Ten percent off.",
+        "What changes of what is in force now:",
+        "More:",
+        "  tyres for tyre-care, Vehicle.Speed: at most once in 1 s; rounded down to steps of 0.5 (was: not granted)",
+        "  tyres for tyre-care: no limit a day (was: 100000 bytes)",
+        "  tyres for tyre-care: profiling: now yes",
+    ] {
+        assert!(words.lines().any(|told| told == line), "{line:?} is not in\n{words}");
+    }
+    assert!(!words.contains("begins at") && !words.contains("state "), "what goes without saying: {words}");
+}
+
+#[test]
 fn a_grant_whose_request_was_replaced_says_what_it_waits_for() {
     let trial = Trial::provisioned();
     trial.run("policy install @bundle.dsse").unwrap();

@@ -166,12 +166,21 @@ fn reductions(pii: &PiiInformation, unit: &str) -> String {
     if pii.floor_waived { format!(": {reduced}; MORE THAN THE USUAL LIMIT") } else { format!(": {reduced}") }
 }
 
-/// What narrows all of it, kept by the car.
+/// What narrows all of it.
 fn conditions(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
-    if let Some(event) = &record.conditions.event {
-        writeln!(text, "  All of it {event}")?;
+    let conditions = &record.conditions;
+    let all: Vec<String> = [
+        conditions.event.as_ref().map(ToString::to_string),
+        conditions.max_bytes_per_day.map(|bytes| format!("at most {bytes} bytes a day")),
+        conditions.max_age_s.map(|s| format!("what could not be sent within {s} s is dropped in the car")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !all.is_empty() {
+        writeln!(text, "Of all that may leave, and kept by the car:")?;
     }
-    Ok(())
+    all.iter().try_for_each(|words| writeln!(text, "  {words}"))
 }
 
 fn promises(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
@@ -195,11 +204,5 @@ fn promises(record: &ConsentRecord, text: &mut String) -> std::fmt::Result {
     writeln!(text, "  passed on to {onward}")?;
     let (profiling, automated) = (yes_no(processing.profiling), yes_no(processing.automated_decision));
     writeln!(text, "  profiling: {profiling}; automated decisions: {automated}")?;
-    if let Some(bytes) = record.conditions.max_bytes_per_day {
-        writeln!(text, "At most {bytes} bytes a day")?;
-    }
-    if let Some(seconds) = record.conditions.max_age_s {
-        writeln!(text, "What could not be sent within {seconds} s is dropped in the car")?;
-    }
     writeln!(text, "To end it: {}", record.withdrawal_method)
 }

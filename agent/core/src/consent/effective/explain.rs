@@ -2,6 +2,7 @@
 
 use super::super::transform::TransformSpec;
 use super::{Answer, Clause, Docket, Situation, View, Withheld, bytes_per_day_max, in_force};
+use crate::consent::document::event::EventCondition;
 use crate::consent::document::request::Request;
 use crate::consent::grants::Grant;
 use crate::names::{FlowId, PurposeId, RecipientId, SignalPath};
@@ -21,6 +22,8 @@ pub struct Explanation {
     pub reduced_by: Vec<TransformSpec>,
     /// Of all of the flow so many bytes a day leave at most.
     pub bytes_per_day_max: Option<u64>,
+    /// Only what lies around this leaves.
+    pub event: Option<EventCondition>,
     /// If it is derived: of what.
     pub made_of: Vec<MadeOf>,
 }
@@ -107,6 +110,7 @@ fn of_grant(situation: &Situation<'_>, grant: &Grant, signal: &SignalPath) -> Ex
         answers,
         reduced_by,
         bytes_per_day_max: bytes_per_day_max(grant),
+        event: given.conditions.event.clone(),
         made_of: made_of(situation, grant, signal),
     }
 }
@@ -154,6 +158,7 @@ fn of_request(situation: &Situation<'_>, request: &Request, signal: &SignalPath)
         answers,
         reduced_by,
         bytes_per_day_max: None,
+        event: request.event.clone(),
         made_of: Vec::new(),
     }
 }

@@ -131,7 +131,8 @@ fn what_leaves_has_a_yes_to_every_clause_in_their_order() {
 fn an_event_that_was_agreed_to_and_can_be_seen_says_yes() {
     let mut world = World::new();
     world.waits(Some(SPEED), Some(SPEED));
-    assert!(world.explained().0.leaves());
+    let (explained, _) = world.explained();
+    assert!(explained.leaves() && explained.event.is_some_and(|event| event.when == format!("{SPEED} > 1")));
     assert!(world.ask(|situation| Effective::of(situation).flows[0].event.is_some()));
 }
 
