@@ -1,7 +1,7 @@
 //! A consent record in plain words, for a person to read before it is signed.
 
 use super::super::atom;
-use super::super::category::Category;
+use super::super::category::{Category, Language};
 use super::super::effective::Clause;
 use super::super::plain::{moment, period, term};
 use super::super::transform::{Rule, transforms_in};
@@ -96,11 +96,13 @@ fn signals(
     let with = |decision| record.pii_information.iter().filter(move |pii| pii.decision == decision);
     let never = never_leave(record);
     let lost = |pii: &PiiInformation| never.iter().find(|(signal, _)| **signal == pii.signal);
+    let leaving = || with(Decision::Yes).filter(|pii| lost(pii).is_none());
+    kinds(leaving(), text)?;
     writeln!(text, "May leave the car:")?;
-    if with(Decision::Yes).all(|pii| lost(pii).is_some()) {
+    if leaving().next().is_none() {
         writeln!(text, "  nothing")?;
     }
-    for pii in with(Decision::Yes).filter(|pii| lost(pii).is_none()) {
+    for pii in leaving() {
         writeln!(text, "  + {}{}", pii.signal, reductions(pii, &unit(&pii.signal)))?;
         made_of(record, &pii.signal, text)?;
     }
@@ -126,6 +128,17 @@ fn signals(
         }
     }
     Ok(())
+}
+
+/// What a person sees at once: how many signals of each kind, those that say most of somebody first.
+fn kinds<'a>(leaving: impl Iterator<Item = &'a PiiInformation>, text: &mut String) -> std::fmt::Result {
+    let all: Vec<Category> = leaving.map(|pii| pii.category).collect();
+    let count = |kind: Category| all.iter().filter(|other| **other == kind).count();
+    let mut found: Vec<Category> = Category::ALL.into_iter().filter(|kind| count(*kind) > 0).collect();
+    found.sort_by_key(|kind| std::cmp::Reverse(kind.sensitivity()));
+    let told = |kind: &Category| format!("{} ({})", kind.label(Language::English), count(*kind));
+    let told: Vec<String> = found.iter().map(told).collect();
+    if told.is_empty() { Ok(()) } else { writeln!(text, "  data:     {}", told.join("; ")) }
 }
 
 /// What a derived signal says, and of what, each with whether that stays in the car.

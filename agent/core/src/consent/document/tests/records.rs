@@ -183,6 +183,7 @@ fn the_description_is_plain_and_does_not_depend_on_its_own_digest() {
         &[
             "Give consent for acme Ltd (acme)",
             "+ Vehicle.Speed: as it is",
+            "  data:     Driving style (",
             "kept for 30 days, in DE",
             "purpose:  tyre-care (service provision)",
             "passed on to nobody",
