@@ -163,6 +163,46 @@ proptest! {
         }
     }
 
+    /// Somebody's consent to something else, or the end of a pause: what a flow that is not concerned sends is the same to
+    /// the last sample, or its recipient would learn of it. Each bin and figure is compared with itself.
+    #[test]
+    fn invariant_1_a_swap_that_does_not_concern_a_flow_is_not_seen_in_it(
+        frames in proptest::collection::vec((0i64..900_000, 0u8..2, -300i16..300, any::<bool>()), 1..80),
+        rate_ms in proptest::option::of(1i64..3_000),
+        repeat_ms in proptest::option::of(1i64..5_000),
+    ) {
+        let on_change = repeat_ms.map_or_else(
+            || r#"{"op":"on_change"}"#.to_owned(),
+            |ms| format!(r#"{{"op":"on_change","max_interval_ms":{ms}}}"#),
+        );
+        let thinned: Vec<String> =
+            rate_ms.map(|ms| format!(r#"{{"op":"rate","min_interval_ms":{ms}}}"#)).into_iter().chain([on_change]).collect();
+        let with = |spec: String| transform(&[&[spec], &*thinned].concat());
+        let bins = with(r#"{"op":"aggregate","window_s":1,"functions":["histogram"],"edges":[0,20],"min_samples":1}"#.to_owned());
+        let bins = (0..3).map(|bin| {
+            let aggregate = bins.aggregate.map(|it| Aggregate { bin: Some(bin), ..it });
+            Transform { aggregate, ..bins }
+        });
+        let transforms: Vec<Transform> = bins.chain([with(aggregate(1, Function::Max, 1))]).collect();
+        let (mut calm, mut swapped) = (gate(&transforms), gate(&transforms));
+        let mut now = 0;
+        for (gap, source, raw, swap) in frames {
+            now += gap;
+            if swap {
+                let mut next = gate(&transforms);
+                next.inherit(&mut swapped);
+                swapped = next;
+            }
+            let told = |gate: &mut Gate| -> Vec<_> {
+                let out = pass(gate, now, source, Some(raw));
+                let mut out: Vec<_> = out.iter().map(|it| (it.moment(), it.source().0, it.signal(), it.bits())).collect();
+                out.sort_unstable();
+                out
+            };
+            prop_assert_eq!(told(&mut swapped), told(&mut calm));
+        }
+    }
+
     /// Two senders, all functions at once, half of them in longer windows, a swap on the way: of each window that is over,
     /// and had enough values, the figure, stamped with its beginning; nothing before it is over and nothing else.
     #[test]

@@ -511,7 +511,8 @@ impl Checker {
                 Reduce::Rate { ms } if before.rules.contains(rule) && sample.ms - then < *ms => {
                     return Err(format!("{} ms after the last one: {sample:?}", sample.ms - then));
                 }
-                Reduce::Change { delta, repeat } if before.span == span && !sample.event => {
+                // A window is decided on when it is over, perhaps after an act: what was told before that may be dropped.
+                Reduce::Change { delta, repeat } if before.span == self.span && !sample.event => {
                     // With two dead bands the wider one with the longer repeat applies; each alone is weaker.
                     let silent = repeat.is_none_or(|most| sample.ms - then < most);
                     let enough = match (value, sample.value) {

@@ -59,20 +59,33 @@ impl Memory {
         }
     }
 
-    /// Into the groups that there are now. A gap holds between two figures of a signal too.
+    /// Into the groups that there are now. A gap holds between two figures of a signal too: what was emitted of one that is
+    /// gone counts for those that are there, and what was emitted of any for one of which nothing is known. Of figures
+    /// that stay each has its own: compared with another's it would be told again after a swap, and tell of that.
     fn give(&self, thinnings: &mut [Thinning]) {
+        let mut stays: HashMap<(FlowId, Series), usize> = HashMap::new();
         let mut groups: HashMap<(FlowId, LeafIndex), Vec<usize>> = HashMap::new();
         for (at, thinning) in thinnings.iter_mut().enumerate() {
             thinning.cut = self.cut;
-            for (leaf, _) in &thinning.series {
-                groups.entry((thinning.flow, *leaf)).or_default().push(at);
+            for series in &thinning.series {
+                stays.insert((thinning.flow, *series), at);
+                groups.entry((thinning.flow, series.0)).or_default().push(at);
             }
         }
-        for ((flow, (leaf, _), _), (emitted, transform)) in &self.emitted {
-            for at in groups.get(&(*flow, *leaf)).into_iter().flatten() {
-                thinnings[*at].remember(*emitted, transform);
+        for ((flow, series, source), (emitted, transform)) in &self.emitted {
+            let own = stays.get(&(*flow, *series));
+            for at in groups.get(&(*flow, series.0)).into_iter().flatten() {
+                let thinning = &mut thinnings[*at];
+                if own.is_none_or(|own| own == at) || !self.knows(thinning, *source) {
+                    thinning.remember(*emitted, transform);
+                }
             }
         }
+    }
+
+    /// Whether something of its own was emitted before.
+    fn knows(&self, thinning: &Thinning, source: SourceAddress) -> bool {
+        thinning.series.iter().any(|series| self.emitted.contains_key(&(thinning.flow, *series, source)))
     }
 }
 
