@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use glovebox::ledger::{Config, Ledger};
 use glovebox::store::Store;
 use glovebox_core::ledger::Event;
-use glovebox_tests::agent::Bus;
+use glovebox_tests::agent::{Bus, DEVICE};
 use glovebox_tests::fleet::Party;
 use glovebox_tests::process::until;
 use glovebox_tests::proxy::{Network, Proxy};
@@ -16,6 +16,8 @@ use glovebox_tests::{foreign, need};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// From the agent to its socket, or the other way, on a busy machine: neither end says when.
+const HANDED_OVER: Duration = Duration::from_secs(1);
 /// A frame that no grant needs: nothing is collected.
 const QUIET: &str = "(1.000000) can0 7FF#00\n(2.000000) can0 7FF#00\n";
 
@@ -152,12 +154,18 @@ fn a_notice_that_was_on_its_way_at_a_kill_is_sent_again_and_counts_once() -> Res
     })?;
     stage.agent.start()?;
     stage.agent.wait_for("the broker", LIMIT, |status| status["link"]["state"] == "connected")?;
+    // Before its subscription is answered nothing is published.
+    until("the car's subscription", LIMIT, || {
+        Ok(stage.scene.broker.log().contains(&format!("Sending SUBACK to {DEVICE}")).then_some(()))
+    })?;
+    std::thread::sleep(HANDED_OVER);
     // Nothing of the grant is on its way, so the connection stays; the broker does not answer.
     stage.scene.broker.freeze()?;
     stage.agent.run(&["consent", "withdraw", "--recipient", LEAVER, "--erase"])?;
     stage.agent.wait_for("the notice to be on its way", LIMIT, |status| {
         status["notices"][0]["state"] == "on its way"
     })?;
+    std::thread::sleep(HANDED_OVER);
     stage.kill()?;
     stage.scene.broker.thaw()?;
     until("the notice at the broker", LIMIT, || {
