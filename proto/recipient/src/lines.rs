@@ -236,6 +236,11 @@ fn push_seconds(out: &mut String, time_us: i64) {
 mod tests {
     use super::*;
 
+    fn header(kind: v1::Kind, sequence: u64) -> Header {
+        let (key_id, alias, alias_id) = ([0; 32], [1; 32], "f704".to_owned());
+        Header { key_id, alias, alias_id, flow: 0xAB, epoch: 0, epoch_tag: 1, sequence, kind }
+    }
+
     #[test]
     fn samples_of_lost_batches_are_unknown_and_not_none() {
         let samples = |batches, samples| {
@@ -247,16 +252,7 @@ mod tests {
 
     #[test]
     fn a_notice_in_words_says_what_to_erase() {
-        let header = Header {
-            key_id: [0; 32],
-            alias: [1; 32],
-            alias_id: "f704".to_owned(),
-            flow: 0xAB,
-            epoch: 0,
-            epoch_tag: 1,
-            sequence: 1,
-            kind: v1::Kind::Notice,
-        };
+        let header = header(v1::Kind::Notice, 1);
         let kind = v1::NoticeKind::Withdrawn.into();
         let mut notice = v1::Notice { kind, erasure_requested: true, ..v1::Notice::default() };
         let asked = "flow 00000000000000ab: consent withdrawn, ERASE what you have of it: the owner asks you to; alias f704";
@@ -267,16 +263,7 @@ mod tests {
 
     #[test]
     fn people_read_an_event_in_words() {
-        let header = Header {
-            key_id: [0; 32],
-            alias: [1; 32],
-            alias_id: "f704".to_owned(),
-            flow: 0xAB,
-            epoch: 0,
-            epoch_tag: 1,
-            sequence: 7,
-            kind: v1::Kind::Batch,
-        };
+        let header = header(v1::Kind::Batch, 7);
         let place = "flow 00000000000000ab, alias f704";
         let gap = Event::Gap { header: header.clone(), first: 3, last: 5 };
         assert_eq!(words(&gap), format!("batches 3 to 5 did not come so far; {place}"));
