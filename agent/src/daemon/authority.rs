@@ -18,7 +18,7 @@ use crate::notice_store::NoticeStore;
 use crate::policy_store::{Documents, PolicyStore, PolicyStoreError};
 use crate::sealer::{CarSealer, StrictVerifier};
 use ed25519_dalek::{Signer as _, SigningKey};
-use glovebox_core::consent::compare::{records, words};
+use glovebox_core::consent::compare::{self, Direction, records, words};
 use glovebox_core::consent::document::enrolment::EnrolmentAct;
 use glovebox_core::consent::document::record::{ConsentRecord, Decision, EventState};
 use glovebox_core::consent::document::request::Request;
@@ -371,13 +371,20 @@ impl LocalAuthority {
     /// What a record would change of what is in force: whoever renews sees at once what is new in it.
     fn otherwise_than_now(&self, record: &ConsentRecord) -> String {
         let grant = self.control.grants().find_for(&record.recipient.party_id, &record.purpose.id);
-        let Some(now) = grant.map(|grant| grant.narrowed().last().unwrap_or(grant.given()).payload()) else {
-            return String::new();
-        };
+        let Some(grant) = grant else { return String::new() };
+        let in_force = std::iter::once(grant.given()).chain(grant.narrowed()).map(|record| record.payload());
         // That it is another record, given now, goes without saying.
-        let mut new = record.clone();
-        (new.not_before, new.events) = (now.not_before, now.events.clone());
-        match words(&records(now, &new)) {
+        let changes = |now: &ConsentRecord| {
+            let (not_before, events) = (now.not_before, now.events.clone());
+            records(now, &ConsentRecord { not_before, events, ..record.clone() })
+        };
+        let mut all: Vec<Vec<compare::Change>> = in_force.map(changes).collect();
+        // All of them are met: more than any of them is more. What is less, or other, is so beside the last.
+        let mut found = all.pop().unwrap_or_default();
+        found.extend(all.into_iter().flatten().filter(|change| change.direction == Direction::More));
+        found.sort();
+        found.dedup();
+        match words(&found) {
             none if none.is_empty() => "It says the same as what is in force now.\n".to_owned(),
             some => format!("What changes of what is in force now:\n{some}"),
         }

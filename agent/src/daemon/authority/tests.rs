@@ -117,6 +117,26 @@ fn who_renews_is_told_what_is_new_in_it_and_what_is_given_for_it() {
     assert!(!words.contains("begins at") && !words.contains("state "), "what goes without saying: {words}");
 }
 
+/// What is in force is the meet of all: a later narrowing that names more gives nothing back.
+#[test]
+fn what_an_earlier_narrowing_took_away_is_new_in_a_renewal() {
+    let trial = Trial::provisioned();
+    trial.run("policy install @bundle.dsse").unwrap();
+    trial.run(GRANT).unwrap();
+    let mut local = trial.local();
+    for signals in [&["CAN.*"][..], &[]] {
+        let payload = local.draft(&order(signals)).unwrap().payload;
+        let mut record: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+        record["events"][0]["event_state"] = "ConsentNarrowed".into();
+        fs::write(trial.path("n.json"), record.to_string()).unwrap();
+        trial.run("policy sign @n.json --type consent --key @owner.key -o @n.dsse").unwrap();
+        local.submit(&trial.read("n.dsse")).unwrap();
+    }
+    let words = local.draft(&order(&[])).unwrap().words;
+    let new = "tyres for tyre-care, Vehicle.Speed: at most once in 1 s; rounded down to steps of 0.5 (was: not granted)";
+    assert!(words.contains(new), "{words}");
+}
+
 #[test]
 fn a_grant_whose_request_was_replaced_says_what_it_waits_for() {
     let trial = Trial::provisioned();
